@@ -1,0 +1,177 @@
+package lease
+
+import (
+	"context"
+	"time"
+
+	"perch/gen/commandpb"
+	"perch/quorum"
+	"perch/tree"
+)
+
+// This file is the seam between a gateway and a node: the questions that the
+// HTTP edge asks and the answers that it gets. A node in the same process
+// answers them by a call, a node elsewhere over NATS; so nothing here holds a
+// pointer into a state.
+
+// Service is what a gateway needs of a node. All methods may be called
+// concurrently. Errors are tree.Code values for outcomes decided on state and
+// Unavailable values for everything else; a ctx that ends gives its error.
+type Service interface {
+	// Write has cmd proposed and answers with its own apply. The session of
+	// the command is filled in from token (RULES.md R19). A refusal decided in
+	// apply is in Result.Code, not in the error.
+	Write(ctx context.Context, cmd *commandpb.Command, token string) (Result, error)
+	// Read answers one question from one position.
+	Read(ctx context.Context, q Read) (Answer, error)
+	// Events answers from the event history, at once.
+	Events(ctx context.Context, q EventQuery) (EventBatch, error)
+	// Await returns nil when an event of the interest after Since has been
+	// applied, and ctx's error when ctx ends before. ErrShuttingDown when the
+	// node drains.
+	Await(ctx context.Context, i Interest) error
+	// Touch renews the session of token. It is acknowledged only as RULES.md
+	// R12 demands; a ttl other than 0 and the session's own is set first.
+	Touch(ctx context.Context, token string, ttl time.Duration) (Held, error)
+	// TouchLater renews at best effort and promises nothing.
+	TouchLater(token string)
+	// Status describes the cluster as this node sees it.
+	Status() Status
+}
+
+// At says how fresh an answer must be.
+type At struct {
+	Linearizable bool
+	Floor        quorum.Zxid   // evaluate only at applied ≥ Floor (R24)
+	Wait         time.Duration // for Floor, at least 2 s; then ErrNotCaughtUp
+}
+
+// ReadKind says what a Read asks for.
+type ReadKind uint8
+
+const (
+	ReadNode     ReadKind = 1 // Answer.Node
+	ReadChildren ReadKind = 2 // Answer.Node without data, Answer.Children
+	ReadSession  ReadKind = 3 // Answer.Sessions[0]
+	ReadSessions ReadKind = 4 // Answer.Sessions
+)
+
+// Read is one question.
+type Read struct {
+	Kind      ReadKind
+	Path      string // ReadNode, ReadChildren: canonical
+	Session   quorum.Zxid
+	Token     string // ReadSession with Session 0: the session of this token. Any other kind: a token that is not alive answers ErrSessionExpired
+	At        At
+	Limit     int    // ReadChildren, ReadSessions: most entries
+	PageToken string // continues an earlier page, at its pinned position
+	WithData  bool   // ReadChildren: entries carry data (and end a page after 1 MiB)
+}
+
+// Answer is the state at Zxid. On an error that was decided on state
+// (ErrNoNode, …) Zxid is still set.
+type Answer struct {
+	Zxid     quorum.Zxid
+	Node     tree.Node
+	Children []tree.Node // sorted by name; Path is the full path
+	Sessions []Info
+	NextPage string // "" when this was the last page
+}
+
+// Info is what may be told of a session without its token.
+type Info struct {
+	ID         quorum.Zxid
+	TTL        time.Duration
+	Ephemerals int
+}
+
+// EventQuery asks for the events of an interest after Since.
+type EventQuery struct {
+	Path  string
+	Scope tree.Scope
+	Since quorum.Zxid
+	Now   bool          // no cursor: an empty batch at a linearizable position
+	Floor time.Duration // how long to wait for Since to be applied here
+	Limit int           // soft: whole zxids, at least one, up to 1 MiB
+	Token string
+}
+
+// EventBatch holds every matching event in (Since, Cursor]. On
+// tree.ErrCursorExpired Oldest is the first position still kept.
+type EventBatch struct {
+	Events []tree.Event
+	Cursor quorum.Zxid
+	More   bool
+	Oldest quorum.Zxid
+}
+
+// Interest is what a parked request waits for.
+type Interest struct {
+	Path  string
+	Scope tree.Scope
+	Since quorum.Zxid
+}
+
+// Held is an acknowledged session.
+type Held struct {
+	Info
+	Remaining time.Duration
+	Zxid      quorum.Zxid // position of the state that it was read from
+}
+
+// Result is the outcome of one command, the same on every node.
+type Result struct {
+	Zxid      quorum.Zxid
+	Code      tree.Code
+	Node      tree.Node // created or changed: its path and stat, no data; with ErrNodeExists: the holder's
+	Created   bool
+	Session   Info          // OpenSession, and commands that opened one
+	Opened    bool          // this command opened Session
+	Token     string        // drawn by the server for OpenSession without a client's token; never replicated
+	Remaining time.Duration // of Session, acknowledged by this commit (R12); 0 when none
+}
+
+// Unavailable is why a node could not answer. Which of them mean "not applied"
+// and which "unknown" is part of the HTTP contract (API.md rule 13).
+type Unavailable string
+
+func (u Unavailable) Error() string { return string(u) }
+
+// The ways in which a node can fail to answer; the texts are the contract's codes.
+const (
+	ErrNoLeader       Unavailable = "no_leader"
+	ErrNoQuorum       Unavailable = "no_quorum"
+	ErrNotCaughtUp    Unavailable = "not_caught_up"
+	ErrOverloaded     Unavailable = "overloaded"
+	ErrStorageFull    Unavailable = "storage_full"
+	ErrShuttingDown   Unavailable = "shutting_down"
+	ErrCommitTimeout  Unavailable = "commit_timeout" // outcome unknown
+	ErrPageExpired    Unavailable = "page_expired"
+	ErrTooManyWaiters Unavailable = "too_many_waiters"
+)
+
+// Status is the cluster as one node sees it.
+type Status struct {
+	Node     quorum.NodeID
+	Cluster  quorum.ClusterID
+	Name     string // --cluster-name
+	Soft     quorum.Soft
+	Applied  quorum.Zxid
+	Digest   uint64      // of the state at Applied
+	Oldest   quorum.Zxid // first zxid in the event history
+	Ready    bool        // has a leader with a quorum and is caught up
+	NotReady string      // why not, for people
+	Members  []MemberStatus
+	Sessions int
+	Nodes    int
+	Watches  int // parked interests
+	Snapshot quorum.Zxid
+	LogStart quorum.Zxid
+	Settings Settings
+}
+
+// MemberStatus is one member; what only a leader knows is zero elsewhere.
+type MemberStatus struct {
+	quorum.Progress
+	Addr string
+}

@@ -1,0 +1,62 @@
+package tree
+
+import "perch/quorum"
+
+// Stat is ZooKeeper's Stat: what is known of a node besides its bytes.
+type Stat struct {
+	Czxid          quorum.Zxid // created by
+	Mzxid          quorum.Zxid // last data change; the ETag of the node
+	Pzxid          quorum.Zxid // last change of the list of children
+	Ctime          int64       // Unix milliseconds, of the leader's wall clock
+	Mtime          int64
+	Version        int64       // data changes
+	Cversion       int64       // changes of the list of children, as ZooKeeper counts
+	Aversion       int64       // ACL changes
+	EphemeralOwner quorum.Zxid // session id; 0 for persistent nodes
+	DataLength     int
+	NumChildren    int
+}
+
+// Node is one znode at one position. Data must not be changed.
+type Node struct {
+	Path string // canonical: "/" or "/a/b"
+	Data []byte
+	Stat Stat
+}
+
+// EventType says what happened to a path.
+type EventType uint8
+
+const (
+	EventCreated EventType = 1
+	EventChanged EventType = 2
+	EventDeleted EventType = 3
+)
+
+// Cause says why it happened. It is an open set (API.md rule 9).
+type Cause uint8
+
+const (
+	CauseRequest        Cause = 1
+	CauseSessionExpired Cause = 2
+	CauseSessionClosed  Cause = 3
+)
+
+// Event is one change of one node. Stat is that after the change; for a
+// deletion it is zero.
+type Event struct {
+	Zxid  quorum.Zxid
+	Type  EventType
+	Cause Cause
+	Path  string
+	Stat  Stat
+}
+
+// Scope says which events a watch sees (API.md rule 9).
+type Scope uint8
+
+const (
+	ScopeNode     Scope = 1 // created, changed, deleted of the path
+	ScopeChildren Scope = 2 // created and deleted of direct children; deletion of the path
+	ScopeSubtree  Scope = 3 // everything at and below the path
+)

@@ -1,0 +1,125 @@
+# Everything that is done with Perch from a checkout. `make` lists it.
+
+GO       ?= go
+SEEDS    ?= 20000
+SEED     ?=
+FUZZTIME ?= 20s
+E2E_ARGS ?=
+BENCH_ARGS ?=
+
+export CGO_ENABLED ?= 0
+# One toolchain, the installed one: nothing is downloaded behind one's back.
+export GOTOOLCHAIN ?= local
+
+PROTOS   := $(sort $(wildcard tree/command/*.proto quorum/wire/*.proto quorum/*/*.proto lease/*/*.proto))
+SOURCES  := $(shell find cmd gen handlers lease quorum tree -name '*.go' -not -name '*_test.go') openapi.yaml go.mod
+GEN_CONFIGS := $(wildcard handlers/oapi-*.yaml)
+NPM_DONE := e2e/lint/node_modules/.package-lock.json
+
+.DEFAULT_GOAL := help
+
+help: ## list the targets
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+build: bin/perch ## build the static binary bin/perch
+
+bin/perch: $(SOURCES)
+	@$(GO) build -trimpath -o $@ ./cmd/perch
+
+run: bin/perch ## run one node at http://127.0.0.1:7070, data in ./perch-data (PERCH_HTTP and PERCH_DATA move them)
+	@exec bin/perch serve
+
+cluster: bin/perch ## run three nodes on loopback, logs in perch-data/cluster; Ctrl-C stops them
+	@$(GO) build -o bin/cluster ./cmd/internal/cluster && exec bin/cluster -perch bin/perch
+
+generate: ## regenerate gen/ from openapi.yaml and the .proto files
+	@$(GO) run ./cmd/internal/protogen $(PROTOS)
+	@for config in $(GEN_CONFIGS); do $(GO) tool oapi-codegen -config $$config openapi.yaml || exit 1; done
+
+test: tools ## everything that CI checks; installs what it needs on a bare machine
+	@$(MAKE) --no-print-directory lint
+	@$(MAKE) --no-print-directory race
+	@$(MAKE) --no-print-directory fuzz FUZZTIME=3s
+	@$(MAKE) --no-print-directory sim SEEDS=6000
+	@$(MAKE) --no-print-directory e2e
+
+unit: ## the tests of all packages, without the race detector
+	@$(GO) test ./...
+
+race: ## the tests of all packages under the race detector
+	@CGO_ENABLED=1 $(GO) test -race ./...
+
+sim: ## the simulator: SEEDS=20000 runs, or SEED=n to replay one
+	@$(GO) build -o bin/simrun ./quorum/sim/simrun
+	@bin/simrun $(if $(SEED),-seed $(SEED),-seeds $(SEEDS))
+
+fuzz: ## every fuzz test for FUZZTIME=20s each
+	@grep -rl --include='*_test.go' '^func Fuzz' cmd handlers lease quorum tree | xargs -r -n1 dirname | sort -u | \
+	while read -r dir; do \
+		for f in $$(grep -ho '^func Fuzz[A-Za-z0-9_]*' $$dir/*_test.go | cut -c6-); do \
+			echo "fuzz $$dir $$f"; \
+			$(GO) test ./$$dir -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) -parallel 2 || exit 1; \
+		done; \
+	done
+
+e2e: bin/perch ## tests with real processes
+	@cd e2e && PERCH_BIN=$(CURDIR)/bin/perch $(GO) test -count=1 -timeout 10m -v ./... $(E2E_ARGS)
+
+soak: bin/perch ## the same tests in their long versions, about fifteen minutes
+	@cd e2e && PERCH_SOAK=1 PERCH_BIN=$(CURDIR)/bin/perch $(GO) test -count=1 -timeout 60m -v ./... $(E2E_ARGS)
+
+bench: bin/perch ## measure three loopback nodes beside a bare net/http handler
+	@bin/perch bench --start 3 --bare $(BENCH_ARGS)
+
+example-search: bin/perch ## the search engine of examples/search-engine, with everything that fails in it
+	@$(GO) build -o bin/search-engine ./examples/search-engine
+	@bin/search-engine -perch bin/perch
+
+lint: lint-go lint-generated lint-openapi ## gofmt, go vet, staticcheck, generated files, the contract
+
+lint-go:
+	@unformatted=$$(gofmt -l cmd examples handlers lease quorum tree e2e *.go 2>/dev/null); \
+	if [ -n "$$unformatted" ]; then echo "not formatted by gofmt:"; echo "$$unformatted"; exit 1; fi
+	@$(GO) vet ./...
+	@cd e2e && $(GO) vet ./...
+	@$(GO) tool staticcheck ./...
+	@echo "lint: Go code is clean"
+
+# Compares with what is checked out, so that it also holds with work in progress.
+lint-generated:
+	@before=$$(find gen -type f | sort | xargs cat | cksum); $(MAKE) --no-print-directory generate; \
+	after=$$(find gen -type f | sort | xargs cat | cksum); \
+	if [ "$$before" != "$$after" ]; then echo "gen/ was out of date; it has been regenerated: commit it"; exit 1; fi
+	@echo "lint: gen/ is up to date"
+
+lint-openapi: $(NPM_DONE)
+	@cd e2e/lint && REDOCLY_TELEMETRY=off REDOCLY_SUPPRESS_UPDATE_NOTICE=true npx --no-install redocly lint --config redocly.yaml ../../openapi.yaml
+	@cd e2e/lint && npx --no-install spectral lint --fail-severity warn --ruleset spectral.yaml ../../openapi.yaml
+
+$(NPM_DONE): e2e/lint/package-lock.json
+	@cd e2e/lint && npm ci --no-audit --no-fund --loglevel error
+	@touch $@
+
+# What the tests call besides Go. Installed only as root on a Debian machine;
+# anybody else is told what is missing.
+tools:
+	@missing=; \
+	for pair in curl:curl cc:gcc git:git npm:npm; do \
+		command -v $${pair%%:*} >/dev/null || missing="$$missing $${pair##*:}"; \
+	done; \
+	if command -v cc >/dev/null && ! echo '#include <stdlib.h>' | cc -E - >/dev/null 2>&1; then missing="$$missing libc6-dev"; fi; \
+	case " $$missing " in *" gcc "*) missing="$$missing libc6-dev";; esac; \
+	if [ -n "$$missing" ]; then \
+		if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+			echo "installing$$missing"; \
+			apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null; \
+		else \
+			echo "please install:$$missing"; exit 1; \
+		fi; \
+	fi
+
+clean: ## remove what was built; data directories stay
+	@rm -rf bin e2e/lint/node_modules
+
+.PHONY: help build run cluster generate test unit race sim fuzz e2e soak bench example-search \
+	lint lint-go lint-generated lint-openapi tools clean

@@ -1,4 +1,26 @@
+// Package quorum is the ZAB core: a pure, deterministic state machine for
+// atomic broadcast (Junqueira, Reed, Serafini: Zab, DSN 2011), with election,
+// discovery, synchronization and broadcast.
+//
+// It guarantees, for any loss, duplication, delay and reordering of messages
+// and any crash of any node: entries are committed in one total order; what was
+// committed once is in the history of every later leader; at most one leader is
+// established per epoch; and a message that promises something leaves only
+// after what it promises is durable (Outbound.AfterSeq). Progress needs a
+// majority of voters connected to one of them.
+//
+// It does no I/O and reads no clock: inputs are Step, Tick and completions,
+// outputs are collected in Ready. A Core has one owner; nothing in it may be
+// called concurrently. It does not interpret the bytes it replicates, and it
+// does not survive disks that lie about fsync.
 package quorum
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"slices"
+)
 
 // Config is what a core needs to know besides its disk.
 type Config struct {
@@ -24,4 +46,393 @@ type Tuning struct {
 	WindowBytes     int // 16 MiB: proposed and not committed
 	CacheBytes      int // 16 MiB: applied entries kept in memory for followers
 	MaxPending      int // 65536: requests of this node without an end
+}
+
+func (t Tuning) withDefaults() Tuning {
+	set := func(p *int, v int) {
+		if *p == 0 {
+			*p = v
+		}
+	}
+	set(&t.PingTicks, 4)
+	set(&t.FollowerTimeout, 20)
+	set(&t.FinalizeTicks, 2)
+	set(&t.NotifyTicks, 3)
+	set(&t.DiscoveryTicks, 30)
+	set(&t.SyncTicks, 200)
+	set(&t.ResendTicks, 5)
+	set(&t.MessageBytes, 48<<10)
+	set(&t.WindowBytes, 16<<20)
+	set(&t.CacheBytes, 16<<20)
+	set(&t.MaxPending, 1<<16)
+	return t
+}
+
+const (
+	maxFollowerTimeout = 200 // ticks: RULES.md part D
+	maxDiscoveryTicks  = 500
+	leaseStepMs        = 100 // R23: most that the lease clock advances in a tick
+	leaseStallTicks    = 100 // R23: it stands while a proposal is uncommitted for 1 s
+	requestResendTicks = 20
+	stallTicks         = 200        // RULES.md part D: an own log stall that ends a leadership
+	hintTicks          = 5          // silence borne after a hint that the leader's link is gone
+	counterLimit       = 0xfffffffe // last counter of an epoch
+)
+
+var (
+	// ErrTooManyPending refuses a request because too many are without an end.
+	ErrTooManyPending = errors.New("quorum: too many pending requests")
+	// ErrTooLarge refuses a request that can never fit the window.
+	ErrTooLarge = errors.New("quorum: request larger than the proposal window")
+	// ErrOrder refuses a request whose id is not above those before it.
+	ErrOrder = errors.New("quorum: request ids must rise")
+	// ErrViolation is wrapped by every Ready.Halt that a broken invariant causes.
+	ErrViolation = errors.New("quorum: safety violation")
+)
+
+// Core is one node's view of the protocol. Make it with New.
+type Core struct {
+	cfg   Config
+	tun   Tuning
+	ctl   Control
+	rng   uint64
+	tick  uint64
+	wall  int64
+	age   uint64 // highest cluster age seen in the log or set by the driver
+	log   log
+	peers []peer // everybody else, sorted by id
+
+	seq    uint64 // WAL groups handed out
+	stable uint64 // … of which these are durable
+	wal    []Record
+	out    Ready
+
+	round     uint64 // logical clock of elections; survives role changes
+	notifySeq uint64
+	failures  uint   // leaders that failed to establish in a row
+	standAt   uint64 // no candidacy before this tick (back-off)
+	patience  patience
+	retired   bool // StepDown: takes no part any more
+	halt      error
+
+	r        role
+	requests requests
+	reads    reads
+}
+
+// role is everything that belongs to one stay in one role; reset clears it.
+type role struct {
+	state    State
+	phase    Phase
+	since    uint64 // tick of entry
+	deadline uint64 // tick: no progress until then ends the stay
+	epoch    Epoch
+	base     Zxid
+	est      bool // established: leading with a quorum, or following such a leader
+
+	look   looking
+	follow following
+	lead   leading
+}
+
+// New makes the core of a node from what its disk holds. It reports a
+// configuration or a disk state that cannot be.
+func New(cfg Config, st Restored) (*Core, error) {
+	c := &Core{cfg: cfg, tun: cfg.Tuning.withDefaults(), ctl: *st.Control.Clone(), rng: cfg.Seed}
+	if cfg.ID == 0 || st.Control.Node != cfg.ID {
+		return nil, fmt.Errorf("quorum: store belongs to node %d, not %d", st.Control.Node, cfg.ID)
+	}
+	self := false
+	for _, p := range cfg.Peers {
+		if p.ID == cfg.ID {
+			self = true
+			continue
+		}
+		c.peers = append(c.peers, peer{id: p.ID})
+	}
+	if !self {
+		return nil, fmt.Errorf("quorum: node %d is not among the peers", cfg.ID)
+	}
+	slices.SortFunc(c.peers, func(a, b peer) int { return cmp.Compare(a.id, b.id) })
+	if err := c.log.restore(&st); err != nil {
+		return nil, err
+	}
+	for i := range st.Tail {
+		c.age = max(c.age, st.Tail[i].Stamp.Age)
+	}
+	c.patience.base = uint32(c.tun.FollowerTimeout)
+	if err := c.Check(); err != nil {
+		return nil, err
+	}
+	c.enterLooking()
+	return c, nil
+}
+
+// Tick advances time by one tick. elapsedMs is the real time since the last
+// call, for the lease clock alone.
+func (c *Core) Tick(elapsedMs int) {
+	if c.halt != nil || c.retired {
+		return
+	}
+	c.tick++
+	c.patience.tick(c.tick)
+	switch c.r.state {
+	case StateLooking:
+		c.tickLooking()
+	case StateFollowing:
+		c.tickFollowing()
+	case StateLeading:
+		c.tickLeading(elapsedMs)
+	}
+}
+
+// SetWall sets the wall clock, in Unix milliseconds, that this node stamps its
+// proposals with if it leads.
+func (c *Core) SetWall(unixMs int64) { c.wall = unixMs }
+
+// SetAge tells the core the cluster age of a state that was restored from a
+// snapshot; it keeps the maximum (R20).
+func (c *Core) SetAge(ms uint64) { c.age = max(c.age, ms) }
+
+// Step handles one message from a peer. A message that is stale, foreign or
+// nonsense is dropped.
+func (c *Core) Step(m Message) {
+	p := c.admit(&m)
+	if p == nil {
+		return
+	}
+	p.heard = c.tick
+	if p.heard == 0 {
+		p.heard = 1
+	}
+	switch m.Type {
+	case MsgNotify:
+		c.onNotify(p, &m)
+	case MsgJoin, MsgAckEpoch, MsgAckLD, MsgAck, MsgPong, MsgNack, MsgRequest, MsgRead:
+		c.stepLeader(p, &m)
+	case MsgFetch, MsgEntries:
+		c.stepTransfer(p, &m)
+	case MsgSync:
+		if c.r.state == StateLeading {
+			c.onPullSnap(p, &m)
+		} else {
+			c.stepFollower(p, &m)
+		}
+	default:
+		c.stepFollower(p, &m)
+	}
+}
+
+// admit applies the header checks of ZAB.md section 5 and returns the sender.
+func (c *Core) admit(m *Message) *peer {
+	p := c.peer(m.From)
+	if c.halt != nil || c.retired || p == nil || (m.To != 0 && m.To != c.cfg.ID) {
+		return nil
+	}
+	if m.ToBoot != (Boot{}) && m.ToBoot != c.ctl.Boot {
+		return nil
+	}
+	if !c.admitBoot(p, m.FromBoot) {
+		return nil
+	}
+	if m.Type == MsgNotify {
+		return p // forming stores have no cluster id yet; onNotify compares
+	}
+	if !c.knowsCluster() || m.Cluster != c.ctl.Cluster {
+		return nil
+	}
+	return p
+}
+
+// admitBoot orders lives inside one incarnation (R3): an older life is dropped,
+// a clone of the present one too, a newer or another one replaces it.
+func (c *Core) admitBoot(p *peer, b Boot) bool {
+	switch {
+	case b == p.boot:
+		return !p.cloned
+	case b.Incarnation != p.boot.Incarnation || b.Counter > p.boot.Counter:
+		*p = peer{id: p.id, boot: b}
+		return true
+	case b.Counter == p.boot.Counter:
+		p.cloned = true
+	}
+	return false
+}
+
+// knowsCluster says whether this store belongs to a formed cluster, be it only
+// as one to be rebuilt.
+func (c *Core) knowsCluster() bool {
+	return c.ctl.Cluster != ClusterID{} && (c.ctl.Formed || c.ctl.NeedsRebuild)
+}
+
+// Ready hands out everything that has become due since the last call.
+func (c *Core) Ready() Ready {
+	if c.halt == nil {
+		c.flushReads()
+		c.flushRequests()
+		c.flushProposals()
+	}
+	r := c.out
+	c.out = Ready{}
+	if len(c.wal) > 0 {
+		c.seq++
+		r.WAL, r.Seq = c.wal, c.seq
+		c.log.mark(c.seq, c.tick)
+		c.wal = nil
+	}
+	r.Committed = c.log.emit()
+	for i := range r.Committed {
+		c.resolve(&r.Committed[i])
+	}
+	c.log.prune(c.tun.CacheBytes)
+	r.Soft, r.Halt = c.Soft(), c.halt
+	return r
+}
+
+// HasReady says whether Ready would hand out anything but Soft.
+func (c *Core) HasReady() bool {
+	o := &c.out
+	return len(c.wal) > 0 || len(o.Msgs) > 0 || len(o.Reads) > 0 || len(o.Failed) > 0 ||
+		o.Install != nil || len(o.Fetch) > 0 || c.log.emittable() || c.unsent() || c.readsDue() ||
+		c.requestsDue() || c.halt != nil
+}
+
+// Stable says that every record up to Ready.Seq == seq is durable.
+func (c *Core) Stable(seq uint64) {
+	if c.halt != nil || seq <= c.stable {
+		return
+	}
+	c.stable = seq
+	c.log.stable(seq)
+	switch c.r.state {
+	case StateLeading:
+		c.onOwnStable()
+	case StateFollowing:
+		c.ackDurable()
+	}
+}
+
+// DiskFailed says that a write or fsync failed: the node must stop (ZAB.md 3).
+func (c *Core) DiskFailed(err error) {
+	if c.r.state == StateLeading {
+		c.sendStepDown(false)
+	}
+	c.fail(fmt.Errorf("quorum: the log cannot be written: %w", err))
+}
+
+// SnapshotTaken says that a snapshot of this node's own state is durable.
+func (c *Core) SnapshotTaken(m SnapMeta) {
+	if m.Zxid > c.log.snap.Zxid {
+		c.log.snap = m
+	}
+}
+
+// Compacted says that the log on disk now begins after start.
+func (c *Core) Compacted(start Zxid) {
+	if start <= c.log.snap.Zxid && start > c.log.hist.Start() {
+		c.log.hist.Forget(start)
+	}
+}
+
+// PeerHint says that the link to a peer was lost or is back. It is never needed
+// for safety: it shortens waiting.
+func (c *Core) PeerHint(id NodeID, up bool) {
+	p := c.peer(id)
+	if p == nil {
+		return
+	}
+	p.down = !up
+	if !up && c.r.state == StateFollowing && c.r.follow.leader == id {
+		c.r.follow.hinted = c.tick
+	}
+}
+
+// StepDown takes this node out of the quorum for good, at a clean stop: a
+// leader tells its followers, so that they elect another at once.
+func (c *Core) StepDown() {
+	c.sendStepDown(true)
+	c.retired = true
+	c.reset(StateLooking, PhaseLooking)
+}
+
+// Soft is the part of the state that drivers act on.
+func (c *Core) Soft() Soft {
+	s := Soft{
+		State: c.r.state, Phase: c.r.phase, Forming: c.formState(), Epoch: c.ctl.CurrentEpoch,
+		Established: c.r.est, Commit: c.log.commit, Last: c.log.last(), Durable: c.log.durable,
+		Emitted: c.log.emitted, AgeMs: c.age, Halted: c.halt != nil, Refusal: c.refusal(),
+	}
+	switch c.r.state {
+	case StateLeading:
+		s.Leader, s.Epoch, s.LeaseMs, s.AgeMs = c.cfg.ID, c.r.epoch, c.r.lead.leaseMs, c.stampAge()
+	case StateFollowing:
+		s.Leader = c.r.follow.leader
+		if c.r.epoch != 0 {
+			s.Epoch = c.r.epoch
+		}
+	}
+	if c.r.est {
+		s.Base = c.r.base
+	}
+	return s
+}
+
+// Control is the durable control state as the core last wrote it.
+func (c *Core) Control() Control { return *c.ctl.Clone() }
+
+// History is the index of the log. It is for reading only.
+func (c *Core) History() *History { return &c.log.hist }
+
+// reset is the only way from one role into another; nothing of the old role is
+// left (ZAB.md 2.1).
+func (c *Core) reset(s State, p Phase) {
+	c.r = role{state: s, phase: p, since: c.tick}
+	c.out.Install = nil
+	c.reads.sent = c.reads.done
+}
+
+// setControl is the only place that changes the durable control state.
+func (c *Core) setControl(change func(*Control)) {
+	change(&c.ctl)
+	c.wal = append(c.wal, Record{Type: RecordControl, Control: c.ctl.Clone()})
+}
+
+// claim is the durable step that a message vouches for when it tells anything
+// of this node's log or control state.
+func (c *Core) claim() uint64 {
+	if len(c.wal) > 0 {
+		return c.seq + 1
+	}
+	return c.seq
+}
+
+// send addresses m and queues it, gated by after.
+func (c *Core) send(m Message, after uint64) {
+	m.From, m.FromBoot = c.cfg.ID, c.ctl.Boot
+	if c.knowsCluster() {
+		m.Cluster = c.ctl.Cluster
+	}
+	if p := c.peer(m.To); p != nil && m.Type != MsgNotify {
+		m.ToBoot = p.boot
+	}
+	if len(c.peers) > 0 {
+		c.out.Msgs = append(c.out.Msgs, Outbound{Msg: m, AfterSeq: after})
+	}
+}
+
+// fail stops the core for good.
+func (c *Core) fail(err error) {
+	if c.halt == nil {
+		c.halt = err
+		c.reset(StateLooking, PhaseLooking)
+	}
+}
+
+// random is splitmix64 over the configured seed.
+func (c *Core) random() uint64 {
+	c.rng += 0x9e3779b97f4a7c15
+	z := c.rng
+	z = (z ^ z>>30) * 0xbf58476d1ce4e5b9
+	z = (z ^ z>>27) * 0x94d049bb133111eb
+	return z ^ z>>31
 }

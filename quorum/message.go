@@ -122,7 +122,7 @@ type Message struct {
 	ConfigHash uint64   // of --peers, compared while unformed
 	Founding   []Member // NOTIFY of founding and formed stores, sorted by ID
 
-	Counts bool // ACKEPOCH: this is a promise to this leader
+	Counts bool // ACKEPOCH: this is a promise to this leader; UPTODATE, PROPOSE, COMMIT, PING: the leader is established; STEPDOWN: it is leaving for good
 
 	Mode    SyncMode // SYNC
 	Common  Zxid     // SYNC: the common point; truncate to it
@@ -138,6 +138,7 @@ type Message struct {
 	Durable Zxid    // ACKLD, ACK, PONG: everything up to here is on disk
 	Heard   []Heard // PING: the newest PONG of each learner
 	Timeout uint32  // PONG: the sender's follower time-out in ticks
+	Stall   uint32  // PONG: ticks for which the sender's log has been waiting for its disk
 
 	Low      uint64    // REQUEST: every ID below is finished at its home
 	Requests []Request // REQUEST

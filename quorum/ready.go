@@ -17,8 +17,9 @@ type Ready struct {
 	Halt      error // an invariant is broken or the disk failed: stop the node
 }
 
-// ReadDone says that the read ID may be answered from any state at or after
-// Zxid. Failed: leadership was lost before; ask again.
+// ReadDone says that every read up to ID that has no position yet may be
+// answered from any state at or after Zxid. Reads that are asked while there is
+// no leader wait inside the core; whoever asked bounds the wait.
 type ReadDone struct {
 	ID   uint64
 	Zxid Zxid

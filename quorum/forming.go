@@ -1,0 +1,159 @@
+package quorum
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"fmt"
+	"slices"
+)
+
+// Forming is one durable step (R8): a store that has heard every listed voter
+// unformed records the founding list once and for ever; it is formed when every
+// listed voter has reported that same list.
+
+// foundingID is the cluster id: the hash of the founding list.
+func foundingID(ms []Member) (id ClusterID) {
+	h := sha256.New()
+	for _, m := range ms {
+		var b [3]byte
+		binary.BigEndian.PutUint16(b[:], uint16(m.ID))
+		b[2] = byte(m.Role)
+		h.Write(b[:])
+		h.Write(m.Incarnation[:])
+	}
+	copy(id[:], h.Sum(nil))
+	return id
+}
+
+func (c *Core) formState() FormState {
+	switch {
+	case c.ctl.NeedsRebuild:
+		return Rebuild
+	case c.ctl.Formed:
+		return Formed
+	case len(c.ctl.Founding) > 0:
+		return Founding
+	}
+	return Unformed
+}
+
+// form takes the steps of R8 that what was heard allows.
+func (c *Core) form() {
+	if c.ctl.Formed || c.ctl.NeedsRebuild || c.roleOf(c.cfg.ID) != RoleVoter {
+		return
+	}
+	if len(c.ctl.Founding) == 0 && !c.found() {
+		return
+	}
+	if c.confirmed() {
+		c.setControl(func(ctl *Control) { ctl.Formed = true })
+		c.enterLooking()
+	}
+}
+
+// found records the founding list once every listed voter was heard without a
+// cluster, on an equal list of peers.
+func (c *Core) found() bool {
+	var list []Member
+	for _, v := range c.voters() {
+		inc := c.ctl.Boot.Incarnation
+		if v.ID != c.cfg.ID {
+			p := c.peer(v.ID)
+			if p.note.at == 0 || p.note.msg.ConfigHash != c.cfg.ConfigHash || p.note.msg.Forming > Founding {
+				return false
+			}
+			inc = p.boot.Incarnation
+		}
+		list = append(list, Member{ID: v.ID, Incarnation: inc, Role: RoleVoter})
+	}
+	for i := range c.peers {
+		if n := &c.peers[i].note; n.at != 0 && n.msg.Forming == Founding && !slices.Equal(n.msg.Founding, list) {
+			return false
+		}
+	}
+	c.setControl(func(ctl *Control) { ctl.Founding, ctl.Cluster = list, foundingID(list) })
+	c.notifyAll()
+	return true
+}
+
+// confirmed says whether every listed voter has reported this store's list; one
+// that is formed with it has heard all others report it.
+func (c *Core) confirmed() bool {
+	all := true
+	for _, v := range c.ctl.Founding {
+		if v.ID == c.cfg.ID {
+			continue
+		}
+		p := c.peer(v.ID)
+		same := p != nil && p.note.at != 0 && slices.Equal(p.note.msg.Founding, c.ctl.Founding)
+		if same && p.note.msg.Forming == Formed {
+			return true
+		}
+		all = all && same
+	}
+	return all
+}
+
+// excluded notices that the cluster was formed without this disk: the store was
+// wiped or exchanged and must be rebuilt (ZAB.md 3).
+func (c *Core) excluded(m *Message) {
+	if m.Forming != Formed || c.ctl.NeedsRebuild || c.ctl.Formed || len(m.Founding) == 0 {
+		return
+	}
+	for _, f := range m.Founding {
+		if f.ID == c.cfg.ID && f.Incarnation == c.ctl.Boot.Incarnation {
+			return
+		}
+	}
+	if c.roleOf(c.cfg.ID) != RoleVoter {
+		return
+	}
+	c.setControl(func(ctl *Control) {
+		ctl.NeedsRebuild = true
+		ctl.Cluster, ctl.Founding = foundingID(m.Founding), m.Founding
+		ctl.Reason = "the cluster was formed without this store: its data directory is empty or another one"
+	})
+	c.enterLooking()
+}
+
+// refusal says in words why this node does not take part.
+func (c *Core) refusal() string {
+	switch {
+	case c.retired:
+		return "this node is stopping"
+	case c.ctl.NeedsRebuild:
+		return c.ctl.Reason + "; it does not vote. Stop it, put the former data directory back, or run the cluster on the remaining voters"
+	case c.ctl.Formed:
+		return ""
+	}
+	return c.formingRefusal()
+}
+
+func (c *Core) formingRefusal() string {
+	var missing []NodeID
+	for _, v := range c.voters() {
+		if v.ID == c.cfg.ID {
+			continue
+		}
+		p := c.peer(v.ID)
+		switch {
+		case p == nil || p.note.at == 0:
+			missing = append(missing, v.ID)
+		case p.note.msg.ConfigHash != c.cfg.ConfigHash && p.note.msg.Forming <= Founding:
+			return fmt.Sprintf("node %d was started with another list of --peers; give every node the same list", p.id)
+		case len(c.ctl.Founding) > 0 && p.boot.Incarnation != v.Incarnation,
+			p.note.msg.Forming == Founding && !c.listsMe(p.note.msg.Founding):
+			return fmt.Sprintf("node %d lists other stores than this one as founders; nothing was stored yet: delete the data directories of all voters and start them again", p.id)
+		}
+	}
+	if len(missing) > 0 {
+		return fmt.Sprintf("waiting for voters %v to form the cluster; every listed voter must be present the first time", missing)
+	}
+	return "forming the cluster"
+}
+
+func (c *Core) listsMe(list []Member) bool {
+	return slices.ContainsFunc(list, func(m Member) bool {
+		return m.ID == c.cfg.ID && m.Incarnation == c.ctl.Boot.Incarnation
+	})
+}

@@ -1,0 +1,481 @@
+package quorum
+
+import "slices"
+
+// Leading: the leader's side of discovery (ZAB.md 2.3), synchronization (2.4),
+// broadcast (2.5) and the checks that end a leadership (2.6).
+
+// leading is the state of a leader, elected or established.
+type leading struct {
+	learners  []learner // sorted by id
+	epochSeq  uint64    // durable step of this node's own promise of the epoch
+	ldSeq     uint64    // durable step of cE = e; 0 before
+	pull      NodeID    // whom the candidate pulls history from; 0 for nobody
+	pullFetch uint64    // tick at which the pull asks again
+	pulled    Credentials
+	sentTo    Zxid // proposals up to here were broadcast
+	toldTo    Zxid // commits up to here were told
+	window    int  // bytes proposed and not committed
+	counter   uint32
+	committed uint64 // tick of the last commit, or of nothing being outstanding
+	pingAt    uint64
+	pingSeq   uint64
+	pings     []pongMark // which ping numbers were sent from which tick on
+	leaseMs   uint64
+	ageBase   uint64
+	homes     []home
+	round     readRound
+}
+
+// learner is what a leader knows of one peer in this reign.
+type learner struct {
+	id       NodeID
+	boot     Boot
+	session  uint64
+	joinSeq  uint64
+	cred     Credentials
+	table    []EpochEnd
+	answered bool // ACKEPOCH came
+	promised bool // … and it counts
+	sync     *Message
+	told     *Message // NEWLEADER, once its log holds the base
+	synced   bool
+	durable  Zxid
+	pongSeq  uint64
+	alive    uint64 // tick of the newest ping that it answered
+	timeout  uint32
+	stall    uint32
+	resend   uint64
+}
+
+func (c *Core) learner(id NodeID) *learner {
+	ls := c.r.lead.learners
+	for i := range ls {
+		if ls[i].id == id {
+			return &ls[i]
+		}
+	}
+	return nil
+}
+
+// member says whether a learner is in the sets that are compared with a quorum.
+func (c *Core) member(l *learner) bool {
+	return l != nil && c.counts(l.id, l.boot.Incarnation) && !l.cred.NeedsRebuild
+}
+
+func (c *Core) leadElected() {
+	c.reset(StateLeading, PhaseDiscovery)
+	c.progress(c.discoveryTicks())
+	c.r.lead.committed = c.tick
+	c.send(c.notification(0), c.claim())
+	c.ping()
+	c.chooseEpoch()
+}
+
+// chooseEpoch picks the new epoch once a quorum has joined (2.3 step 2).
+func (c *Core) chooseEpoch() {
+	joined := func(id NodeID) bool { return id == c.cfg.ID || c.member(c.learner(id)) }
+	if c.r.epoch != 0 || !c.quorum(joined) {
+		return
+	}
+	e := c.ctl.AcceptedEpoch
+	for i := range c.r.lead.learners {
+		if l := &c.r.lead.learners[i]; c.member(l) {
+			e = max(e, l.cred.AcceptedEpoch)
+		}
+	}
+	if e == 0 && c.cfg.MinEpoch > 0 {
+		e = c.cfg.MinEpoch - 1
+	}
+	e++
+	c.setControl(func(ctl *Control) {
+		ctl.AcceptedEpoch, ctl.AcceptedFrom = e, Promise{c.cfg.ID, c.ctl.Boot}
+	})
+	c.r.epoch, c.r.lead.epochSeq = e, c.claim()
+	for i := range c.r.lead.learners {
+		c.sendLeaderInfo(&c.r.lead.learners[i])
+	}
+}
+
+func (c *Core) sendLeaderInfo(l *learner) {
+	l.resend = c.tick + uint64(c.tun.ResendTicks)
+	c.send(Message{Type: MsgLeaderInfo, To: l.id, Session: l.session, Epoch: c.r.epoch}, c.r.lead.epochSeq)
+}
+
+// stepLeader handles what learners send.
+func (c *Core) stepLeader(p *peer, m *Message) {
+	if c.r.state != StateLeading {
+		return
+	}
+	if m.Type == MsgJoin {
+		c.onJoin(p, m)
+		return
+	}
+	l := c.learner(p.id)
+	if l == nil || l.boot != m.FromBoot {
+		return
+	}
+	switch m.Type {
+	case MsgRequest:
+		c.onRequest(p, m)
+		return
+	case MsgRead:
+		c.onRead(l, m)
+		return
+	case MsgNack:
+		if c.member(l) && m.Cred.AcceptedEpoch > c.r.epoch && m.Session == l.session {
+			c.overtaken()
+		}
+		return
+	}
+	if m.Session != l.session || m.Epoch != c.r.epoch {
+		return
+	}
+	switch m.Type {
+	case MsgAckEpoch:
+		c.onAckEpoch(l, m)
+	case MsgAckLD:
+		c.onAckLD(l, m)
+	case MsgAck:
+		c.onAck(l, m.Durable)
+	case MsgPong:
+		c.onPong(l, m)
+	}
+}
+
+// onJoin opens a session. A new one voids everything the peer said before,
+// also a promise that was counted and a pull from it (R1).
+func (c *Core) onJoin(p *peer, m *Message) {
+	l := c.learner(p.id)
+	if l != nil && l.boot == m.FromBoot && (m.Seq < l.joinSeq || m.Session == l.session) {
+		return // late, or asked again: tickLeading repeats the answer
+	}
+	if l == nil {
+		ls := append(c.r.lead.learners, learner{id: p.id})
+		slices.SortFunc(ls, func(a, b learner) int { return int(a.id) - int(b.id) })
+		c.r.lead.learners = ls
+		l = c.learner(p.id)
+	}
+	*l = learner{id: p.id, boot: m.FromBoot, session: m.Session, joinSeq: m.Seq, cred: m.Cred, table: m.Table, alive: l.alive, timeout: l.timeout}
+	if c.r.lead.pull == p.id {
+		c.r.lead.pull = 0
+		c.r.follow = following{}
+	}
+	if !c.r.est {
+		c.progress(c.discoveryTicks())
+	}
+	switch {
+	case c.r.epoch == 0:
+		c.chooseEpoch()
+	case c.member(l) && m.Cred.AcceptedEpoch > c.r.epoch:
+		c.overtaken()
+	default:
+		c.sendLeaderInfo(l)
+	}
+}
+
+// overtaken: a voter has promised a higher epoch and can never follow this one.
+func (c *Core) overtaken() { c.stepDown() }
+
+func (c *Core) onAckEpoch(l *learner, m *Message) {
+	if l.answered {
+		return
+	}
+	l.answered, l.cred, l.table = true, m.Cred, m.Table
+	l.promised = m.Counts && c.member(l)
+	if c.r.lead.ldSeq != 0 {
+		c.startSync(l)
+		return
+	}
+	c.progress(c.discoveryTicks())
+	c.discover()
+}
+
+// discover ends discovery when a quorum has promised and nobody in it is ahead
+// (2.3 steps 5 and 6).
+func (c *Core) discover() {
+	ld := &c.r.lead
+	if c.r.state != StateLeading || c.r.epoch == 0 || ld.ldSeq != 0 || c.stable < ld.epochSeq {
+		return
+	}
+	promised := func(id NodeID) bool {
+		l := c.learner(id)
+		return id == c.cfg.ID || c.member(l) && l.promised
+	}
+	if !c.quorum(promised) || ld.pull != 0 {
+		return
+	}
+	own := c.credentials()
+	own.CurrentEpoch = max(own.CurrentEpoch, ld.pulled.CurrentEpoch)
+	if l := c.ahead(own); l != nil {
+		c.startPull(l)
+		return
+	}
+	c.setControl(func(ctl *Control) { ctl.CurrentEpoch = c.r.epoch })
+	c.r.phase, c.r.base, ld.ldSeq, ld.sentTo = PhaseSync, c.log.last(), c.claim(), c.log.last()
+	c.progress(c.tun.SyncTicks)
+	for i := range ld.learners {
+		if l := &ld.learners[i]; l.answered {
+			c.startSync(l)
+		}
+	}
+}
+
+// ahead is the promised learner with the best history, if it beats own.
+func (c *Core) ahead(own Credentials) *learner {
+	best, bestVote := (*learner)(nil), Vote{Epoch: own.CurrentEpoch, Last: own.Last}
+	for i := range c.r.lead.learners {
+		l := &c.r.lead.learners[i]
+		v := Vote{Epoch: l.cred.CurrentEpoch, Last: l.cred.Last}
+		if c.member(l) && l.promised && compareVotes(v, bestVote) > 0 {
+			best, bestVote = l, v
+		}
+	}
+	return best
+}
+
+// onOwnStable: this leader's own promise, acceptance or ack became durable.
+func (c *Core) onOwnStable() {
+	c.discover()
+	c.establish()
+	c.commit()
+}
+
+// establish makes the whole initial history committed once a quorum holds it.
+func (c *Core) establish() {
+	ld := &c.r.lead
+	if c.r.est || ld.ldSeq == 0 || c.stable < ld.ldSeq || !c.quorum(c.holdsBase) {
+		return
+	}
+	c.r.est, c.r.phase, c.failures = true, PhaseBroadcast, 0
+	ld.ageBase, ld.committed, ld.toldTo = c.age, c.tick, c.r.base
+	c.log.advance(c.r.base)
+	c.send(c.notification(0), c.claim())
+	for i := range ld.learners {
+		l := &ld.learners[i]
+		l.alive = c.tick
+		if l.synced {
+			c.sendUpToDate(l)
+		}
+	}
+}
+
+func (c *Core) holdsBase(id NodeID) bool {
+	l := c.learner(id)
+	return id == c.cfg.ID || c.member(l) && l.synced
+}
+
+func (c *Core) tickLeading(elapsedMs int) {
+	ld := &c.r.lead
+	if !c.r.est && c.tick > c.r.deadline && c.stable >= max(ld.epochSeq, ld.ldSeq) {
+		c.failures++
+		c.stepDown()
+		return
+	}
+	if c.r.est && (!c.quorumFresh() || c.stalled()) {
+		c.stepDown()
+		return
+	}
+	if c.log.commit == c.log.last() {
+		ld.committed = c.tick
+	}
+	if c.r.est && c.tick-ld.committed < leaseStallTicks {
+		ld.leaseMs += uint64(max(0, min(elapsedMs, leaseStepMs)))
+	}
+	if c.tick >= ld.pingAt {
+		c.ping()
+	}
+	c.resendPull()
+	for i := range ld.learners {
+		if l := &ld.learners[i]; c.tick >= l.resend && !l.synced {
+			c.repeat(l)
+		}
+	}
+}
+
+// quorumFresh says whether a quorum of synchronized voters has answered a ping
+// that was sent inside the window: the largest time-out that they report.
+func (c *Core) quorumFresh() bool {
+	window := uint64(c.tun.FollowerTimeout - 2)
+	for i := range c.r.lead.learners {
+		if l := &c.r.lead.learners[i]; c.member(l) && l.synced {
+			window = max(window, uint64(min(l.timeout, maxFollowerTimeout+5)))
+		}
+	}
+	return c.quorum(func(id NodeID) bool {
+		l := c.learner(id)
+		return id == c.cfg.ID || c.member(l) && l.synced && c.tick-l.alive <= window
+	})
+}
+
+// stalled says whether this leader's disk has hung for long while a majority of
+// the other voters' disks work (RULES.md part D).
+func (c *Core) stalled() bool {
+	stall := c.log.stall(c.tick)
+	if stall <= max(stallTicks, 4*c.patience.ticks(c.cfg.ID)) {
+		return false
+	}
+	return c.quorum(func(id NodeID) bool {
+		l := c.learner(id)
+		return c.member(l) && l.synced && l.stall < stall && c.tick-l.alive <= stallTicks
+	})
+}
+
+// repeat says again what a learner has not answered.
+func (c *Core) repeat(l *learner) {
+	l.resend = c.tick + uint64(c.tun.ResendTicks)
+	switch {
+	case l.told != nil:
+		c.send(*l.told, c.r.lead.ldSeq)
+	case l.sync != nil:
+		c.send(*l.sync, c.r.lead.ldSeq)
+	case !l.answered && c.r.epoch != 0:
+		c.sendLeaderInfo(l)
+	}
+}
+
+// ping asks every learner for a proof of life; it carries the commit position
+// and says whom this leader hears.
+func (c *Core) ping() {
+	ld := &c.r.lead
+	ld.pingAt = c.tick + uint64(c.tun.PingTicks)
+	ld.pingSeq++
+	if n := len(ld.pings); n == 0 || ld.pings[n-1].tick != c.tick {
+		if n > 2*maxFollowerTimeout {
+			ld.pings = slices.Delete(ld.pings, 0, n/2)
+		}
+		ld.pings = append(ld.pings, pongMark{ld.pingSeq, c.tick})
+	}
+	m := Message{Type: MsgPing, Epoch: c.r.epoch, Seq: ld.pingSeq, Last: c.log.last(), Commit: c.log.commit, Counts: c.r.est}
+	for i := range ld.learners {
+		m.Heard = append(m.Heard, Heard{ld.learners[i].id, ld.learners[i].pongSeq})
+	}
+	c.send(m, 0)
+}
+
+// onPong: only the echo of a number of our own is a proof of life; a message
+// may have been stuck for long (NATS.md 5).
+func (c *Core) onPong(l *learner, m *Message) {
+	if !l.synced || m.Seq > c.r.lead.pingSeq || m.Cred.CurrentEpoch != c.r.epoch || m.Cred.AcceptedEpoch != c.r.epoch || m.Cred.NeedsRebuild {
+		return
+	}
+	if m.Seq > l.pongSeq {
+		l.pongSeq, l.timeout, l.stall = m.Seq, m.Timeout, m.Stall
+		for i := len(c.r.lead.pings) - 1; i >= 0; i-- {
+			if c.r.lead.pings[i].seq <= m.Seq {
+				l.alive = max(l.alive, c.r.lead.pings[i].tick)
+				break
+			}
+		}
+	}
+	c.onAck(l, m.Durable)
+	c.confirmReads()
+}
+
+// onAck counts a cumulative ack; only learners that acknowledged the initial
+// history are counted.
+func (c *Core) onAck(l *learner, durable Zxid) {
+	if l.synced && durable > l.durable && durable <= c.log.last() {
+		l.durable = durable
+		c.commit()
+	}
+}
+
+// commit moves the commit position to what a quorum has on disk.
+func (c *Core) commit() {
+	if !c.r.est || c.r.state != StateLeading {
+		return
+	}
+	z := c.quorumZxid(func(id NodeID) Zxid {
+		if id == c.cfg.ID {
+			return c.log.durable
+		}
+		if l := c.learner(id); c.member(l) && l.synced {
+			return l.durable
+		}
+		return 0
+	})
+	before := c.log.commit
+	if !c.log.advance(z) {
+		return
+	}
+	c.r.lead.committed = c.tick
+	for i := c.log.index(before); i < len(c.log.tail) && c.log.tail[i].Zxid <= z; i++ {
+		c.r.lead.window -= c.log.tail[i].Size()
+	}
+}
+
+// stepDown stops leading, then tells.
+func (c *Core) stepDown() {
+	if c.r.state != StateLeading {
+		return
+	}
+	c.sendStepDown(false)
+	if c.failures > 0 || c.r.est {
+		c.standAt = c.tick + standBackoff<<min(c.failures, 3) + c.random()%standBackoff
+	}
+	c.enterLooking()
+}
+
+func (c *Core) sendStepDown(leaving bool) {
+	if c.r.state == StateLeading {
+		c.send(Message{Type: MsgStepDown, Epoch: c.r.epoch, Counts: leaving}, 0)
+	}
+}
+
+// propose appends an entry of this leader's epoch.
+func (c *Core) propose(kind EntryKind, o Origin, data []byte) bool {
+	ld := &c.r.lead
+	e := Entry{Kind: kind, Origin: o, Stamp: Stamp{Wall: c.wall, Age: c.stampAge()}, Data: data}
+	if size := e.Size(); ld.window > 0 && ld.window+size > c.tun.WindowBytes || ld.counter >= counterLimit {
+		return false
+	}
+	ld.counter++
+	e.Zxid = MakeZxid(c.r.epoch, ld.counter)
+	if !c.log.append(&e) {
+		c.fail(errBroken(c.log.last(), e.Zxid))
+		return false
+	}
+	c.age = max(c.age, e.Stamp.Age)
+	ld.window += e.Size()
+	c.wal = append(c.wal, Record{Type: RecordEntry, Entry: e})
+	return true
+}
+
+// stampAge is the cluster age of a proposal made now (R20).
+func (c *Core) stampAge() uint64 {
+	if c.r.state == StateLeading && c.r.est {
+		return c.r.lead.ageBase + c.r.lead.leaseMs
+	}
+	return c.age
+}
+
+func (c *Core) unsent() bool {
+	return c.r.state == StateLeading && c.r.est && c.halt == nil && (c.log.last() > c.r.lead.sentTo || c.log.commit > c.r.lead.toldTo)
+}
+
+// flushProposals broadcasts what was appended since the last call, without
+// waiting for this node's own disk; a commit rides along, or leaves at once.
+func (c *Core) flushProposals() {
+	ld := &c.r.lead
+	if !c.unsent() {
+		return
+	}
+	for ld.sentTo < c.log.last() {
+		entries, ok := c.log.after(ld.sentTo, c.tun.MessageBytes)
+		chain, known := c.log.hist.Chain(ld.sentTo)
+		if !ok || !known || len(entries) == 0 {
+			c.fail(errBroken(ld.sentTo, c.log.last()))
+			return
+		}
+		c.send(Message{
+			Type: MsgPropose, Epoch: c.r.epoch, Prev: ld.sentTo, Chain: chain,
+			Entries: entries, Commit: c.log.commit, Counts: true,
+		}, 0)
+		ld.sentTo, ld.toldTo = entries[len(entries)-1].Zxid, c.log.commit
+	}
+	if c.log.commit > ld.toldTo {
+		c.send(Message{Type: MsgCommit, Epoch: c.r.epoch, Commit: c.log.commit, Counts: true}, 0)
+		ld.toldTo = c.log.commit
+	}
+}

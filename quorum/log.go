@@ -1,0 +1,206 @@
+package quorum
+
+import (
+	"fmt"
+	"slices"
+)
+
+// log is the core's view of its log: the index of everything retained, the
+// entries that are still in memory, and how far they are durable, committed and
+// handed out.
+//
+// Invariants: tail holds the entries after tailStart up to hist.Last, without a
+// hole; emitted ≤ commit ≤ last; emitted ≤ max(durable, snapshot).
+type log struct {
+	hist      History
+	snap      SnapMeta
+	tail      []Entry
+	tailStart Zxid
+	tailBytes int
+	durable   Zxid
+	commit    Zxid
+	emitted   Zxid
+	hint      Zxid // known to be committed, from this life or the disk
+	marks     []walMark
+}
+
+// walMark says that the log ends at last once group seq is durable.
+type walMark struct {
+	seq  uint64
+	last Zxid
+	tick uint64 // when the group was handed out
+}
+
+func (l *log) restore(st *Restored) error {
+	l.hist, l.snap, l.tail = st.History.Clone(), st.Snapshot, slices.Clip(st.Tail)
+	l.tailStart, l.hint = st.Snapshot.Zxid, max(st.CommitHint, st.Snapshot.Zxid)
+	chain, ok := l.hist.Chain(l.snap.Zxid)
+	if !ok || chain != l.snap.Chain {
+		return fmt.Errorf("quorum: the log does not continue the snapshot at %v", l.snap.Zxid)
+	}
+	at := l.snap.Zxid
+	for i := range l.tail {
+		e := &l.tail[i]
+		next, ok := l.hist.Next(at)
+		chain = ChainHash(chain, e)
+		if want, _ := l.hist.Chain(e.Zxid); !ok || next != e.Zxid || want != chain {
+			return fmt.Errorf("quorum: the log is broken at %v", e.Zxid)
+		}
+		e.Chain, at = chain, e.Zxid
+		l.tailBytes += e.Size()
+	}
+	if at != l.hist.Last() {
+		return fmt.Errorf("quorum: the log ends at %v, its index at %v", at, l.hist.Last())
+	}
+	l.durable, l.commit, l.emitted = at, l.snap.Zxid, l.snap.Zxid
+	return nil
+}
+
+func (l *log) last() Zxid { return l.hist.Last() }
+
+// append adds an entry whose chain hash is computed here. It reports false when
+// the entry does not follow.
+func (l *log) append(e *Entry) bool {
+	e.Chain = ChainHash(l.hist.LastChain(), e)
+	if !l.hist.Append(e.Zxid, e.Chain) {
+		return false
+	}
+	l.tail = append(l.tail, *e)
+	l.tailBytes += e.Size()
+	return true
+}
+
+// index is the place in tail of the first entry after z.
+func (l *log) index(z Zxid) int {
+	i, found := slices.BinarySearchFunc(l.tail, z, func(e Entry, z Zxid) int {
+		if e.Zxid < z {
+			return -1
+		} else if e.Zxid > z {
+			return 1
+		}
+		return 0
+	})
+	if found {
+		i++
+	}
+	return i
+}
+
+// after returns entries after z up to maxBytes, at least one if there is any;
+// false when they are not in memory.
+func (l *log) after(z Zxid, maxBytes int) ([]Entry, bool) {
+	if z < l.tailStart {
+		return nil, false
+	}
+	i := l.index(z)
+	j, size := i, 0
+	for j < len(l.tail) && (j == i || size+l.tail[j].Size() <= maxBytes) {
+		size += l.tail[j].Size()
+		j++
+	}
+	return l.tail[i:j:j], true
+}
+
+// truncate removes every entry after z. It reports false when z is not in the
+// log or something after z was handed out or is known to be committed.
+func (l *log) truncate(z Zxid) bool {
+	if z < l.emitted || z < l.hint || z < l.commit || !l.hist.Truncate(z) {
+		return false
+	}
+	i := l.index(z)
+	for k := i; k < len(l.tail); k++ {
+		l.tailBytes -= l.tail[k].Size()
+	}
+	l.tail = l.tail[:i:i] // what was cut may still be on its way out
+	l.durable = min(l.durable, z)
+	for k := range l.marks {
+		l.marks[k].last = min(l.marks[k].last, z)
+	}
+	return true
+}
+
+// install replaces the log by a snapshot.
+func (l *log) install(m SnapMeta) {
+	l.hist, l.snap = NewHistory(m.Zxid, m.Chain), m
+	l.tail, l.tailStart, l.tailBytes = nil, m.Zxid, 0
+	l.durable = min(l.durable, m.Zxid)
+	l.marks = nil
+	l.commit, l.emitted, l.hint = max(l.commit, m.Zxid), m.Zxid, max(l.hint, m.Zxid)
+}
+
+func (l *log) mark(seq, tick uint64) { l.marks = append(l.marks, walMark{seq, l.last(), tick}) }
+
+// stall is for how long, in ticks, the oldest group has been waiting for the
+// disk.
+func (l *log) stall(now uint64) uint32 {
+	if len(l.marks) == 0 {
+		return 0
+	}
+	return uint32(now - l.marks[0].tick)
+}
+
+// stable moves durable to where the log ended with group seq.
+func (l *log) stable(seq uint64) {
+	n := 0
+	for n < len(l.marks) && l.marks[n].seq <= seq {
+		l.durable = l.marks[n].last
+		n++
+	}
+	l.marks = l.marks[n:]
+}
+
+func (l *log) emittable() bool { return min(l.commit, l.durable) > l.emitted }
+
+// emit returns the next entries to apply: committed and durable here.
+func (l *log) emit() []Entry {
+	if !l.emittable() {
+		return nil
+	}
+	i, j := l.index(l.emitted), l.index(min(l.commit, l.durable))
+	if i == j {
+		return nil
+	}
+	l.emitted = l.tail[j-1].Zxid
+	return l.tail[i:j:j]
+}
+
+// prune forgets handed-out entries beyond the cache, in steps that are worth
+// copying the rest for.
+func (l *log) prune(cacheBytes int) {
+	if l.tailBytes <= cacheBytes+cacheBytes/4 {
+		return
+	}
+	n := 0
+	for n < len(l.tail) && l.tail[n].Zxid <= l.emitted && l.tailBytes > cacheBytes {
+		l.tailBytes -= l.tail[n].Size()
+		l.tailStart = l.tail[n].Zxid
+		n++
+	}
+	if n > 0 {
+		l.tail = slices.Clone(l.tail[n:])
+	}
+}
+
+// advance moves commit up to z, as far as the log reaches.
+func (l *log) advance(z Zxid) bool {
+	z = min(z, l.last())
+	if z <= l.commit {
+		return false
+	}
+	l.commit, l.hint = z, max(l.hint, z)
+	return true
+}
+
+// commonPoint is the newest position that both logs hold: the highest epoch in
+// both tables and the lower of the two last counters there. It is exact because
+// an epoch has one proposer whose entries are contiguous (ZAB.md 2.4).
+func commonPoint(a, b []EpochEnd) (Zxid, bool) {
+	for _, x := range a {
+		for _, y := range b {
+			if x.Epoch == y.Epoch {
+				return MakeZxid(x.Epoch, min(x.Last, y.Last)), true
+			}
+		}
+	}
+	return 0, false
+}

@@ -107,10 +107,13 @@ func (c *Core) onPing(m *Message) {
 	if n := len(f.pongs); n == 0 || f.pongs[n-1].tick != c.tick {
 		f.pongs = append(f.pongs, pongMark{m.Seq, c.tick})
 	}
+	// Nothing here waits for the disk: a pong tells only what is durable, and
+	// how long the disk has been silent.
+	cred := Credentials{AcceptedEpoch: c.ctl.AcceptedEpoch, CurrentEpoch: c.ctl.CurrentEpoch, Last: c.log.durable, NeedsRebuild: c.ctl.NeedsRebuild}
 	c.send(Message{
-		Type: MsgPong, To: f.leader, Session: f.session, Epoch: c.r.epoch, Seq: m.Seq, Cred: c.credentials(),
+		Type: MsgPong, To: f.leader, Session: f.session, Epoch: c.r.epoch, Seq: m.Seq, Cred: cred,
 		Durable: c.log.durable, Timeout: c.patience.ticks(c.cfg.ID), Stall: c.log.stall(c.tick),
-	}, c.claim())
+	}, f.ldSeq)
 }
 
 func (f *following) dropPongs(seq uint64) {

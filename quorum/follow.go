@@ -269,6 +269,10 @@ func (c *Core) fetch() {
 		return
 	}
 	f.fetching = true
+	if c.log.unstable > c.tun.CacheBytes {
+		f.fetchFrom, f.resend = c.log.last(), c.tick+1 // let the disk keep up
+		return
+	}
 	c.sendFetch()
 }
 

@@ -22,6 +22,8 @@ type log struct {
 	emitted   Zxid
 	hint      Zxid // known to be committed, from this life or the disk
 	marks     []walMark
+	fresh     int // bytes appended since the last mark
+	unstable  int // bytes on their way to the disk
 }
 
 // walMark says that the log ends at last once group seq is durable.
@@ -29,6 +31,7 @@ type walMark struct {
 	seq  uint64
 	last Zxid
 	tick uint64 // when the group was handed out
+	size int    // bytes of its entries
 }
 
 func (l *log) restore(st *Restored) error {
@@ -67,6 +70,7 @@ func (l *log) append(e *Entry) bool {
 	}
 	l.tail = append(l.tail, *e)
 	l.tailBytes += e.Size()
+	l.fresh += e.Size()
 	return true
 }
 
@@ -124,11 +128,15 @@ func (l *log) install(m SnapMeta) {
 	l.hist, l.snap = NewHistory(m.Zxid, m.Chain), m
 	l.tail, l.tailStart, l.tailBytes = nil, m.Zxid, 0
 	l.durable = min(l.durable, m.Zxid)
-	l.marks = nil
+	l.marks, l.fresh, l.unstable = nil, 0, 0
 	l.commit, l.emitted, l.hint = max(l.commit, m.Zxid), m.Zxid, max(l.hint, m.Zxid)
 }
 
-func (l *log) mark(seq, tick uint64) { l.marks = append(l.marks, walMark{seq, l.last(), tick}) }
+func (l *log) mark(seq, tick uint64) {
+	l.marks = append(l.marks, walMark{seq, l.last(), tick, l.fresh})
+	l.unstable += l.fresh
+	l.fresh = 0
+}
 
 // stall is for how long, in ticks, the oldest group has been waiting for the
 // disk.
@@ -144,6 +152,7 @@ func (l *log) stable(seq uint64) {
 	n := 0
 	for n < len(l.marks) && l.marks[n].seq <= seq {
 		l.durable = l.marks[n].last
+		l.unstable -= l.marks[n].size
 		n++
 	}
 	l.marks = l.marks[n:]

@@ -127,6 +127,7 @@ type Result struct {
 	Created   bool
 	Session   Info          // OpenSession, and commands that opened one
 	Opened    bool          // this command opened Session
+	Ended     []quorum.Zxid // sessions that this command ended; for the leader's Tracker
 	Token     string        // drawn by the server for OpenSession without a client's token; never replicated
 	Remaining time.Duration // of Session, acknowledged by this commit (R12); 0 when none
 }

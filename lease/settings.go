@@ -1,5 +1,12 @@
 package lease
 
+import (
+	"fmt"
+
+	"perch/gen/commandpb"
+	"perch/tree"
+)
+
 // Settings are the limits that apply reads. They are replicated state, set by
 // committed commands (RULES.md R5); flags only seed them when a cluster forms.
 type Settings struct {
@@ -22,5 +29,92 @@ func DefaultSettings() Settings {
 		ValueBytes: 1 << 20, PathBytes: 1024, PathSegments: 64, TxnNodes: 10_000,
 		SessionEphemerals: 10_000, Sessions: 1_000_000, TTLMinMs: 1_000, TTLMaxMs: 86_400_000,
 		EventAgeMs: 600_000, EventBytes: 128 << 20, ClosedAgeMs: 86_400_000,
+	}
+}
+
+// Validate says which setting is outside of what this code can serve.
+func (s Settings) Validate() error {
+	for _, f := range s.fields() {
+		if v := f.get(); v < f.least || v > f.most {
+			return fmt.Errorf("%s is %d, must be %d to %d", f.name, v, f.least, f.most)
+		}
+	}
+	if s.TTLMinMs > s.TTLMaxMs {
+		return fmt.Errorf("ttl_min_ms %d is above ttl_max_ms %d", s.TTLMinMs, s.TTLMaxMs)
+	}
+	return nil
+}
+
+// Command is the command that sets every field as it is here.
+func (s Settings) Command() *commandpb.Configure {
+	c := new(commandpb.Configure)
+	for _, f := range s.fields() {
+		v := f.get()
+		*f.in(c) = &v
+	}
+	return c
+}
+
+// PathLimits are those for tree.CheckPath.
+func (s Settings) PathLimits() tree.PathLimits {
+	return tree.PathLimits{Bytes: s.PathBytes, Segments: s.PathSegments}
+}
+
+func (s Settings) limits() tree.Limits {
+	return tree.Limits{
+		Path: s.PathLimits(), ValueBytes: s.ValueBytes, TxnNodes: s.TxnNodes, OwnerNodes: s.SessionEphemerals,
+	}
+}
+
+func (s Settings) validTTL(ms uint64) bool {
+	return ms >= uint64(s.TTLMinMs) && ms <= uint64(s.TTLMaxMs)
+}
+
+// merge takes the fields that c sets. It says false when c sets none.
+func (s *Settings) merge(c *commandpb.Configure) (any bool) {
+	for _, f := range s.fields() {
+		if v := *f.in(c); v != nil {
+			f.set(*v)
+			any = true
+		}
+	}
+	return any
+}
+
+// field is one setting: its name, its bounds, where it stands here and in a
+// command.
+type field struct {
+	name        string
+	least, most int64
+	get         func() int64
+	set         func(int64)
+	in          func(*commandpb.Configure) **int64
+}
+
+func settingField[T int | int64](name string, at *T, least, most int64, in func(*commandpb.Configure) **int64) field {
+	return field{
+		name: name, least: least, most: most, in: in,
+		get: func() int64 { return int64(*at) },
+		set: func(v int64) { *at = T(v) },
+	}
+}
+
+// fields are all settings, in the order of the command's fields. The digest
+// depends on the order.
+func (s *Settings) fields() []field {
+	const day = 86_400_000
+	type c = commandpb.Configure
+	return []field{
+		settingField("value_bytes", &s.ValueBytes, 1, 8<<20, func(m *c) **int64 { return &m.ValueBytes }),
+		settingField("path_bytes", &s.PathBytes, 16, 16<<10, func(m *c) **int64 { return &m.PathBytes }),
+		settingField("path_segments", &s.PathSegments, 1, 1024, func(m *c) **int64 { return &m.PathSegments }),
+		settingField("txn_nodes", &s.TxnNodes, 1, 1_000_000, func(m *c) **int64 { return &m.TxnNodes }),
+		settingField("session_ephemerals", &s.SessionEphemerals, 0, 1_000_000, func(m *c) **int64 { return &m.SessionEphemerals }),
+		settingField("sessions", &s.Sessions, 0, 100_000_000, func(m *c) **int64 { return &m.Sessions }),
+		settingField("ttl_min_ms", &s.TTLMinMs, 1, 365*day, func(m *c) **int64 { return &m.TtlMinMs }),
+		settingField("ttl_max_ms", &s.TTLMaxMs, 1, 365*day, func(m *c) **int64 { return &m.TtlMaxMs }),
+		settingField("event_age_ms", &s.EventAgeMs, 0, 365*day, func(m *c) **int64 { return &m.EventAgeMs }),
+		settingField("event_bytes", &s.EventBytes, 0, 1<<40, func(m *c) **int64 { return &m.EventBytes }),
+		settingField("closed_age_ms", &s.ClosedAgeMs, 0, 365*day, func(m *c) **int64 { return &m.ClosedAgeMs }),
 	}
 }

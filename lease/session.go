@@ -1,0 +1,177 @@
+package lease
+
+import (
+	"encoding/binary"
+	"time"
+
+	"github.com/cespare/xxhash/v2"
+
+	"perch/gen/commandpb"
+	"perch/quorum"
+	"perch/tree"
+)
+
+// TokenHash is the SHA-256 of a token that a client drew. The state never holds
+// a token (RULES.md R19).
+type TokenHash [32]byte
+
+// session is one live session. It is immutable once it is in a table.
+type session struct {
+	id    quorum.Zxid // the transaction that opened it
+	ttlMs uint64
+	drawn bool // by a client: hash is valid
+	hash  TokenHash
+}
+
+func sessionLess(a, b *session) bool { return a.id < b.id }
+
+// token finds the session that a client's token opened.
+type token struct {
+	hash TokenHash
+	id   quorum.Zxid
+}
+
+func tokenLess(a, b token) bool { return lessHash(&a.hash, &b.hash) }
+
+// ended remembers a client's token after the end of its session, so that it
+// opens no other one.
+type ended struct {
+	hash TokenHash
+	age  uint64 // cluster age at the end
+}
+
+func endedLess(a, b *ended) bool { return lessHash(&a.hash, &b.hash) }
+
+// endedOlder is the order in which they are forgotten.
+func endedOlder(a, b *ended) bool {
+	if a.age != b.age {
+		return a.age < b.age
+	}
+	return lessHash(&a.hash, &b.hash)
+}
+
+func lessHash(a, b *TokenHash) bool {
+	for i := 0; i < len(a); i += 8 {
+		x, y := binary.BigEndian.Uint64(a[i:]), binary.BigEndian.Uint64(b[i:])
+		if x != y {
+			return x < y
+		}
+	}
+	return false
+}
+
+// digest is the session's part of the sum over the state.
+func (s *session) digest() uint64 {
+	var b [50]byte
+	b[0] = 'S'
+	if s.drawn {
+		b[1] = 1
+	}
+	binary.LittleEndian.PutUint64(b[2:], uint64(s.id))
+	binary.LittleEndian.PutUint64(b[10:], s.ttlMs)
+	copy(b[18:], s.hash[:])
+	return xxhash.Sum64(b[:])
+}
+
+// digest is the ended token's part of the sum over the state.
+func (e *ended) digest() uint64 {
+	var b [41]byte
+	b[0] = 'X'
+	binary.LittleEndian.PutUint64(b[1:], e.age)
+	copy(b[9:], e.hash[:])
+	return xxhash.Sum64(b[:])
+}
+
+func (s *session) info(ephemerals int) Info {
+	return Info{ID: s.id, TTL: time.Duration(s.ttlMs) * time.Millisecond, Ephemerals: ephemerals}
+}
+
+// hashOf is the token hash of ref; false when ref has none of the right size.
+func hashOf(ref *commandpb.SessionRef) (h TokenHash, ok bool) {
+	r, is := ref.GetRef().(*commandpb.SessionRef_TokenHash)
+	if !is || len(r.TokenHash) != len(h) {
+		return h, false
+	}
+	copy(h[:], r.TokenHash)
+	return h, true
+}
+
+// find is the live session of ref, and nil when there is none; known is false
+// only for a client's token that the state does not remember at all.
+func (s *State) find(ref *commandpb.SessionRef) (live *session, known bool) {
+	hash, client := hashOf(ref)
+	if !client {
+		live, _ = s.sessions.Get(&session{id: quorum.Zxid(ref.GetId())})
+		if live != nil && live.drawn {
+			live = nil // its client holds the token, not the server
+		}
+		return live, true
+	}
+	if t, ok := s.tokens.Get(token{hash: hash}); ok {
+		live, _ = s.sessions.Get(&session{id: t.id})
+		return live, true
+	}
+	_, known = s.ended.Get(&ended{hash: hash})
+	return nil, known
+}
+
+// open adds a session with the id of this transaction.
+func (s *State) open(x *txn, ref *commandpb.SessionRef, ttlMs uint64) (*session, tree.Code) {
+	switch {
+	case !s.settings.validTTL(ttlMs):
+		return nil, tree.ErrInvalidArgument
+	case s.sessions.Len() >= s.settings.Sessions:
+		return nil, tree.ErrTooManySessions
+	}
+	n := &session{id: x.Zxid, ttlMs: ttlMs}
+	n.hash, n.drawn = hashOf(ref)
+	if n.drawn {
+		s.tokens.Set(token{n.hash, n.id})
+	}
+	s.sessions.Set(n)
+	s.sum += n.digest()
+	x.opened = true
+	return n, tree.OK
+}
+
+// end removes a session with all its ephemerals.
+func (s *State) end(x *txn, n *session) {
+	s.tree.DropOwned(&x.Txn, n.id)
+	s.sessions.Delete(n)
+	s.sum -= n.digest()
+	if n.drawn {
+		s.tokens.Delete(token{hash: n.hash})
+		s.remember(&ended{hash: n.hash, age: x.age})
+	}
+	x.ended = append(x.ended, n.id)
+}
+
+func (s *State) remember(e *ended) {
+	s.ended.Set(e)
+	s.endedByAge.Set(e)
+	s.sum += e.digest()
+}
+
+// forget drops what was remembered of ended sessions for long enough, and the
+// oldest beyond as many as there may be sessions.
+func (s *State) forget() {
+	for s.endedByAge.Len() > 0 {
+		e, _ := s.endedByAge.Min()
+		old := s.age >= e.age && s.age-e.age >= uint64(s.settings.ClosedAgeMs)
+		if !old && s.endedByAge.Len() <= s.settings.Sessions {
+			return
+		}
+		s.endedByAge.Delete(e)
+		s.ended.Delete(e)
+		s.sum -= e.digest()
+	}
+}
+
+// setTTL gives n another TTL.
+func (s *State) setTTL(n *session, ttlMs uint64) *session {
+	changed := *n
+	changed.ttlMs = ttlMs
+	s.sum += changed.digest() - n.digest()
+	s.sessions.Set(&changed)
+	return &changed
+}

@@ -1,0 +1,230 @@
+// Package lease is the whole replicated state: the tree of nodes, the sessions
+// and the history of events, with the one function that applies a committed
+// transaction to them (DESIGN.md, decisions 1 to 3).
+//
+// It guarantees that the state, every result, every event and the digest
+// depend on nothing but the entries applied, in their order (RULES.md R5): it
+// reads no clock, file, random source or setting of its node. A View is
+// immutable and may be used by any number of goroutines while Apply goes on. A
+// state restored from a snapshot behaves as the one that wrote it.
+//
+// It does not guard a State against concurrent use: one goroutine owns it. It
+// does not know who asks: permissions are decided elsewhere. Deadlines of
+// sessions are no part of the state; the leader keeps them in a Tracker.
+package lease
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+
+	"github.com/cespare/xxhash/v2"
+	"google.golang.org/protobuf/proto"
+
+	"perch/gen/commandpb"
+	"perch/quorum"
+	"perch/tree"
+	"perch/tree/cow"
+)
+
+// Format is the highest format of commands that this code applies. A command
+// without a format has format 1.
+const Format = 1
+
+// ErrFormat ends Apply and Restore when they meet a format that this code does
+// not know: the node must stop, since going on would be guessing.
+var ErrFormat = errors.New("format is newer than this program")
+
+// ErrOrder ends Apply when an entry does not come after the one before: the
+// node must stop.
+var ErrOrder = errors.New("entry out of order")
+
+// State is the replicated state. One goroutine owns it.
+//
+// Invariants: the owner of every ephemeral is a live session; tokens lists the
+// live sessions that a client's token opened; ended and endedByAge hold the
+// same tokens, none of them in tokens; sum is the sum of the digests of all
+// sessions and ended tokens.
+type State struct {
+	zxid     quorum.Zxid
+	age      uint64 // cluster age in milliseconds; never goes back (RULES.md R20)
+	settings Settings
+
+	tree    *tree.Tree
+	history tree.History
+
+	sessions   *cow.Table[*session]
+	tokens     *cow.Table[token]
+	ended      *cow.Table[*ended]
+	endedByAge *cow.Table[*ended]
+	sum        uint64
+
+	view *View // of the present state; nil when it is to be made
+}
+
+// New is the state of a cluster before its first transaction.
+func New(settings Settings) *State {
+	return &State{
+		settings: settings, tree: tree.New(),
+		sessions: cow.New(sessionLess), tokens: cow.New(tokenLess),
+		ended: cow.New(endedLess), endedByAge: cow.New(endedOlder),
+	}
+}
+
+// txn is one transaction while it is applied.
+type txn struct {
+	tree.Txn
+	age    uint64
+	sess   *session // of the request
+	opened bool     // sess was opened by this transaction
+	ended  []quorum.Zxid
+}
+
+// Apply applies the next committed entry. Every entry takes its place and has a
+// Result, also one that is refused; then the state is as before but for zxid,
+// age and what their advance trims. A panic while a command is evaluated, and
+// bytes that are no command, become ErrInternal in this way.
+//
+// The error is ErrFormat or ErrOrder; then nothing was applied and the node
+// must stop. The events belong to the caller.
+func (s *State) Apply(e *quorum.Entry) (Result, []tree.Event, error) {
+	if e.Zxid <= s.zxid {
+		return Result{}, nil, fmt.Errorf("%w: %v after %v", ErrOrder, e.Zxid, s.zxid)
+	}
+	cmd, err := decode(e)
+	if err != nil {
+		return Result{}, nil, err
+	}
+	x := &txn{age: max(s.age, e.Stamp.Age)}
+	x.Txn = tree.Txn{Zxid: e.Zxid, Wall: e.Stamp.Wall, Cause: tree.CauseRequest, Limits: s.settings.limits()}
+	res := Result{Zxid: e.Zxid}
+	if e.Kind == quorum.EntryCommand {
+		s.evaluate(x, cmd, &res)
+	}
+	s.advance(x)
+	return res, x.Events, nil
+}
+
+// decode is the command of e; nil when its bytes are none. The error is
+// ErrFormat.
+func decode(e *quorum.Entry) (*commandpb.Command, error) {
+	switch e.Kind {
+	case quorum.EntryConfig:
+		return nil, nil // the quorum's own
+	case quorum.EntryCommand:
+	default:
+		return nil, fmt.Errorf("%w: entry %v is of kind %d", ErrFormat, e.Zxid, e.Kind)
+	}
+	cmd := new(commandpb.Command)
+	if proto.Unmarshal(e.Data, cmd) != nil {
+		return nil, nil
+	}
+	if cmd.Format > Format {
+		return nil, fmt.Errorf("%w: command at %v has format %d, known is %d", ErrFormat, e.Zxid, cmd.Format, Format)
+	}
+	return cmd, nil
+}
+
+// advance ends a transaction: its events become history, and time moves on.
+func (s *State) advance(x *txn) {
+	s.begin()
+	s.zxid, s.age, s.view = x.Zxid, x.age, nil
+	s.history.Append(x.Events, s.age)
+	s.history.Trim(s.age, uint64(s.settings.EventAgeMs), s.settings.EventBytes)
+	s.forget()
+}
+
+// begin starts a transaction that rollback can take back.
+func (s *State) begin() {
+	s.tree.Begin()
+	s.sessions.Begin()
+	s.tokens.Begin()
+	s.ended.Begin()
+	s.endedByAge.Begin()
+}
+
+func (s *State) rollback(sum uint64, settings Settings) {
+	s.tree.Rollback()
+	s.sessions.Rollback()
+	s.tokens.Rollback()
+	s.ended.Rollback()
+	s.endedByAge.Rollback()
+	s.sum, s.settings = sum, settings
+}
+
+// evaluate runs a command: it changes the state and fills res and the events of
+// x, or it is refused and changes nothing.
+func (s *State) evaluate(x *txn, cmd *commandpb.Command, res *Result) {
+	s.begin()
+	sum, settings := s.sum, s.settings
+	refuse := func(code tree.Code) {
+		s.rollback(sum, settings)
+		holder := res.Node
+		*res = Result{Zxid: x.Zxid, Code: code}
+		if code == tree.ErrNodeExists {
+			res.Node = holder
+		}
+		x.Events = nil
+	}
+	defer func() {
+		if recover() != nil {
+			refuse(tree.ErrInternal)
+		}
+	}()
+	if cmd == nil {
+		refuse(tree.ErrInternal)
+		return
+	}
+	if code := s.run(x, cmd, res); code != tree.OK {
+		refuse(code)
+		return
+	}
+	res.Ended = x.ended
+	if x.sess != nil {
+		res.Opened = x.opened
+		if x.opened || showsSession(cmd) {
+			res.Session = x.sess.info(s.tree.Owned(x.sess.id))
+		}
+	}
+}
+
+// run is the order inside apply (DESIGN.md, decision 2): the session is alive,
+// the operation, its events. (Idempotency record, fence and permission have
+// their places before the operation, the storing of the record after it.)
+func (s *State) run(x *txn, cmd *commandpb.Command, res *Result) tree.Code {
+	if code := s.attach(x, cmd); code != tree.OK {
+		return code
+	}
+	switch op := cmd.Op.(type) {
+	case *commandpb.Command_Create:
+		return s.create(x, op.Create, res)
+	case *commandpb.Command_Put:
+		return s.put(x, op.Put, res)
+	case *commandpb.Command_Delete:
+		return s.delete(x, op.Delete)
+	case *commandpb.Command_OpenSession:
+		return s.openSession(x, cmd.Session, op.OpenSession)
+	case *commandpb.Command_CloseSession:
+		return s.closeSession(x, op.CloseSession)
+	case *commandpb.Command_SetTtl:
+		return s.setSessionTTL(x, op.SetTtl)
+	case *commandpb.Command_ExpireSessions:
+		return s.expireSessions(x, op.ExpireSessions)
+	case *commandpb.Command_Configure:
+		return s.configure(op.Configure)
+	}
+	return tree.ErrInvalidArgument
+}
+
+// digest is a hash of the whole state.
+func (s *State) digest() uint64 {
+	var b []byte
+	b = append(b, 'H')
+	b = binary.LittleEndian.AppendUint64(b, uint64(s.zxid))
+	b = binary.LittleEndian.AppendUint64(b, s.age)
+	b = binary.LittleEndian.AppendUint64(b, uint64(s.history.Oldest()))
+	for _, f := range s.settings.fields() {
+		b = binary.LittleEndian.AppendUint64(b, uint64(f.get()))
+	}
+	return xxhash.Sum64(b) + s.tree.Sum() + s.history.Sum() + s.sum
+}

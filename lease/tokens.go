@@ -1,0 +1,118 @@
+package lease
+
+import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/binary"
+	"encoding/hex"
+	"strings"
+
+	"perch/gen/commandpb"
+	"perch/quorum"
+	"perch/tree"
+)
+
+// Lengths of a token that a client draws (API.md rule 10).
+const (
+	TokenLenMin = 22
+	TokenLenMax = 128
+)
+
+// A server's token is drawnPrefix, the session id in 16 hexadecimal digits, an
+// underscore and the MAC in unpadded URL base64. A client's token of exactly
+// this shape is taken for a forged one; nobody draws it by chance.
+const (
+	drawnPrefix = "ps1_"
+	macStart    = len(drawnPrefix) + 16 + 1
+	drawnLen    = macStart + 43
+)
+
+// Tokens draws the server's session tokens and says which session a token
+// names. A server's token is HMAC-SHA256(secret, cluster id ‖ session id), so
+// that nobody has to store it (RULES.md R19). It is immutable and safe for
+// concurrent use.
+type Tokens struct {
+	cluster quorum.ClusterID
+	secrets [][]byte
+}
+
+// NewTokens serves one cluster. Tokens are drawn with the first secret and
+// accepted under every one, so that two are valid during a rotation. There must
+// be at least one.
+func NewTokens(cluster quorum.ClusterID, secrets ...[]byte) *Tokens {
+	t := &Tokens{cluster: cluster}
+	for _, s := range secrets {
+		t.secrets = append(t.secrets, append([]byte(nil), s...))
+	}
+	return t
+}
+
+func (t *Tokens) mac(secret []byte, id quorum.Zxid) []byte {
+	h := hmac.New(sha256.New, secret)
+	h.Write(t.cluster[:])
+	var b [8]byte
+	binary.BigEndian.PutUint64(b[:], uint64(id))
+	h.Write(b[:])
+	return h.Sum(nil)
+}
+
+// Draw is the token of a session that was opened without one. The same session
+// has the same token on every node with the same first secret.
+func (t *Tokens) Draw(id quorum.Zxid) string {
+	var b [8]byte
+	binary.BigEndian.PutUint64(b[:], uint64(id))
+	return drawnPrefix + hex.EncodeToString(b[:]) + "_" +
+		base64.RawURLEncoding.EncodeToString(t.mac(t.secrets[0], id))
+}
+
+// Resolve names the session of a token without its secret, for commands and for
+// View.Lookup. A malformed or forged token is tree.ErrSessionExpired. No token,
+// "", is no session: nil.
+func (t *Tokens) Resolve(token string) (*commandpb.SessionRef, error) {
+	if token == "" {
+		return nil, nil
+	}
+	if !wellFormed(token) {
+		return nil, tree.ErrSessionExpired
+	}
+	if id, mac, ok := parseDrawn(token); ok {
+		for _, secret := range t.secrets {
+			if hmac.Equal(mac, t.mac(secret, id)) {
+				return &commandpb.SessionRef{Ref: &commandpb.SessionRef_Id{Id: uint64(id)}}, nil
+			}
+		}
+		return nil, tree.ErrSessionExpired
+	}
+	hash := sha256.Sum256([]byte(token))
+	return &commandpb.SessionRef{Ref: &commandpb.SessionRef_TokenHash{TokenHash: hash[:]}}, nil
+}
+
+func wellFormed(token string) bool {
+	if len(token) < TokenLenMin || len(token) > TokenLenMax {
+		return false
+	}
+	for i := range len(token) {
+		switch c := token[i]; {
+		case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '0' && c <= '9', c == '_', c == '-':
+		default:
+			return false
+		}
+	}
+	return true
+}
+
+func parseDrawn(token string) (id quorum.Zxid, mac []byte, ok bool) {
+	if len(token) != drawnLen || !strings.HasPrefix(token, drawnPrefix) || token[macStart-1] != '_' {
+		return 0, nil, false
+	}
+	raw, err := hex.DecodeString(token[len(drawnPrefix) : macStart-1])
+	if err != nil {
+		return 0, nil, false
+	}
+	mac, err = base64.RawURLEncoding.Strict().DecodeString(token[macStart:])
+	if err != nil {
+		return 0, nil, false
+	}
+	return quorum.Zxid(binary.BigEndian.Uint64(raw)), mac, true
+}

@@ -1,0 +1,112 @@
+package tree
+
+import (
+	"perch/quorum"
+	"perch/tree/cow"
+)
+
+// Reader is an immutable tree. Any number of goroutines may use one.
+type Reader struct {
+	nodes  cow.Frozen[*znode]
+	owned  cow.Frozen[ownedKey]
+	owners cow.Frozen[ownerCount]
+}
+
+// Len is the number of nodes, the root included.
+func (r *Reader) Len() int { return r.nodes.Len() }
+
+// Owned is the number of ephemerals of owner.
+func (r *Reader) Owned(owner quorum.Zxid) int {
+	c, _ := r.owners.Get(ownerCount{owner: owner})
+	return c.n
+}
+
+// OwnedPaths lists the ephemerals of owner, sorted.
+func (r *Reader) OwnedPaths(owner quorum.Zxid) []string {
+	paths := make([]string, 0, r.Owned(owner))
+	r.owned.Ascend(ownedKey{owner: owner}, func(k ownedKey) bool {
+		if k.owner == owner {
+			paths = append(paths, k.path)
+		}
+		return k.owner == owner
+	})
+	return paths
+}
+
+// Owners calls f for every owner of ephemerals, in rising order, until f says
+// false.
+func (r *Reader) Owners(f func(owner quorum.Zxid, n int) bool) {
+	r.owners.Scan(func(c ownerCount) bool { return f(c.owner, c.n) })
+}
+
+func (r *Reader) get(path string) *znode {
+	var key znode
+	setKey(&key, path)
+	z, _ := r.nodes.Get(&key)
+	return z
+}
+
+// Get is the node at path with its data; false when there is none. A path that
+// is not canonical has no node.
+func (r *Reader) Get(path string) (Node, bool) {
+	z := r.get(path)
+	if z == nil || z.path != path {
+		return Node{}, false
+	}
+	return z.node(true), true
+}
+
+// Page bounds a list of children.
+type Page struct {
+	After    string // names greater than this one; "" from the beginning
+	Limit    int    // most entries, at least one
+	Bytes    int    // end the page after so many bytes of data and paths; 0: no bound
+	WithData bool
+}
+
+// Children is one page of the children of path, sorted by the bytes of their
+// names, and whether there are more. At least one child is returned if there is
+// one. The third result is false when there is no node at path.
+func (r *Reader) Children(path string, p Page) (kids []Node, more, ok bool) {
+	z := r.get(path)
+	if z == nil || z.path != path {
+		return nil, false, false
+	}
+	if z.children == 0 {
+		return nil, false, true
+	}
+	kids = make([]Node, 0, min(max(p.Limit, 1), int(z.children)))
+	size := 0
+	from := childKey(path, p.After)
+	parent := from.parent()
+	r.nodes.Ascend(from, func(c *znode) bool {
+		if c.parent() != parent {
+			return false
+		}
+		if c.name() <= p.After { // the name itself; the root among its children
+			return true
+		}
+		if len(kids) > 0 && (len(kids) >= p.Limit || p.Bytes > 0 && size >= p.Bytes) {
+			more = true
+			return false
+		}
+		kids = append(kids, c.node(p.WithData))
+		if size += len(c.path); p.WithData {
+			size += len(c.data)
+		}
+		return true
+	})
+	return kids, more, true
+}
+
+// Record is a node as a snapshot keeps it: with what Node derives or leaves
+// out.
+type Record struct {
+	Node
+	Creates int64 // children ever created
+}
+
+// Scan calls f for every node, parents before children, until f says false.
+func (r *Reader) Scan(f func(Record) bool) {
+	r.nodes.Scan(func(z *znode) bool { return f(Record{Node: z.node(true), Creates: z.creates}) })
+}

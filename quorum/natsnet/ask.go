@@ -1,0 +1,215 @@
+package natsnet
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"perch/quorum"
+)
+
+// Handler answers one question of a peer. Body must not be changed. An error
+// reaches the asker as text. It runs in a goroutine of its own; Close waits
+// for it.
+type Handler = func(from quorum.NodeID, body []byte) ([]byte, error)
+
+const (
+	handlersMax = 512 // that run at once; a question beyond is refused
+	askHead     = 10
+	askBytesMax = maxPayload - 4<<10
+	askWithin   = 10 * time.Second // for a context without a deadline
+)
+
+// RemoteError is what the peer's handler returned.
+type RemoteError struct {
+	Peer quorum.NodeID
+	Text string
+}
+
+func (e *RemoteError) Error() string { return fmt.Sprintf("natsnet: peer %d: %s", e.Peer, e.Text) }
+
+// status is how a question ended at the peer.
+type status uint8
+
+const (
+	answered status = iota
+	failed          // by its handler; the body is the text
+	refused         // never handed to a handler: busy, or there is none
+	tooLarge        // the answer does not fit
+)
+
+// Ask sends body to the node to and waits for its answer. Errors:
+// ErrUnreachable (the question was never taken up), ErrTooLarge, *RemoteError
+// (the peer's handler failed), ErrClosed, or that of ctx; after the last two it
+// is unknown whether the peer acted. Without a deadline in ctx it waits 10 s.
+func (n *Net) Ask(ctx context.Context, to quorum.NodeID, kind Kind, body []byte) ([]byte, error) {
+	if len(body) > askBytesMax {
+		return nil, fmt.Errorf("%w: question of %d bytes", ErrTooLarge, len(body))
+	}
+	if n.closed.Load() {
+		return nil, ErrClosed
+	}
+	if n.peer(to) == nil {
+		return nil, fmt.Errorf("%w: %d is no peer", ErrUnreachable, to)
+	}
+	if _, ok := ctx.Deadline(); !ok {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, askWithin)
+		defer cancel()
+	}
+	n.count.asked.Add(1)
+	question := sealAsk(byte(kind), n.opts.ID, body)
+	msg, err := n.links[kind.account()].conn.RequestWithContext(ctx, n.names.ask(to, kind), question)
+	if err != nil {
+		n.count.askFailed.Add(1)
+		return nil, askError(ctx, to, err)
+	}
+	return n.answer(to, msg.Data)
+}
+
+func askError(ctx context.Context, to quorum.NodeID, err error) error {
+	switch {
+	case errors.Is(err, nats.ErrNoResponders), errors.Is(err, nats.ErrReconnectBufExceeded):
+		return fmt.Errorf("%w: node %d", ErrUnreachable, to)
+	case errors.Is(err, nats.ErrMaxPayload):
+		return fmt.Errorf("%w: question to node %d", ErrTooLarge, to)
+	case errors.Is(err, nats.ErrConnectionClosed), errors.Is(err, nats.ErrConnectionDraining):
+		return ErrClosed
+	case ctx.Err() != nil:
+		return ctx.Err()
+	}
+	return fmt.Errorf("natsnet: ask node %d: %w", to, err)
+}
+
+func (n *Net) answer(to quorum.NodeID, b []byte) ([]byte, error) {
+	s, from, body, err := openAsk(b)
+	if err == nil && from != to {
+		err = errFrom
+	}
+	if err != nil {
+		n.count.damaged.Add(1)
+		return nil, fmt.Errorf("natsnet: answer of node %d: %w", to, err)
+	}
+	switch status(s) {
+	case answered:
+		return body, nil
+	case failed:
+		return nil, &RemoteError{Peer: to, Text: string(body)}
+	case refused:
+		return nil, fmt.Errorf("%w: node %d: %s", ErrUnreachable, to, body)
+	case tooLarge:
+		return nil, fmt.Errorf("%w: answer of node %d", ErrTooLarge, to)
+	}
+	return nil, fmt.Errorf("natsnet: answer of node %d: status %d", to, s)
+}
+
+// Handle sets who answers questions of one kind; nil removes him. Until then
+// they are refused, which the asker sees as ErrUnreachable.
+func (n *Net) Handle(kind Kind, fn func(from quorum.NodeID, body []byte) ([]byte, error)) {
+	if fn == nil {
+		n.handlers[kind].Store(nil)
+		return
+	}
+	n.handlers[kind].Store(&fn)
+}
+
+// serve starts the handler of a question.
+func (l *link) serve(msg *nats.Msg) {
+	n := l.net
+	k, from, body, err := openAsk(msg.Data)
+	if err == nil {
+		err = l.checkAsk(Kind(k), msg)
+	}
+	if err != nil || n.peer(from) == nil {
+		n.count.damaged.Add(1)
+		n.complain("dropped a question", "subject", msg.Subject, "peer", from, "error", err)
+		return
+	}
+	fn := n.handlers[k].Load()
+	if fn == nil {
+		n.reply(msg, refused, []byte("nobody answers this kind"))
+		return
+	}
+	select {
+	case n.serving <- struct{}{}:
+	default:
+		n.count.busy.Add(1)
+		n.reply(msg, refused, []byte("busy"))
+		return
+	}
+	n.wg.Go(func() {
+		defer func() { <-n.serving }()
+		n.count.served.Add(1)
+		n.respond(msg, *fn, from, body)
+	})
+}
+
+// checkAsk holds the kind in the frame against the subject and the account.
+func (l *link) checkAsk(k Kind, msg *nats.Msg) error {
+	if last := msg.Subject[strings.LastIndexByte(msg.Subject, '.')+1:]; last != strconv.Itoa(int(k)) {
+		return errTo
+	}
+	if k.account() != l.acct {
+		return errAccount
+	}
+	return nil
+}
+
+func (n *Net) respond(msg *nats.Msg, fn Handler, from quorum.NodeID, body []byte) {
+	answer, err := fn(from, body)
+	switch {
+	case err != nil:
+		n.reply(msg, failed, []byte(err.Error()))
+	case len(answer) > askBytesMax:
+		n.reply(msg, tooLarge, nil)
+	default:
+		n.reply(msg, answered, answer)
+	}
+}
+
+// reply is best effort: an asker without an answer knows that he knows nothing.
+func (n *Net) reply(msg *nats.Msg, s status, body []byte) {
+	if err := msg.Respond(sealAsk(byte(s), n.opts.ID, body)); err != nil {
+		n.complain("answer not sent", "subject", msg.Subject, "error", err)
+	}
+}
+
+// A question or answer is
+//
+//	bytes 0-1  "PA"
+//	byte  2    version, 1
+//	byte  3    kind of a question, status of an answer
+//	bytes 4-7  CRC-32C of byte 3 and of what follows here, little endian
+//	bytes 8-9  the node that speaks, little endian
+//	bytes 10-  body
+
+func sealAsk(code byte, from quorum.NodeID, body []byte) []byte {
+	b := make([]byte, askHead, askHead+len(body))
+	b[0], b[1], b[2], b[3] = 'P', 'A', 1, code
+	binary.LittleEndian.PutUint16(b[8:], uint16(from))
+	b = append(b, body...)
+	binary.LittleEndian.PutUint32(b[4:], askSum(b))
+	return b
+}
+
+var errAskFrame = errors.New("damaged frame")
+
+func openAsk(b []byte) (code byte, from quorum.NodeID, body []byte, err error) {
+	if len(b) < askHead || b[0] != 'P' || b[1] != 'A' || b[2] != 1 || askSum(b) != binary.LittleEndian.Uint32(b[4:]) {
+		return 0, 0, nil, errAskFrame
+	}
+	return b[3], quorum.NodeID(binary.LittleEndian.Uint16(b[8:])), b[askHead:], nil
+}
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+func askSum(b []byte) uint32 {
+	return crc32.Update(crc32.Checksum(b[3:4], castagnoli), castagnoli, b[8:])
+}

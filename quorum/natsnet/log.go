@@ -1,0 +1,79 @@
+package natsnet
+
+import (
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"time"
+)
+
+// serverLog is the logger of the embedded server. Lines go out at debug level,
+// so many a second. It remembers the first fatal line, for the server does not
+// stop after it, and passes on that a route came or went.
+type serverLog struct {
+	log    *slog.Logger
+	secret string // cut out of every line
+	poke   func()
+	limit  limiter
+
+	mu    sync.Mutex
+	fatal string
+}
+
+func (l *serverLog) fatalText() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.fatal
+}
+
+func (l *serverLog) line(level, format string, args []any) {
+	text := strings.ReplaceAll(fmt.Sprintf(format, args...), l.secret, "[secret]")
+	if level == "fatal" {
+		l.mu.Lock()
+		if l.fatal == "" {
+			l.fatal = text
+		}
+		l.mu.Unlock()
+	}
+	if strings.Contains(text, "Router connection closed") || strings.Contains(text, "Route connection created") {
+		l.poke()
+	}
+	if ok, missed := l.limit.allow(time.Now()); ok {
+		l.log.Debug("nats server", "level", level, "line", text, "suppressed", missed)
+	}
+}
+
+func (l *serverLog) Noticef(format string, v ...any) { l.line("notice", format, v) }
+func (l *serverLog) Warnf(format string, v ...any)   { l.line("warn", format, v) }
+func (l *serverLog) Fatalf(format string, v ...any)  { l.line("fatal", format, v) }
+func (l *serverLog) Errorf(format string, v ...any)  { l.line("error", format, v) }
+func (l *serverLog) Debugf(format string, v ...any)  { l.line("debug", format, v) }
+func (l *serverLog) Tracef(format string, v ...any)  { l.line("trace", format, v) }
+
+// limiter lets so many events a second pass and counts the others.
+type limiter struct {
+	perSecond int
+
+	mu     sync.Mutex
+	second int64
+	passed int
+	missed int
+}
+
+// allow says whether the event at now may pass, and if so, how many could not
+// since the last that did.
+func (l *limiter) allow(now time.Time) (ok bool, missed int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if s := now.Unix(); s != l.second {
+		l.second, l.passed = s, 0
+	}
+	if l.passed >= l.perSecond {
+		l.missed++
+		return false, 0
+	}
+	l.passed++
+	missed, l.missed = l.missed, 0
+	return true, missed
+}

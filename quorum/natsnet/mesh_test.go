@@ -1,0 +1,281 @@
+package natsnet
+
+import (
+	"bytes"
+	"context"
+	"log/slog"
+	"net"
+	"os"
+	"strconv"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"perch/quorum"
+)
+
+// patience bounds every wait of these tests; it is never waited out by one that
+// passes.
+const patience = 20 * time.Second
+
+var testSecret = bytes.Repeat([]byte("s"), secretMin)
+
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m)
+}
+
+// freeAddrs are loopback addresses that were free a moment ago.
+func freeAddrs(t testing.TB, n int) []string {
+	t.Helper()
+	var addrs []string
+	for range n {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.Close()
+		addrs = append(addrs, l.Addr().String())
+	}
+	return addrs
+}
+
+func peersAt(addrs ...string) []quorum.Peer {
+	var peers []quorum.Peer
+	for i, a := range addrs {
+		peers = append(peers, quorum.Peer{ID: quorum.NodeID(i + 1), Addr: a, Role: quorum.RoleVoter})
+	}
+	return peers
+}
+
+func testOptions(id quorum.NodeID, peers []quorum.Peer) Options {
+	o := Options{ID: id, ClusterName: "test", Peers: peers, Secret: testSecret}
+	if os.Getenv("NATSNET_LOG") != "" {
+		o.Logger = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug})).With("node", id)
+	}
+	return o
+}
+
+func start(t testing.TB, o Options) *Net {
+	t.Helper()
+	n, err := Start(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(n.Close)
+	return n
+}
+
+// mesh starts n nodes and waits until everybody hears everybody.
+func mesh(t testing.TB, n int) []*Net {
+	t.Helper()
+	peers := peersAt(freeAddrs(t, n)...)
+	var nets []*Net
+	for _, p := range peers {
+		nets = append(nets, start(t, testOptions(p.ID, peers)))
+	}
+	awaitMesh(t, nets...)
+	return nets
+}
+
+func awaitMesh(t testing.TB, nets ...*Net) {
+	t.Helper()
+	for _, n := range nets {
+		up := map[quorum.NodeID]bool{}
+		for len(up) < len(*n.peers.Load()) {
+			if h := awaitHint(t, n); h.Up {
+				up[h.ID] = true
+			} else {
+				delete(up, h.ID)
+			}
+		}
+	}
+	// A route has come up before interest in all subjects has crossed it.
+	for _, n := range nets {
+		for id := range *n.peers.Load() {
+			for _, k := range []Kind{KindTouch, KindChunk} {
+				awaitPeer(t, n, id, k)
+			}
+		}
+	}
+	for _, n := range nets {
+		say(t, n, nets)
+	}
+}
+
+// hello marks the messages with which mesh finds out who hears whom; next skips
+// them.
+const hello = 0x68656c6c6f
+
+// say repeats a broadcast on each account until the others have it.
+func say(t testing.TB, n *Net, nets []*Net) {
+	t.Helper()
+	for _, typ := range []quorum.MsgType{quorum.MsgStepDown, quorum.MsgSync, quorum.MsgRead} {
+		for _, other := range nets {
+			if other == n {
+				continue
+			}
+			until(t, func() bool {
+				n.Send(&quorum.Message{Type: typ, From: n.opts.ID, Round: hello})
+				return heard(other, n.opts.ID, typ)
+			})
+		}
+	}
+}
+
+// heard says whether a hello comes soon.
+func heard(n *Net, from quorum.NodeID, typ quorum.MsgType) bool {
+	timer := time.NewTimer(20 * time.Millisecond)
+	defer timer.Stop()
+	for {
+		select {
+		case m := <-n.Inbox():
+			if m.Round == hello && m.From == from && m.Type == typ {
+				return true
+			}
+		case <-timer.C:
+			return false
+		}
+	}
+}
+
+// awaitPeer waits until a question to id is at least refused by it.
+func awaitPeer(t testing.TB, n *Net, id quorum.NodeID, k Kind) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	until(t, func() bool {
+		msg, err := n.links[k.account()].conn.RequestWithContext(ctx, n.names.ask(id, k), sealAsk(byte(k), n.opts.ID, nil))
+		return err == nil && len(msg.Data) > 0
+	})
+}
+
+func until(t testing.TB, ok func() bool) {
+	t.Helper()
+	for end := time.Now().Add(patience); !ok(); {
+		if time.Now().After(end) {
+			t.Fatal("it did not come about")
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
+
+func awaitHint(t testing.TB, n *Net) Hint {
+	t.Helper()
+	select {
+	case h := <-n.Hints():
+		return h
+	case <-time.After(patience):
+		t.Fatalf("node %d: no hint", n.opts.ID)
+		return Hint{}
+	}
+}
+
+// next is the next message in the inbox that is wanted; others are thrown away.
+func next(n *Net, within time.Duration, want func(quorum.Message) bool) (quorum.Message, bool) {
+	timer := time.NewTimer(within)
+	defer timer.Stop()
+	for {
+		select {
+		case m := <-n.Inbox():
+			if m.Round != hello && (want == nil || want(m)) {
+				return m, true
+			}
+		case <-timer.C:
+			return quorum.Message{}, false
+		}
+	}
+}
+
+func mustNext(t testing.TB, n *Net) quorum.Message {
+	t.Helper()
+	m, ok := next(n, patience, nil)
+	if !ok {
+		t.Fatalf("node %d: no message", n.opts.ID)
+	}
+	return m
+}
+
+func TestBroadcastReachesAllOthers(t *testing.T) {
+	nets := mesh(t, 3)
+	nets[0].Send(&quorum.Message{Type: quorum.MsgCommit, From: 1, Commit: 7})
+	for _, n := range nets[1:] {
+		if m := mustNext(t, n); m.Type != quorum.MsgCommit || m.From != 1 || m.Commit != 7 {
+			t.Errorf("node %d got %+v", n.opts.ID, m)
+		}
+	}
+	// A round trip on the same connection: an echo would have come before it.
+	nets[1].Send(&quorum.Message{Type: quorum.MsgAck, From: 2, To: 1, Durable: 7})
+	if m := mustNext(t, nets[0]); m.Type != quorum.MsgAck {
+		t.Errorf("the sender heard %+v", m)
+	}
+	if got := nets[2].Stats().Types[quorum.MsgAck].Received; got != 0 {
+		t.Errorf("node 3 got %d messages for node 1", got)
+	}
+}
+
+func TestFIFOPerSender(t *testing.T) {
+	const count = 5000
+	nets := mesh(t, 3)
+	for _, from := range nets[1:] {
+		go func() {
+			for i := range count {
+				m := quorum.Message{Type: quorum.MsgCommit, From: from.opts.ID, Seq: uint64(i)}
+				if i%2 == 1 {
+					m.Type, m.To = quorum.MsgAck, 1
+				}
+				from.Send(&m)
+			}
+		}()
+	}
+	last := map[quorum.NodeID]uint64{}
+	for range 2 * count {
+		m := mustNext(t, nets[0])
+		if m.Seq != last[m.From] {
+			t.Fatalf("node %d: message %d after %d", m.From, m.Seq, last[m.From])
+		}
+		last[m.From]++
+	}
+}
+
+func TestEveryTypeTravels(t *testing.T) {
+	nets := mesh(t, 2)
+	for typ := quorum.MsgNotify; typ <= quorum.MsgStepDown; typ++ {
+		for _, to := range []quorum.NodeID{0, 2} {
+			nets[0].Send(&quorum.Message{Type: typ, From: 1, To: to})
+			if m := mustNext(t, nets[1]); m.Type != typ || m.To != to {
+				t.Errorf("type %d to %d: got %+v", typ, to, m)
+			}
+		}
+	}
+}
+
+func TestLargestEntry(t *testing.T) {
+	nets := mesh(t, 2)
+	data := bytes.Repeat([]byte("v"), 1<<20+64<<10)
+	nets[0].Send(&quorum.Message{Type: quorum.MsgPropose, From: 1, Entries: []quorum.Entry{
+		{Zxid: quorum.MakeZxid(1, 1), Kind: quorum.EntryCommand, Data: data}}})
+	if m := mustNext(t, nets[1]); len(m.Entries) != 1 || !bytes.Equal(m.Entries[0].Data, data) {
+		t.Errorf("%d entries arrived", len(m.Entries))
+	}
+	nets[0].Send(&quorum.Message{Type: quorum.MsgPropose, From: 1, Entries: []quorum.Entry{
+		{Zxid: quorum.MakeZxid(1, 2), Kind: quorum.EntryCommand, Data: make([]byte, 2<<20)}}})
+	if got := nets[0].Stats().Types[quorum.MsgPropose].DroppedOut; got != 1 {
+		t.Errorf("%d oversize messages counted", got)
+	}
+	nets[0].Send(&quorum.Message{Type: quorum.MsgCommit, From: 1})
+	if m := mustNext(t, nets[1]); m.Type != quorum.MsgCommit {
+		t.Errorf("after an oversize message came %v", m.Type)
+	}
+}
+
+func TestAsk(t *testing.T) {
+	nets := mesh(t, 2)
+	nets[1].Handle(KindChunk, func(from quorum.NodeID, body []byte) ([]byte, error) {
+		return append([]byte(strconv.Itoa(int(from))+":"), body...), nil
+	})
+	got, err := nets[0].Ask(context.Background(), 2, KindChunk, []byte("chunk"))
+	if err != nil || string(got) != "1:chunk" {
+		t.Errorf("got %q, %v", got, err)
+	}
+}

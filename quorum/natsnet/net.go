@@ -1,0 +1,211 @@
+// Package natsnet carries the messages of a quorum between nodes: one embedded
+// NATS server in each node, in-process clients, and authenticated routes
+// between the servers. It uses core NATS only, as a fast datagram service.
+//
+// It guarantees: a message that arrives was sent by a holder of the cluster's
+// secret, came over an account and a subject where its type belongs, is whole
+// (CRC-32C), names a configured peer as its sender and this node or everybody
+// as its receiver. Messages that one node sends over one account arrive in the
+// order in which they were sent, unless a connection was replaced between
+// them. Send never blocks. Every queue is bounded, and what does not fit is
+// dropped and counted. After Close nothing of it runs any more.
+//
+// It does not guarantee that a message arrives, nor that nothing old arrives
+// late, nor that only the node named as sender could have sent it: any holder
+// of the secret could. Loss gives no error. Whoever reads the inbox must find
+// gaps and duplicates by himself.
+//
+// Settings and the measurements behind them are in NATS.md, sections 5 to 9.
+package natsnet
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+
+	"perch/quorum"
+)
+
+const (
+	startWithin = 5 * time.Second
+	drainWithin = 200 * time.Millisecond // for what is queued when Close is called
+)
+
+// Net is the transport of one running node. All methods may be called
+// concurrently.
+type Net struct {
+	opts     Options
+	log      *slog.Logger
+	names    names
+	srv      *server.Server
+	links    [accounts]*link
+	in       *inbox
+	watcher  *watcher
+	peers    atomic.Pointer[peerTable]
+	handlers [256]atomic.Pointer[Handler]
+	serving  chan struct{} // one token for each handler that runs
+	count    counters
+	warn     limiter
+
+	closed    atomic.Bool
+	stop      chan struct{}
+	wg        sync.WaitGroup
+	closeOnce sync.Once
+	peersMu   sync.Mutex // of SetPeers
+}
+
+// peerTable is who may talk to this node; it is replaced whole.
+type peerTable map[quorum.NodeID]*peer
+
+// peer is what is known of one other node.
+type peer struct {
+	heard    [accounts]atomic.Int64 // when a message came last, Unix nanoseconds
+	received atomic.Uint64
+	bytes    atomic.Uint64
+	dropped  atomic.Uint64
+	routed   atomic.Uint32 // a bit for each account that has a route now
+}
+
+// Start opens the node's own address and begins to dial its peers. It returns
+// when this node listens; peers may be absent. A taken address is an error
+// that names it.
+func Start(o Options) (*Net, error) {
+	if err := o.Validate(); err != nil {
+		return nil, err
+	}
+	o = o.withDefaults()
+	n := &Net{
+		opts: o, log: o.Logger, names: newNames(o.ClusterName, o.ID),
+		in: newInbox(o.InboxSize, o.InboxBytes), stop: make(chan struct{}),
+		serving: make(chan struct{}, handlersMax),
+		warn:    limiter{perSecond: 5},
+	}
+	n.SetPeers(o.Peers)
+	if err := n.startServer(); err != nil {
+		return nil, err
+	}
+	return n, nil
+}
+
+func (n *Net) startServer() error {
+	so, keys, err := serverOptions(&n.opts)
+	if err != nil {
+		return err
+	}
+	if n.srv, err = server.NewServer(so); err != nil {
+		return fmt.Errorf("natsnet: configure server: %w", err)
+	}
+	n.watcher = newWatcher(n)
+	sl := &serverLog{log: n.log, secret: so.Cluster.Password, poke: n.watcher.poke, limit: limiter{perSecond: 20}}
+	n.srv.SetLoggerV2(sl, false, false, false)
+	n.srv.Start()
+	if err := n.awaitServer(sl); err != nil {
+		n.stopServer()
+		return err
+	}
+	for a := range accounts {
+		if n.links[a], err = newLink(n, a, keys[a]); err != nil {
+			n.Close()
+			return err
+		}
+	}
+	n.run()
+	return nil
+}
+
+// awaitServer waits until the server listens. A server whose port is taken only
+// logs a line, so that line is the error.
+func (n *Net) awaitServer(sl *serverLog) error {
+	for end := time.Now().Add(startWithin); time.Now().Before(end); {
+		if text := sl.fatalText(); text != "" {
+			return fmt.Errorf("natsnet: node-to-node address %s of node %d cannot be opened: %s", n.opts.ownAddr(), n.opts.ID, text)
+		}
+		if n.srv.ReadyForConnections(time.Millisecond) {
+			return nil
+		}
+		time.Sleep(time.Millisecond)
+	}
+	return fmt.Errorf("natsnet: node-to-node address %s of node %d is not open after %v", n.opts.ownAddr(), n.opts.ID, startWithin)
+}
+
+func (n *Net) run() {
+	n.wg.Go(func() { n.in.run(n.stop) })
+	n.wg.Go(n.watcher.run)
+	for _, l := range n.links {
+		n.wg.Go(l.receive)
+	}
+}
+
+// Inbox holds the messages for this node. It is never closed.
+func (n *Net) Inbox() <-chan quorum.Message { return n.in.out }
+
+// Hints tell of peers whose connections went or came. They are only hints: a
+// message is no proof of life, and neither is a connection. The channel is
+// never closed; hints that nobody takes are dropped.
+func (n *Net) Hints() <-chan Hint { return n.watcher.hints }
+
+// SetPeers replaces who may talk to this node; the addresses of newcomers are
+// not dialled before the next start, they dial.
+func (n *Net) SetPeers(peers []quorum.Peer) {
+	n.peersMu.Lock()
+	defer n.peersMu.Unlock()
+	var old peerTable
+	if p := n.peers.Load(); p != nil {
+		old = *p
+	}
+	table := peerTable{}
+	for _, p := range peers {
+		switch {
+		case p.ID == n.opts.ID:
+		case old[p.ID] != nil:
+			table[p.ID] = old[p.ID]
+		default:
+			table[p.ID] = &peer{}
+		}
+	}
+	n.peers.Store(&table)
+}
+
+func (n *Net) peer(id quorum.NodeID) *peer { return (*n.peers.Load())[id] }
+
+// Close sends what is queued, for a moment, then stops everything and waits for
+// it, for running handlers too. Messages are dropped and questions fail from
+// its beginning on. It may be called more than once.
+func (n *Net) Close() {
+	n.closeOnce.Do(func() {
+		n.closed.Store(true)
+		for _, l := range n.links {
+			if l != nil {
+				l.closeQueue()
+			}
+		}
+		close(n.stop)
+		for _, l := range n.links {
+			if l != nil {
+				l.conn.Close()
+			}
+		}
+		n.stopServer()
+		n.wg.Wait()
+	})
+}
+
+func (n *Net) stopServer() {
+	n.srv.Shutdown()
+	n.srv.WaitForShutdown()
+}
+
+// What Ask returns, wrapped, besides the error of its context.
+var (
+	// ErrUnreachable: the question was never delivered; asking again is safe.
+	ErrUnreachable = errors.New("natsnet: peer is not reachable")
+	// ErrTooLarge: question or answer does not fit into a message.
+	ErrTooLarge = errors.New("natsnet: message is too large")
+	// ErrClosed: this Net is closed.
+	ErrClosed = errors.New("natsnet: closed")
+)

@@ -1,0 +1,51 @@
+package natsnet
+
+import (
+	"crypto/hkdf"
+	"crypto/sha256"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/base64"
+	"fmt"
+	"os"
+)
+
+// Labels of what is derived from the cluster's secret, one for each use.
+const (
+	LabelRoute   = "perch route v1"
+	LabelGateway = "perch gateway v1"
+)
+
+// Derive is the password for one use (label) in one cluster, by HKDF-SHA-256
+// (RFC 5869): 43 characters that are safe in a URL. Passwords of different
+// labels or clusters tell nothing of each other, nor of the secret.
+func Derive(secret []byte, label, cluster string) (string, error) {
+	key, err := hkdf.Key(sha256.New, secret, nil, label+"\x00"+cluster, sha256.Size)
+	if err != nil {
+		return "", fmt.Errorf("natsnet: derive %s: %w", label, err)
+	}
+	return base64.RawURLEncoding.EncodeToString(key), nil
+}
+
+// PeerTLS is the configuration of routes from PEM files: this node's
+// certificate and key, and the authority that signs those of all nodes. Each
+// side demands a certificate of the other; the certificate must name the host
+// that stands in --peers and be good for both client and server.
+func PeerTLS(certFile, keyFile, caFile string) (*tls.Config, error) {
+	cert, err := tls.LoadX509KeyPair(certFile, keyFile)
+	if err != nil {
+		return nil, fmt.Errorf("natsnet: peer certificate: %w", err)
+	}
+	pem, err := os.ReadFile(caFile)
+	if err != nil {
+		return nil, fmt.Errorf("natsnet: peer authority: %w", err)
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(pem) {
+		return nil, fmt.Errorf("natsnet: peer authority: no certificate in %s", caFile)
+	}
+	return &tls.Config{
+		Certificates: []tls.Certificate{cert}, RootCAs: pool, ClientCAs: pool,
+		ClientAuth: tls.RequireAndVerifyClientCert, MinVersion: tls.VersionTLS13,
+	}, nil
+}

@@ -1,0 +1,93 @@
+package natsnet
+
+import (
+	"crypto/rand"
+	"crypto/tls"
+	"net"
+	"net/url"
+	"strconv"
+	"time"
+
+	"github.com/nats-io/jwt/v2"
+	"github.com/nats-io/nats-server/v2/server"
+)
+
+const (
+	maxPayload = 2 << 20
+	routeUser  = "perch"
+	// writeWithin bounds a write to a peer, and how long Send's goroutine can
+	// wait for the node's own server.
+	writeWithin = 2 * time.Second
+)
+
+// serverOptions are the settings of NATS.md section 7 and the passwords of the
+// three in-process users. Everything in it is fresh: the server writes into it.
+func serverOptions(o *Options) (*server.Options, [accounts]string, error) {
+	var keys [accounts]string
+	password, err := Derive(o.Secret, LabelRoute, o.ClusterName)
+	if err != nil {
+		return nil, keys, err
+	}
+	so := &server.Options{
+		ServerName: nodeName(o.ID),
+		// Never DontListen: routes wait for the client listener for ever. It
+		// listens where nobody can log in instead.
+		Host: "127.0.0.1", Port: -1,
+		NoSigs: true, NoSystemAccount: true,
+		MaxPayload: maxPayload, NoFastProducerStall: true,
+		WriteDeadline: writeWithin,
+		MaxConn:       256, MaxClosedClients: 100, MaxControlLine: 1024,
+		PingInterval: 5 * time.Second, MaxPingsOut: 2,
+		ConnectErrorReports: 30, ReconnectErrorReports: 30,
+		Cluster: clusterOptions(o, password),
+		Routes:  routes(o, password),
+	}
+	if o.TLS != nil {
+		so.Cluster.TLSConfig = o.TLS.Clone()
+		if so.Cluster.TLSConfig.MinVersion == 0 {
+			so.Cluster.TLSConfig.MinVersion = tls.VersionTLS13
+		}
+		so.Cluster.TLSTimeout = 2
+	}
+	for a, name := range accountNames {
+		keys[a] = rand.Text()
+		acc := server.NewAccount(name)
+		so.Accounts = append(so.Accounts, acc)
+		so.Users = append(so.Users, &server.User{
+			Username: name, Password: keys[a], Account: acc,
+			AllowedConnectionTypes: map[string]struct{}{jwt.ConnectionTypeInProcess: {}},
+		})
+	}
+	return so, keys, nil
+}
+
+func clusterOptions(o *Options, password string) server.ClusterOpts {
+	host, port, _ := splitAddr(o.ownAddr())
+	return server.ClusterOpts{
+		Name: o.ClusterName, Host: host, Port: port,
+		Username: routeUser, Password: password,
+		PoolSize: 1, PinnedAccounts: append([]string(nil), accountNames[:]...),
+		Compression: server.CompressionOpts{Mode: server.CompressionOff},
+		NoAdvertise: true,
+		// A peer that is frozen or cut off must be dropped before its bytes
+		// pile up here; the protocol's own pings are the failure detector.
+		PingInterval: 500 * time.Millisecond, MaxPingsOut: 2,
+		WriteDeadline: writeWithin, WriteTimeout: server.WriteTimeoutPolicyClose,
+	}
+}
+
+// routes are the URLs of everybody else. They hold the password: never log them.
+func routes(o *Options, password string) []*url.URL {
+	var urls []*url.URL
+	for _, p := range o.Peers {
+		if p.ID == o.ID {
+			continue
+		}
+		host, port, _ := splitAddr(p.Addr)
+		urls = append(urls, &url.URL{
+			Scheme: "nats-route", User: url.UserPassword(routeUser, password),
+			Host: net.JoinHostPort(host, strconv.Itoa(port)),
+		})
+	}
+	return urls
+}

@@ -84,21 +84,26 @@ func Install(fsys FS, dir, name string, fill func(File) error) (File, error) {
 	if err != nil {
 		return nil, err
 	}
-	err = fill(f)
-	if err == nil {
-		err = f.Sync()
-	}
-	if err == nil {
-		err = fsys.Rename(path+TempSuffix, path)
-	}
-	if err == nil {
-		err = fsys.SyncDir(dir)
+	if err = fill(f); err == nil {
+		err = Publish(fsys, f, dir, name+TempSuffix, name)
 	}
 	if err != nil {
 		_ = f.Close()
 		return nil, err
 	}
 	return f, nil
+}
+
+// Publish makes what was written to f, which is open under the name temp in
+// dir, durable under its final name, in the place of an older file.
+func Publish(fsys FS, f File, dir, temp, name string) error {
+	if err := f.Sync(); err != nil {
+		return err
+	}
+	if err := fsys.Rename(Join(dir, temp), Join(dir, name)); err != nil {
+		return err
+	}
+	return fsys.SyncDir(dir)
 }
 
 // RemoveTemp deletes the files in dir that an interrupted Install left behind.

@@ -1,0 +1,183 @@
+package node
+
+import (
+	"fmt"
+	"log/slog"
+	"sync/atomic"
+
+	"perch/lease"
+	"perch/quorum"
+	"perch/tree"
+)
+
+// applyMost is the number of entries after which a View is published in the
+// middle of a long stretch.
+const applyMost = 1024
+
+// applier owns the replicated state: its goroutine alone changes it. After each
+// batch it publishes an immutable View, and only then ends the requests of this
+// node's clients and wakes those who wait, so that whoever is answered finds
+// the state that the answer spoke of.
+type applier struct {
+	node  *Node
+	log   *slog.Logger
+	state *lease.State // the goroutine's
+	chain uint64       // chain hash of the log at the state; the goroutine's
+	queue *queue[applyJob]
+	stop  chan struct{}
+	done  chan struct{}
+
+	newest  atomic.Pointer[published]
+	backlog atomic.Int64 // bytes committed and not applied
+}
+
+// published is a state that everybody may read, and the log's chain hash there.
+type published struct {
+	view  *lease.View
+	chain uint64
+}
+
+// applyJob is a stretch of committed entries, or a state that replaces ours.
+type applyJob struct {
+	entries []quorum.Entry
+	install *lease.State
+	chain   uint64 // with install
+}
+
+// batch is what one published View brings about. Its slices are used again.
+type batch struct {
+	entries  int
+	bytes    int64
+	own      []lease.Result
+	ids      []uint64 // requests that own belongs to
+	sessions []lease.Result
+	events   []tree.Event
+}
+
+func newApplier(n *Node, state *lease.State, chain uint64) *applier {
+	a := &applier{
+		node: n, log: n.log, state: state, chain: chain, queue: newQueue[applyJob](),
+		stop: make(chan struct{}), done: make(chan struct{}),
+	}
+	a.publish()
+	return a
+}
+
+// now is what was published last.
+func (a *applier) now() *published { return a.newest.Load() }
+
+// commit queues entries. The queue has no hard bound, since the loop must not
+// wait; but while the backlog is large this node takes no writes (see admit),
+// and what others may commit meanwhile is bounded by their windows.
+func (a *applier) commit(entries []quorum.Entry) {
+	n := int64(0)
+	for i := range entries {
+		n += int64(entries[i].Size())
+	}
+	a.backlog.Add(n)
+	a.queue.put(applyJob{entries: entries})
+}
+
+// install queues a state that a snapshot brought, before any later entries.
+func (a *applier) install(s *lease.State, chain uint64) {
+	a.queue.put(applyJob{install: s, chain: chain})
+}
+
+// run applies until stop, or until an entry cannot be applied: then this node
+// does not know the state any more and must stop.
+func (a *applier) run() {
+	defer close(a.done)
+	var b batch
+	for {
+		jobs := a.queue.take()
+		for i := range jobs {
+			if err := a.do(&jobs[i], &b); err != nil {
+				a.node.fail(err)
+				return
+			}
+		}
+		a.flush(&b)
+		if len(jobs) > 0 {
+			a.queue.give(jobs)
+			continue
+		}
+		select {
+		case <-a.queue.wake:
+		case <-a.stop:
+			return
+		}
+	}
+}
+
+func (a *applier) do(j *applyJob, b *batch) error {
+	if j.install != nil {
+		a.flush(b)
+		a.replace(j)
+		return nil
+	}
+	for i := range j.entries {
+		if err := a.apply(&j.entries[i], b); err != nil {
+			return err
+		}
+		if b.entries >= applyMost {
+			a.flush(b)
+		}
+	}
+	return nil
+}
+
+func (a *applier) apply(e *quorum.Entry, b *batch) error {
+	res, events, err := a.state.Apply(e)
+	if err != nil {
+		return fmt.Errorf("apply %v: %w", e.Zxid, err)
+	}
+	a.chain = e.Chain
+	b.entries++
+	b.bytes += int64(e.Size())
+	if own := &a.node.own; e.Origin.Node == own.Node && e.Origin.Boot == own.Boot {
+		b.own, b.ids = append(b.own, res), append(b.ids, e.Origin.ID)
+	}
+	if concerns(&res) {
+		b.sessions = append(b.sessions, res)
+	}
+	b.events = append(b.events, events...)
+	return nil
+}
+
+// flush publishes a batch and tells everybody whom it concerns.
+func (a *applier) flush(b *batch) {
+	if b.entries == 0 {
+		return
+	}
+	a.publish()
+	if len(b.sessions) > 0 {
+		a.node.keeper.applied(b.sessions)
+	}
+	a.node.requests.endOwn(b.ids, b.own)
+	if len(b.events) > 0 {
+		a.node.watches.wake(b.events)
+	}
+	a.backlog.Add(-b.bytes)
+	a.node.snaps.logged.Add(b.bytes)
+	a.node.metrics.applied(b.entries)
+	clear(b.own)
+	clear(b.sessions)
+	clear(b.events)
+	*b = batch{own: b.own[:0], ids: b.ids[:0], sessions: b.sessions[:0], events: b.events[:0]}
+}
+
+// replace takes over the state of a snapshot. Everybody parked looks again: the
+// event history came with it.
+func (a *applier) replace(j *applyJob) {
+	a.state, a.chain = j.install, j.chain
+	a.publish()
+	a.node.watches.wakeAll()
+	a.log.Info("snapshot installed", keyZxid, a.now().view.Zxid().String())
+}
+
+// publish makes the state visible to readers.
+func (a *applier) publish() {
+	v := a.state.View()
+	a.newest.Store(&published{view: v, chain: a.chain})
+	a.node.positions.advance(v.Zxid())
+}

@@ -1,0 +1,75 @@
+package node
+
+import (
+	"context"
+
+	"perch/gen/commandpb"
+	"perch/lease"
+	"perch/quorum"
+	"perch/tree"
+)
+
+// clusterTokens are the tokens of the cluster that this node belongs to.
+type clusterTokens struct {
+	cluster quorum.ClusterID
+	tokens  *lease.Tokens
+}
+
+// tokens serves the present cluster: its id is known only once it has formed.
+func (n *Node) tokens() *lease.Tokens {
+	id := n.cluster()
+	if t := n.drawn.Load(); t != nil && t.cluster == id {
+		return t.tokens
+	}
+	secrets := [][]byte{n.cfg.Secret}
+	if len(n.cfg.OldSecret) > 0 {
+		secrets = append(secrets, n.cfg.OldSecret)
+	}
+	t := lease.NewTokens(id, secrets...)
+	n.drawn.Store(&clusterTokens{cluster: id, tokens: t})
+	return t
+}
+
+// identify fills in the session of cmd from token. No secret enters a command
+// (RULES.md R19): of a token that a client drew it carries the hash, of one
+// that the server drew the id, once the token has proved genuine here.
+func (n *Node) identify(cmd *commandpb.Command, token string) error {
+	if cmd.Format == 0 {
+		cmd.Format = lease.Format
+	}
+	ref, err := n.tokens().Resolve(token)
+	if err != nil || ref == nil {
+		return err
+	}
+	ref.OpenTtlMs = cmd.GetSession().GetOpenTtlMs()
+	cmd.Session = ref
+	return nil
+}
+
+// known is what view knows of the session of token.
+func (n *Node) known(view *lease.View, token string) (lease.Info, lease.Known) {
+	ref, err := n.tokens().Resolve(token)
+	if err != nil || ref == nil {
+		return lease.Info{}, lease.KnownEnded
+	}
+	return view.Lookup(ref)
+}
+
+// sessionAt is the live session of token, looked up at view. A token that view
+// does not know is looked up at a linearizable position before it is called
+// expired. It returns the View that it ended at, also with an error.
+func (n *Node) sessionAt(ctx context.Context, view *lease.View, token string) (*lease.View, lease.Info, error) {
+	info, known := n.known(view, token)
+	if known == lease.KnownNot {
+		fresh, err := n.linearizable(ctx)
+		if err != nil {
+			return view, lease.Info{}, err
+		}
+		view = fresh
+		info, known = n.known(view, token)
+	}
+	if known != lease.KnownAlive {
+		return view, lease.Info{}, tree.ErrSessionExpired
+	}
+	return view, info, nil
+}

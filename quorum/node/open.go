@@ -1,0 +1,221 @@
+package node
+
+import (
+	"cmp"
+	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/cespare/xxhash/v2"
+
+	"perch/lease"
+	"perch/quorum"
+	"perch/quorum/natsnet"
+	"perch/quorum/snap"
+	"perch/quorum/wal"
+)
+
+// Open prepares a node from its data directory, which is made when missing. A
+// store that is damaged, or that belongs to another node, is an error that says
+// what to do; nothing has been changed on it then but the count of its starts.
+func Open(cfg Config) (*Node, error) {
+	cfg = cfg.withDefaults()
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	log, found, err := wal.Open(wal.Options{Dir: filepath.Join(cfg.Dir, "log"), Node: cfg.ID})
+	if err != nil {
+		return nil, openError(err)
+	}
+	n, err := open(cfg, log, found)
+	if err != nil {
+		_ = log.Close()
+		return nil, err
+	}
+	return n, nil
+}
+
+// openError tells what is wrong with a log, where, and what to do.
+func openError(err error) error {
+	var damage *wal.DamageError
+	if errors.As(err, &damage) {
+		return fmt.Errorf("the log is damaged: %s at offset %d: %s. %s", damage.File, damage.Offset, damage.Reason, damage.Remedy)
+	}
+	return fmt.Errorf("open the log: %w", err)
+}
+
+func open(cfg Config, log *wal.Log, found *wal.Recovered) (*Node, error) {
+	ctx, cancel := context.WithCancel(context.Background())
+	store, err := openSnapshots(ctx, cfg)
+	if err != nil {
+		cancel()
+		return nil, err
+	}
+	n, err := build(cfg, store, log, found)
+	if err != nil {
+		cancel()
+		return nil, err
+	}
+	n.ctx, n.cancel = ctx, cancel
+	return n, nil
+}
+
+// openSnapshots opens the store of snapshots; whatever it writes is paced, so
+// that the disk is left to the log, and ends with ctx.
+func openSnapshots(ctx context.Context, cfg Config) (*snap.Store, error) {
+	pace := newPace(cfg.SnapshotRate)
+	store, err := snap.Open(snap.Options{
+		Dir:  filepath.Join(cfg.Dir, "snap"),
+		Pace: func(n int) error { return pace.wait(ctx, n) },
+		Report: func(d *snap.DamageError) {
+			cfg.Log.Error("a snapshot is damaged", "file", d.File, "offset", d.Offset, "reason", d.Reason, "remedy", d.Remedy)
+		},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("open the snapshots: %w", err)
+	}
+	return store, nil
+}
+
+func build(cfg Config, store *snap.Store, log *wal.Log, found *wal.Recovered) (*Node, error) {
+	state, meta, err := restore(cfg, store, found)
+	if err != nil {
+		return nil, err
+	}
+	tail, err := found.Entries(meta.Zxid)
+	if err != nil {
+		return nil, fmt.Errorf("read the log after %v: %w", meta.Zxid, err)
+	}
+	core, err := quorum.New(quorum.Config{
+		ID: cfg.ID, Peers: cfg.Peers, ConfigHash: configHash(cfg.Peers), Seed: seed(),
+		MinEpoch: minEpoch(time.Now()), Tuning: cfg.Tuning,
+	}, quorum.Restored{
+		Control: found.Control, Snapshot: meta, History: found.History, Tail: tail, CommitHint: found.CommitHint,
+	})
+	if err != nil {
+		return nil, err
+	}
+	core.SetAge(state.View().Age())
+	net := cfg.Transport
+	if net == nil && len(cfg.Peers) > 1 {
+		if net, err = startNet(cfg); err != nil {
+			return nil, err
+		}
+	}
+	n := assemble(cfg, core, state, meta, net, log, store)
+	n.snaps.logStart.Store(uint64(found.History.Start()))
+	n.handlers()
+	return n, nil
+}
+
+func startNet(cfg Config) (Transport, error) {
+	net, err := natsnet.Start(natsnet.Options{
+		ID: cfg.ID, ClusterName: cfg.Name, Peers: cfg.Peers, Secret: cfg.Secret, Logger: cfg.Log,
+		TLS: cfg.PeerTLS, Insecure: cfg.PeerInsecure,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("start the transport: %w", err)
+	}
+	return net, nil
+}
+
+// restore loads the newest snapshot that is whole and belongs to the log: its
+// position is in the log's index with the same chain hash. One that does not is
+// no error: a crash between writing a pulled snapshot and logging it leaves one.
+func restore(cfg Config, store *snap.Store, found *wal.Recovered) (*lease.State, quorum.SnapMeta, error) {
+	metas, err := store.List()
+	if err != nil {
+		return nil, quorum.SnapMeta{}, fmt.Errorf("list the snapshots: %w", err)
+	}
+	slices.SortFunc(metas, func(a, b quorum.SnapMeta) int { return cmp.Compare(b.Zxid, a.Zxid) })
+	var faults []error
+	for _, m := range metas {
+		if chain, ok := found.History.Chain(m.Zxid); !ok || chain != m.Chain {
+			continue
+		}
+		state, err := load(store, m)
+		if err == nil {
+			return state, m, nil
+		}
+		faults = append(faults, fmt.Errorf("snapshot at %v: %w", m.Zxid, err))
+	}
+	start := found.History.Start()
+	if start == 0 {
+		return lease.New(cfg.Settings), quorum.SnapMeta{}, nil
+	}
+	faults = append(faults, fmt.Errorf("the log in %s begins after %v and no whole snapshot reaches back to it: "+
+		"stop this node, move its data directory away and have it rebuilt from the others", cfg.Dir, start))
+	return nil, quorum.SnapMeta{}, errors.Join(faults...)
+}
+
+// load reads a snapshot and checks its digest.
+func load(store *snap.Store, m quorum.SnapMeta) (*lease.State, error) {
+	r, err := store.Open(m.Zxid)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = r.Close() }()
+	state, err := lease.Restore(r)
+	if err != nil {
+		return nil, err
+	}
+	if v := state.View(); v.Zxid() != m.Zxid || v.Digest() != m.Digest {
+		return nil, fmt.Errorf("holds the state at %v with digest %x, not %v with %x", v.Zxid(), v.Digest(), m.Zxid, m.Digest)
+	}
+	return state, nil
+}
+
+// assemble ties the parts together. Nothing runs yet.
+func assemble(cfg Config, core machine, state *lease.State, meta quorum.SnapMeta, net Transport, log Log, store *snap.Store) *Node {
+	n := &Node{
+		cfg: cfg, log: cfg.Log.With(keyNode, cfg.ID), net: net, wal: log,
+		fatal:    make(chan error, 1),
+		watches:  newWatches(cfg.Waiters),
+		requests: newRequests(cfg.InFlight, cfg.InFlightMem),
+		fetches:  newQueue[quorum.FetchJob](),
+	}
+	ctl, soft := core.Control(), core.Soft()
+	n.own = quorum.Origin{Node: cfg.ID, Boot: ctl.Boot.Nonce}
+	n.soft.Store(&soft)
+	n.publishPeers(core)
+	n.loop = newLoop(n, core)
+	n.disk = newDisk(log)
+	n.keeper = newKeeper(n)
+	n.touches = newTouches(n)
+	n.space = newSpace(n, cfg.Dir)
+	n.apply = newApplier(n, state, meta.Chain)
+	n.snaps = newSnapshots(n, store)
+	n.snaps.adopt(meta)
+	n.pull = newPuller(n, store)
+	n.pages = newPages(cfg, n.cluster)
+	n.metrics = newMetrics(n, cfg.Metrics)
+	n.disk.stable, n.disk.fsync = n.loop.stable, n.metrics.appended
+	n.disk.failed = func(err error) {
+		n.loop.call(func(core machine) { core.DiskFailed(err) })
+	}
+	return n
+}
+
+// configHash stands for --peers while a cluster forms. The order of the list
+// does not matter.
+func configHash(peers []quorum.Peer) uint64 {
+	sorted := slices.Clone(peers)
+	slices.SortFunc(sorted, func(a, b quorum.Peer) int { return cmp.Compare(a.ID, b.ID) })
+	h := xxhash.New()
+	for _, p := range sorted {
+		_, _ = fmt.Fprintf(h, "%d=%s:%d\n", p.ID, p.Addr, p.Role)
+	}
+	return h.Sum64()
+}
+
+// seed makes every node's random choices its own.
+func seed() uint64 {
+	var b [8]byte
+	_, _ = rand.Read(b[:]) // never fails
+	return binary.LittleEndian.Uint64(b[:])
+}

@@ -1,0 +1,192 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"time"
+
+	"perch/lease"
+	"perch/quorum"
+	"perch/tree"
+)
+
+// floorPatience is the least time that a request waits for its floor.
+const floorPatience = 2 * time.Second
+
+// cursorPatience is the least time that a query waits for its cursor: a node
+// that is only a little behind catches up, and a lost history is found.
+const cursorPatience = 250 * time.Millisecond
+
+const (
+	pageBytes  = 1 << 20 // ends a page (API.md rule 16) …
+	batchBytes = 1 << 20 // … and a batch of events (rule 9)
+)
+
+// Read implements lease.Service.
+func (n *Node) Read(ctx context.Context, q lease.Read) (lease.Answer, error) {
+	if q.PageToken != "" {
+		return n.readPage(ctx, q)
+	}
+	view, err := n.viewAt(ctx, q.At)
+	if err != nil {
+		return lease.Answer{Zxid: n.positions.now()}, err
+	}
+	if q.Token != "" {
+		var info lease.Info
+		if view, info, err = n.sessionAt(ctx, view, q.Token); err != nil {
+			return lease.Answer{Zxid: view.Zxid()}, err
+		}
+		if q.Kind == lease.ReadSession && q.Session == 0 {
+			return lease.Answer{Zxid: view.Zxid(), Sessions: []lease.Info{info}}, nil
+		}
+	}
+	answer, more, err := evaluate(view, q, cursor{})
+	if err == nil && more {
+		answer.NextPage = n.pages.pin(view, q, after(answer))
+	}
+	return answer, err
+}
+
+// viewAt returns a View that is as fresh as at demands.
+func (n *Node) viewAt(ctx context.Context, at lease.At) (*lease.View, error) {
+	if at.Floor > n.positions.now() {
+		if err := n.floor(ctx, at.Floor, max(at.Wait, floorPatience)); err != nil {
+			return nil, err
+		}
+	}
+	if !at.Linearizable {
+		return n.view(), nil
+	}
+	return n.linearizable(ctx)
+}
+
+// floor waits until z has been applied here. Every zxid that anybody was ever
+// told is at most the position of a read round begun after, so a floor above
+// that names a history that is no longer: ErrHistoryLost, at once (RULES.md
+// R24). ErrNotCaughtUp after patience.
+func (n *Node) floor(ctx context.Context, z quorum.Zxid, patience time.Duration) error {
+	wait, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	lost := make(chan struct{})
+	n.spawn(func(context.Context) {
+		if last, err := n.position(wait); err == nil && last < z {
+			close(lost)
+			cancel()
+		}
+	})
+	if n.positions.await(wait, z) == nil {
+		return nil
+	}
+	select {
+	case <-lost:
+		return tree.ErrHistoryLost
+	default:
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	return lease.ErrNotCaughtUp
+}
+
+// cursor is where a list goes on.
+type cursor struct {
+	name string
+	id   quorum.Zxid
+}
+
+// after is the cursor behind the last entry of answer.
+func after(a lease.Answer) cursor {
+	var c cursor
+	if k := len(a.Children); k > 0 {
+		path := a.Children[k-1].Path
+		c.name = path[strings.LastIndexByte(path, '/')+1:]
+	}
+	if k := len(a.Sessions); k > 0 {
+		c.id = a.Sessions[k-1].ID
+	}
+	return c
+}
+
+// evaluate answers q from view. More says that a list goes on.
+func evaluate(view *lease.View, q lease.Read, from cursor) (a lease.Answer, more bool, err error) {
+	a.Zxid = view.Zxid()
+	switch q.Kind {
+	case lease.ReadNode:
+		node, ok := view.Get(q.Path)
+		if !ok {
+			return a, false, tree.ErrNoNode
+		}
+		a.Node = node
+	case lease.ReadChildren:
+		node, ok := view.Get(q.Path)
+		if !ok {
+			return a, false, tree.ErrNoNode
+		}
+		node.Data = nil
+		a.Node = node
+		a.Children, more, _ = view.Children(q.Path, tree.Page{
+			After: from.name, Limit: q.Limit, Bytes: pageBytes, WithData: q.WithData,
+		})
+	case lease.ReadSession:
+		info, ok := view.Session(q.Session)
+		if !ok {
+			return a, false, tree.ErrNoSession
+		}
+		a.Sessions = []lease.Info{info}
+	case lease.ReadSessions:
+		a.Sessions, more = view.SessionList(from.id, q.Limit)
+	default:
+		return a, false, tree.ErrInvalidArgument
+	}
+	return a, more, nil
+}
+
+// Events implements lease.Service.
+func (n *Node) Events(ctx context.Context, q lease.EventQuery) (lease.EventBatch, error) {
+	if q.Now {
+		return n.eventsNow(ctx, q)
+	}
+	view := n.view()
+	if q.Since > view.Zxid() {
+		err := n.floor(ctx, q.Since, max(q.Floor, cursorPatience))
+		if errors.Is(err, lease.ErrNotCaughtUp) {
+			return lease.EventBatch{Cursor: q.Since}, nil // a cursor never goes back
+		}
+		if err != nil {
+			return lease.EventBatch{Cursor: q.Since}, err
+		}
+		view = n.view()
+	}
+	if q.Token != "" {
+		var err error
+		if view, _, err = n.sessionAt(ctx, view, q.Token); err != nil {
+			return lease.EventBatch{Cursor: view.Zxid()}, err
+		}
+	}
+	return view.Events(q.Path, q.Scope, q.Since, tree.Bounds{Events: q.Limit, Bytes: batchBytes})
+}
+
+// hasEvent says whether view holds an event of the interest after its Since, or
+// can no longer tell.
+func hasEvent(view *lease.View, i lease.Interest) bool {
+	if view.Zxid() <= i.Since {
+		return false
+	}
+	batch, err := view.Events(i.Path, i.Scope, i.Since, tree.Bounds{Events: 1})
+	return err != nil || len(batch.Events) > 0
+}
+
+// eventsNow starts a watch at a linearizable position.
+func (n *Node) eventsNow(ctx context.Context, q lease.EventQuery) (lease.EventBatch, error) {
+	view, err := n.linearizable(ctx)
+	if err != nil {
+		return lease.EventBatch{}, err
+	}
+	if q.Token != "" {
+		if _, known := n.known(view, q.Token); known != lease.KnownAlive {
+			return lease.EventBatch{Cursor: view.Zxid()}, tree.ErrSessionExpired
+		}
+	}
+	return lease.EventBatch{Cursor: view.Zxid(), Oldest: view.Oldest()}, nil
+}

@@ -1,0 +1,243 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"perch/gen/commandpb"
+	"perch/lease"
+	"perch/quorum"
+	"perch/tree"
+)
+
+// How long a write waits (DESIGN.md, life of a write).
+const (
+	leaderPatience = 2 * time.Second // for a leader to appear
+	commitPatience = 5 * time.Second // for an outcome
+)
+
+// requests are the commands of this node's clients that have no outcome yet.
+// Ids rise in the order in which the loop submits them.
+type requests struct {
+	maxCount int
+	maxBytes int
+
+	mu      sync.Mutex
+	last    uint64
+	waiting map[uint64]*request
+	queued  []*request // not submitted yet
+	spare   []*request
+	order   []*request // by age, for the sweep; may hold ended ones
+	bytes   int
+}
+
+// request is one command on its way.
+type request struct {
+	id    uint64
+	data  []byte
+	began time.Time
+	ended bool // guarded by requests.mu
+	done  chan outcome
+}
+
+// outcome is how a request ended.
+type outcome struct {
+	result lease.Result
+	err    error
+}
+
+func newRequests(maxCount, maxBytes int) *requests {
+	return &requests{maxCount: maxCount, maxBytes: maxBytes, waiting: make(map[uint64]*request)}
+}
+
+// add registers a command and queues it for the loop. ErrOverloaded when too
+// many are in flight.
+func (q *requests) add(data []byte) (*request, error) {
+	r := &request{data: data, began: time.Now(), done: make(chan outcome, 1)}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if len(q.waiting) >= q.maxCount || q.bytes+len(data) > q.maxBytes {
+		return nil, lease.ErrOverloaded
+	}
+	q.last++
+	r.id = q.last
+	q.waiting[r.id] = r
+	q.bytes += len(data)
+	q.queued = append(q.queued, r)
+	q.order = append(q.order, r)
+	return r, nil
+}
+
+// take hands the queued requests to the loop.
+func (q *requests) take() []*request {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if len(q.queued) == 0 {
+		return nil
+	}
+	out := q.queued
+	q.queued, q.spare = q.spare[:0], out
+	return out
+}
+
+// end gives the request id its outcome; unknown and ended ones are passed over.
+func (q *requests) end(id uint64, o outcome) {
+	q.mu.Lock()
+	r := q.waiting[id]
+	if r != nil {
+		delete(q.waiting, id)
+		q.bytes -= len(r.data)
+		r.ended, r.data = true, nil
+	}
+	q.mu.Unlock()
+	if r != nil {
+		r.done <- o
+	}
+}
+
+// older returns the requests without an outcome that began before t, oldest
+// first.
+func (q *requests) older(t time.Time) []*request {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	n := 0
+	for n < len(q.order) && q.order[n].ended {
+		n++
+	}
+	q.order = q.order[n:]
+	var out []*request
+	for _, r := range q.order {
+		if !r.began.Before(t) {
+			break
+		}
+		if !r.ended {
+			out = append(out, r)
+		}
+	}
+	return out
+}
+
+// count is the number of requests without an outcome.
+func (q *requests) count() int {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return len(q.waiting)
+}
+
+// Write implements lease.Service.
+func (n *Node) Write(ctx context.Context, cmd *commandpb.Command, token string) (lease.Result, error) {
+	began := time.Now()
+	if err := n.admit(cmd); err != nil {
+		return lease.Result{}, err
+	}
+	if err := n.identify(cmd, token); err != nil {
+		return lease.Result{}, err
+	}
+	data, err := proto.Marshal(cmd)
+	if err != nil {
+		return lease.Result{}, tree.ErrInvalidArgument
+	}
+	if len(data) > n.cfg.CommandBytes {
+		return lease.Result{}, tree.ErrTooLarge
+	}
+	r, err := n.requests.add(data)
+	if err != nil {
+		return lease.Result{}, err
+	}
+	signal(n.loop.wake)
+	select {
+	case o := <-r.done:
+		if o.err != nil {
+			return lease.Result{}, o.err
+		}
+		return n.finish(cmd, o.result, began), nil
+	case <-ctx.Done():
+		return lease.Result{}, ctx.Err() // the request ends by itself in the sweep
+	case <-n.ctx.Done():
+		return lease.Result{}, lease.ErrCommitTimeout
+	}
+}
+
+// finish adds what only the node that took the request may say. A session that
+// the command opened was touched by the commit (RULES.md R12), and at the
+// leader not before the request came in; so its time counts from there.
+func (n *Node) finish(cmd *commandpb.Command, res lease.Result, began time.Time) lease.Result {
+	if !res.Opened {
+		return res
+	}
+	res.Remaining = max(0, res.Session.TTL-time.Since(began))
+	if cmd.GetSession().GetRef() == nil {
+		res.Token = n.tokens().Draw(res.Session.ID)
+	}
+	return res
+}
+
+// submit hands queued requests to the core.
+func (l *loop) submit() {
+	for _, r := range l.node.requests.take() {
+		err := l.core.Submit(r.id, r.data)
+		switch {
+		case err == nil:
+		case errors.Is(err, quorum.ErrTooLarge):
+			l.node.requests.end(r.id, outcome{err: tree.ErrTooLarge})
+		default:
+			l.node.requests.end(r.id, outcome{err: lease.ErrOverloaded})
+		}
+	}
+}
+
+// endOwn gives requests the results of their commands.
+func (q *requests) endOwn(ids []uint64, results []lease.Result) {
+	for i, id := range ids {
+		q.end(id, outcome{result: results[i]})
+	}
+}
+
+// endAll gives every request the same outcome.
+func (q *requests) endAll(o outcome) {
+	q.mu.Lock()
+	ids := make([]uint64, 0, len(q.waiting))
+	for id := range q.waiting {
+		ids = append(ids, id)
+	}
+	q.mu.Unlock()
+	for _, id := range ids {
+		q.end(id, o)
+	}
+}
+
+// sweep ends requests that have waited long enough. One that began under no
+// leader and saw none has not left this node. Of any other it is not known.
+func (l *loop) sweep(now time.Time) {
+	for _, r := range l.node.requests.older(now.Add(-leaderPatience)) {
+		late := now.Sub(r.began) >= commitPatience
+		stranded := !l.leaderSince(r.began)
+		if !late && !stranded {
+			continue
+		}
+		// That the core no longer has it does not say that it never left: its
+		// entry may wait for apply.
+		left := l.core.Forget(r.id)
+		switch {
+		case stranded && !left:
+			l.node.requests.end(r.id, outcome{err: lease.ErrNoLeader})
+		case late:
+			l.node.requests.end(r.id, outcome{err: lease.ErrCommitTimeout})
+		}
+	}
+}
+
+// fail ends requests that the core gave up.
+func (l *loop) fail(failures []quorum.Failure) {
+	for _, f := range failures {
+		err := lease.ErrCommitTimeout
+		if f.Cause == quorum.CauseRefused {
+			err = lease.ErrOverloaded
+		}
+		l.node.requests.end(f.ID, outcome{err: err})
+	}
+}

@@ -1,0 +1,150 @@
+package node
+
+import (
+	"context"
+	"time"
+
+	"perch/lease"
+	"perch/quorum"
+	"perch/quorum/natsnet"
+)
+
+const (
+	drainWrites = 400 * time.Millisecond // for writes in flight to end
+	drainLead   = 100 * time.Millisecond // for the loop to hand over
+	drainPoll   = 2 * time.Millisecond
+	houseEvery  = time.Second // between two looks at what only grows old
+)
+
+// Run runs the node until ctx ends, then stops it cleanly: it takes nothing
+// new, wakes what is parked, lets writes in flight end, hands over leadership,
+// marks the log and closes it, all within a second unless the disk hangs. Run
+// returns nil then, and the error that stopped the node otherwise. It may be
+// called once.
+func (n *Node) Run(ctx context.Context) error {
+	go func() {
+		if err := n.loop.run(); err != nil {
+			n.fail(err)
+		}
+	}()
+	go n.disk.run()
+	go n.apply.run()
+	n.spawn(n.keeper.run)
+	n.spawn(n.space.run)
+	n.spawn(n.serveFetches)
+	n.spawn(n.snaps.run)
+	n.spawn(n.house)
+	var err error
+	select {
+	case <-ctx.Done():
+		n.handOver()
+	case err = <-n.fatal:
+		n.log.Error("the node stops", keyError, err)
+	}
+	n.stop()
+	return err
+}
+
+// handOver is the clean part of a stop.
+func (n *Node) handOver() {
+	n.close()
+	poll := time.NewTicker(drainPoll)
+	defer poll.Stop()
+	for end := time.Now().Add(drainWrites); n.requests.count() > 0 && time.Now().Before(end); {
+		<-poll.C
+	}
+	handed := make(chan struct{})
+	n.loop.call(func(core machine) {
+		core.StepDown()
+		close(handed)
+	})
+	select {
+	case <-handed:
+	case <-n.loop.done:
+	case <-time.After(drainLead):
+	}
+}
+
+// close refuses whatever is new and answers what is parked.
+func (n *Node) close() {
+	n.drain.Store(true)
+	n.watches.close()
+}
+
+// stop ends every goroutine, those first that feed others, and closes what is
+// open. Whoever still waits is told that the outcome is unknown.
+func (n *Node) stop() {
+	n.close()
+	close(n.loop.stop)
+	<-n.loop.done
+	close(n.disk.stop)
+	<-n.disk.done
+	close(n.apply.stop)
+	<-n.apply.done
+	n.mu.Lock()
+	n.stopped = true
+	n.mu.Unlock()
+	n.cancel()
+	n.requests.endAll(outcome{err: lease.ErrCommitTimeout})
+	if n.net != nil {
+		n.net.Close()
+	}
+	n.work.Wait()
+	n.snaps.unpin(time.Now())
+	if err := n.wal.Close(); err != nil {
+		n.log.Warn("close the log", keyError, err)
+	}
+}
+
+// serveFetches reads old entries for learners. Reading may wait for the disk,
+// so the loop does not do it.
+func (n *Node) serveFetches(ctx context.Context) {
+	for {
+		for _, job := range n.fetches.take() {
+			if ctx.Err() != nil {
+				return
+			}
+			entries, err := n.wal.Read(job.After, job.MaxBytes)
+			n.loop.call(func(core machine) { core.Fetched(job, entries, err) })
+		}
+		select {
+		case <-n.fetches.wake:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// house drops what only time makes useless.
+func (n *Node) house(ctx context.Context) {
+	ticker := time.NewTicker(houseEvery)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ticker.C:
+			n.pages.sweep()
+			n.snaps.unpin(time.Now().Add(-pinIdle))
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// handlers answers the questions of other nodes.
+func (n *Node) handlers() {
+	if n.net == nil {
+		return
+	}
+	n.net.Handle(natsnet.KindTouch, n.serveTouch)
+	n.net.Handle(natsnet.KindPage, n.servePage)
+	n.net.Handle(natsnet.KindChunk, n.snaps.serveChunk)
+	n.net.Handle(natsnet.KindSpace, n.space.serve)
+}
+
+// minEpoch is the first epoch of a cluster that forms at now: whole hours since
+// 2026 began, so that a cluster founded anew never repeats positions of one
+// that was lost (RULES.md R9).
+func minEpoch(now time.Time) quorum.Epoch {
+	hours := now.Sub(time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)) / time.Hour
+	return quorum.Epoch(max(1, hours))
+}

@@ -1,0 +1,153 @@
+package node
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"perch/gen/commandpb"
+	"perch/gen/nodepb"
+	"perch/quorum"
+	"perch/quorum/natsnet"
+)
+
+const (
+	spaceEvery  = time.Second    // between two looks at the disk
+	spaceStale  = 4 * spaceEvery // a report older than this says nothing
+	spaceBytes  = 64 << 20       // low below this …
+	spaceShare  = 50             // … or below one part in so many (2 %)
+	spaceMargin = 16             // recovered at one part in so many above that
+)
+
+// space refuses writes while a needed disk is nearly full (DESIGN.md, limits).
+// Every node looks at its own disk and tells the leader; the leader decides
+// whether enough voters have room, and its answer tells the others. It is a
+// courtesy, not a guarantee: a log that cannot be written stops its node.
+type space struct {
+	node *Node
+	free func() (free, total uint64, err error)
+	low  atomic.Bool // this node's disk
+	full atomic.Bool // writes are refused
+
+	mu      sync.Mutex
+	reports map[quorum.NodeID]spaceReport
+}
+
+type spaceReport struct {
+	low bool
+	at  time.Time
+}
+
+func newSpace(n *Node, dir string) *space {
+	return &space{
+		node: n, reports: make(map[quorum.NodeID]spaceReport),
+		free: func() (uint64, uint64, error) {
+			var s syscall.Statfs_t
+			err := syscall.Statfs(dir, &s)
+			return s.Bavail * uint64(s.Bsize), s.Blocks * uint64(s.Bsize), err
+		},
+	}
+}
+
+// run looks once in a while until ctx ends.
+func (s *space) run(ctx context.Context) {
+	ticker := time.NewTicker(spaceEvery)
+	defer ticker.Stop()
+	for {
+		s.look()
+		s.report(ctx)
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// look measures this node's disk. It recovers a little above the mark, so that
+// writes do not flap.
+func (s *space) look() {
+	free, total, err := s.free()
+	if err != nil {
+		return // the log will tell
+	}
+	mark := max(spaceBytes, total/spaceShare)
+	was := s.low.Load()
+	low := free < mark || was && free < mark+mark/spaceMargin
+	s.low.Store(low)
+	if low != was {
+		s.node.log.Warn("free disk", "bytes", free, "of", total, "low", low)
+	}
+}
+
+// report tells the leader, or decides when this node is the leader.
+func (s *space) report(ctx context.Context) {
+	soft := s.node.Soft()
+	switch {
+	case !soft.Established:
+		return // nothing is written without a leader
+	case soft.Leader == s.node.cfg.ID:
+		s.full.Store(s.decide(time.Now()))
+		return
+	}
+	body, err := proto.Marshal(&nodepb.SpaceReport{Low: s.low.Load()})
+	if err != nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, spaceEvery)
+	defer cancel()
+	raw, err := s.node.net.Ask(ctx, soft.Leader, natsnet.KindSpace, body)
+	answer := new(nodepb.SpaceAnswer)
+	if err == nil && proto.Unmarshal(raw, answer) == nil && !answer.GetNotLeader() {
+		s.full.Store(answer.GetFull())
+	}
+}
+
+// serve takes the report of another node.
+func (s *space) serve(from quorum.NodeID, body []byte) ([]byte, error) {
+	req := new(nodepb.SpaceReport)
+	if err := proto.Unmarshal(body, req); err != nil {
+		return nil, err
+	}
+	if !leads(s.node.Soft()) {
+		return proto.Marshal(&nodepb.SpaceAnswer{NotLeader: true})
+	}
+	s.mu.Lock()
+	s.reports[from] = spaceReport{low: req.GetLow(), at: time.Now()}
+	s.mu.Unlock()
+	return proto.Marshal(&nodepb.SpaceAnswer{Full: s.full.Load()})
+}
+
+// decide says whether a member that every quorum needs is low: the leader
+// itself, or so many voters that those with room are no majority.
+func (s *space) decide(now time.Time) bool {
+	if s.low.Load() {
+		return true
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	voters, low := 0, 0
+	for _, p := range s.node.cfg.Peers {
+		if p.Role == quorum.RoleObserver {
+			continue
+		}
+		voters++
+		if r := s.reports[p.ID]; r.low && now.Sub(r.at) < spaceStale {
+			low++
+		}
+	}
+	return voters-low < voters/2+1
+}
+
+// frees says whether cmd is let through on a full disk: what removes.
+func frees(cmd *commandpb.Command) bool {
+	switch cmd.GetOp().(type) {
+	case *commandpb.Command_Delete, *commandpb.Command_CloseSession, *commandpb.Command_ExpireSessions:
+		return true
+	}
+	return false
+}

@@ -1,0 +1,95 @@
+package node
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"perch/lease"
+	"perch/quorum"
+)
+
+// catchUp is how many entries a node may be behind its leader's commit and
+// still count as caught up.
+const catchUp = 1024
+
+// Soft is the core's present state, as last published by the loop.
+func (n *Node) Soft() quorum.Soft { return *n.soft.Load() }
+
+// Status implements lease.Service.
+func (n *Node) Status() lease.Status {
+	view, soft := n.view(), n.Soft()
+	why := n.notReady(soft)
+	return lease.Status{
+		Node: n.cfg.ID, Cluster: n.cluster(), Name: n.cfg.Name, Soft: soft,
+		Applied: view.Zxid(), Digest: view.Digest(), Oldest: view.Oldest(),
+		Ready: why == "", NotReady: why, Members: n.members(soft),
+		Sessions: view.Sessions(), Nodes: view.Nodes(), Watches: n.watches.count(),
+		Snapshot: quorum.Zxid(n.snaps.newest.Load()), LogStart: quorum.Zxid(n.snaps.logStart.Load()),
+		Settings: view.Settings(),
+	}
+}
+
+// notReady tells people why this node does not serve; "" when it does.
+func (n *Node) notReady(s quorum.Soft) string {
+	switch {
+	case n.draining():
+		return "shutting down"
+	case s.Refusal != "":
+		return s.Refusal
+	case s.Forming == quorum.Unformed || s.Forming == quorum.Founding:
+		return "waiting for every voter to be present, to form the cluster: " + n.absent()
+	case s.Leader == 0:
+		return "no leader"
+	case !s.Established:
+		return fmt.Sprintf("the leader, node %d, is not established yet", s.Leader)
+	case s.Commit > n.positions.now()+catchUp:
+		return fmt.Sprintf("catching up: applied %v, committed %v", n.positions.now(), s.Commit)
+	}
+	return ""
+}
+
+// absent names the voters that a forming cluster waits for, as far as this node
+// knows: all others.
+func (n *Node) absent() string {
+	var ids []string
+	for _, p := range n.cfg.Peers {
+		if p.ID != n.cfg.ID && p.Role != quorum.RoleObserver {
+			ids = append(ids, fmt.Sprint(p.ID))
+		}
+	}
+	return "voters " + strings.Join(ids, ", ")
+}
+
+// members joins what the core knows of its peers with their addresses.
+func (n *Node) members(s quorum.Soft) []lease.MemberStatus {
+	known := *n.peers.Load()
+	out := make([]lease.MemberStatus, 0, len(n.cfg.Peers))
+	for _, p := range n.cfg.Peers {
+		m := lease.MemberStatus{Progress: quorum.Progress{ID: p.ID, Role: p.Role}, Addr: p.Addr}
+		if m.Role == 0 {
+			m.Role = quorum.RoleVoter
+		}
+		if i := slices.IndexFunc(known, func(k quorum.Progress) bool { return k.ID == p.ID }); i >= 0 {
+			m.Progress = known[i]
+		}
+		if p.ID == n.cfg.ID {
+			m.Connected, m.Synced, m.Durable = true, s.Established, s.Durable
+		}
+		out = append(out, m)
+	}
+	slices.SortFunc(out, func(a, b lease.MemberStatus) int { return int(a.ID) - int(b.ID) })
+	return out
+}
+
+// publishPeers lets Status see the peers and the control state; the loop calls
+// it.
+func (n *Node) publishPeers(core machine) {
+	peers := core.Peers()
+	n.peers.Store(&peers)
+	ctl := core.Control()
+	n.control.Store(&ctl)
+}
+
+// cluster is the cluster's id; zero until the cluster has formed.
+func (n *Node) cluster() quorum.ClusterID { return n.control.Load().Cluster }

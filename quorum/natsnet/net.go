@@ -125,7 +125,7 @@ func (n *Net) awaitServer(sl *serverLog) error {
 		if text := sl.fatalText(); text != "" {
 			return fmt.Errorf("natsnet: node-to-node address %s of node %d cannot be opened: %s", n.opts.ownAddr(), n.opts.ID, text)
 		}
-		if n.srv.ReadyForConnections(time.Millisecond) {
+		if n.srv.ReadyForConnections(100 * time.Microsecond) {
 			return nil
 		}
 		time.Sleep(time.Millisecond)

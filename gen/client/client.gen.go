@@ -19,6 +19,27 @@ import (
 	"github.com/oapi-codegen/runtime"
 )
 
+// Defines values for Detail.
+const (
+	DetailData Detail = "data"
+	DetailStat Detail = "stat"
+	DetailText Detail = "text"
+)
+
+// Valid indicates whether the value is a known member of the Detail enum.
+func (e Detail) Valid() bool {
+	switch e {
+	case DetailData:
+		return true
+	case DetailStat:
+		return true
+	case DetailText:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for NodeMode.
 const (
 	NodeModeEphemeral  NodeMode = "ephemeral"
@@ -31,6 +52,24 @@ func (e NodeMode) Valid() bool {
 	case NodeModeEphemeral:
 		return true
 	case NodeModePersistent:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for ReadLevel.
+const (
+	Linearizable ReadLevel = "linearizable"
+	Local        ReadLevel = "local"
+)
+
+// Valid indicates whether the value is a known member of the ReadLevel enum.
+func (e ReadLevel) Valid() bool {
+	switch e {
+	case Linearizable:
+		return true
+	case Local:
 		return true
 	default:
 		return false
@@ -58,24 +97,6 @@ func (e WatchScope) Valid() bool {
 	}
 }
 
-// Defines values for Consistency.
-const (
-	ConsistencyLinearizable Consistency = "linearizable"
-	ConsistencyLocal        Consistency = "local"
-)
-
-// Valid indicates whether the value is a known member of the Consistency enum.
-func (e Consistency) Valid() bool {
-	switch e {
-	case ConsistencyLinearizable:
-		return true
-	case ConsistencyLocal:
-		return true
-	default:
-		return false
-	}
-}
-
 // Defines values for PutMode.
 const (
 	PutModeEphemeral PutMode = "ephemeral"
@@ -91,81 +112,6 @@ func (e PutMode) Valid() bool {
 	}
 }
 
-// Defines values for ListChildrenParamsInclude.
-const (
-	ListChildrenParamsIncludeData ListChildrenParamsInclude = "data"
-	ListChildrenParamsIncludeStat ListChildrenParamsInclude = "stat"
-	ListChildrenParamsIncludeText ListChildrenParamsInclude = "text"
-)
-
-// Valid indicates whether the value is a known member of the ListChildrenParamsInclude enum.
-func (e ListChildrenParamsInclude) Valid() bool {
-	switch e {
-	case ListChildrenParamsIncludeData:
-		return true
-	case ListChildrenParamsIncludeStat:
-		return true
-	case ListChildrenParamsIncludeText:
-		return true
-	default:
-		return false
-	}
-}
-
-// Defines values for ListChildrenParamsConsistency.
-const (
-	ListChildrenParamsConsistencyLinearizable ListChildrenParamsConsistency = "linearizable"
-	ListChildrenParamsConsistencyLocal        ListChildrenParamsConsistency = "local"
-)
-
-// Valid indicates whether the value is a known member of the ListChildrenParamsConsistency enum.
-func (e ListChildrenParamsConsistency) Valid() bool {
-	switch e {
-	case ListChildrenParamsConsistencyLinearizable:
-		return true
-	case ListChildrenParamsConsistencyLocal:
-		return true
-	default:
-		return false
-	}
-}
-
-// Defines values for ReadNodeParamsConsistency.
-const (
-	ReadNodeParamsConsistencyLinearizable ReadNodeParamsConsistency = "linearizable"
-	ReadNodeParamsConsistencyLocal        ReadNodeParamsConsistency = "local"
-)
-
-// Valid indicates whether the value is a known member of the ReadNodeParamsConsistency enum.
-func (e ReadNodeParamsConsistency) Valid() bool {
-	switch e {
-	case ReadNodeParamsConsistencyLinearizable:
-		return true
-	case ReadNodeParamsConsistencyLocal:
-		return true
-	default:
-		return false
-	}
-}
-
-// Defines values for HeadNodeParamsConsistency.
-const (
-	HeadNodeParamsConsistencyLinearizable HeadNodeParamsConsistency = "linearizable"
-	HeadNodeParamsConsistencyLocal        HeadNodeParamsConsistency = "local"
-)
-
-// Valid indicates whether the value is a known member of the HeadNodeParamsConsistency enum.
-func (e HeadNodeParamsConsistency) Valid() bool {
-	switch e {
-	case HeadNodeParamsConsistencyLinearizable:
-		return true
-	case HeadNodeParamsConsistencyLocal:
-		return true
-	default:
-		return false
-	}
-}
-
 // Defines values for PutNodeParamsMode.
 const (
 	PutNodeParamsModeEphemeral PutNodeParamsMode = "ephemeral"
@@ -175,81 +121,6 @@ const (
 func (e PutNodeParamsMode) Valid() bool {
 	switch e {
 	case PutNodeParamsModeEphemeral:
-		return true
-	default:
-		return false
-	}
-}
-
-// Defines values for ListSessionsParamsConsistency.
-const (
-	ListSessionsParamsConsistencyLinearizable ListSessionsParamsConsistency = "linearizable"
-	ListSessionsParamsConsistencyLocal        ListSessionsParamsConsistency = "local"
-)
-
-// Valid indicates whether the value is a known member of the ListSessionsParamsConsistency enum.
-func (e ListSessionsParamsConsistency) Valid() bool {
-	switch e {
-	case ListSessionsParamsConsistencyLinearizable:
-		return true
-	case ListSessionsParamsConsistencyLocal:
-		return true
-	default:
-		return false
-	}
-}
-
-// Defines values for GetSessionParamsConsistency.
-const (
-	GetSessionParamsConsistencyLinearizable GetSessionParamsConsistency = "linearizable"
-	GetSessionParamsConsistencyLocal        GetSessionParamsConsistency = "local"
-)
-
-// Valid indicates whether the value is a known member of the GetSessionParamsConsistency enum.
-func (e GetSessionParamsConsistency) Valid() bool {
-	switch e {
-	case GetSessionParamsConsistencyLinearizable:
-		return true
-	case GetSessionParamsConsistencyLocal:
-		return true
-	default:
-		return false
-	}
-}
-
-// Defines values for StatNodeParamsInclude.
-const (
-	StatNodeParamsIncludeData StatNodeParamsInclude = "data"
-	StatNodeParamsIncludeStat StatNodeParamsInclude = "stat"
-	StatNodeParamsIncludeText StatNodeParamsInclude = "text"
-)
-
-// Valid indicates whether the value is a known member of the StatNodeParamsInclude enum.
-func (e StatNodeParamsInclude) Valid() bool {
-	switch e {
-	case StatNodeParamsIncludeData:
-		return true
-	case StatNodeParamsIncludeStat:
-		return true
-	case StatNodeParamsIncludeText:
-		return true
-	default:
-		return false
-	}
-}
-
-// Defines values for StatNodeParamsConsistency.
-const (
-	StatNodeParamsConsistencyLinearizable StatNodeParamsConsistency = "linearizable"
-	StatNodeParamsConsistencyLocal        StatNodeParamsConsistency = "local"
-)
-
-// Valid indicates whether the value is a known member of the StatNodeParamsConsistency enum.
-func (e StatNodeParamsConsistency) Valid() bool {
-	switch e {
-	case StatNodeParamsConsistencyLinearizable:
-		return true
-	case StatNodeParamsConsistencyLocal:
 		return true
 	default:
 		return false
@@ -288,6 +159,9 @@ type Cluster struct {
 	Version    *string `json:"version,omitempty"`
 	Zxid       int64   `json:"zxid"`
 }
+
+// Detail defines model for Detail.
+type Detail string
 
 // Event defines model for Event.
 type Event struct {
@@ -411,6 +285,9 @@ type Problem struct {
 	Zxid   *int64 `json:"zxid,omitempty"`
 }
 
+// ReadLevel defines model for ReadLevel.
+type ReadLevel string
+
 // Session defines model for Session.
 type Session struct {
 	// EphemeralCount Nodes that the session owns.
@@ -475,7 +352,7 @@ type Stat struct {
 type WatchScope string
 
 // Consistency defines model for Consistency.
-type Consistency string
+type Consistency = ReadLevel
 
 // CreateMode defines model for CreateMode.
 type CreateMode = NodeMode
@@ -487,7 +364,7 @@ type IfMatch = string
 type IfNoneMatch = string
 
 // Include defines model for Include.
-type Include = []string
+type Include = []Detail
 
 // LastEventID defines model for LastEventId.
 type LastEventID = string
@@ -558,7 +435,7 @@ type ListChildrenParams struct {
 	WaitMs *WaitMs `form:"wait_ms,omitempty" json:"wait_ms,omitempty"`
 
 	// Consistency linearizable: as new as anything that was acknowledged before the request; local: what this node has, which may be old.
-	Consistency *ListChildrenParamsConsistency `form:"consistency,omitempty" json:"consistency,omitempty"`
+	Consistency *Consistency `form:"consistency,omitempty" json:"consistency,omitempty"`
 
 	// MinZxid Answer from this position or a later one.
 	MinZxid *MinZxid `form:"min_zxid,omitempty" json:"min_zxid,omitempty"`
@@ -572,12 +449,6 @@ type ListChildrenParams struct {
 	// PerchSession Session token, drawn by the server or by the client (22 to 128 of `A-Za-z0-9_-`). Renews the session on arrival.
 	PerchSession *SessionToken `json:"Perch-Session,omitempty"`
 }
-
-// ListChildrenParamsInclude defines parameters for ListChildren.
-type ListChildrenParamsInclude string
-
-// ListChildrenParamsConsistency defines parameters for ListChildren.
-type ListChildrenParamsConsistency string
 
 // GetClusterParams defines parameters for GetCluster.
 type GetClusterParams struct {
@@ -606,7 +477,7 @@ type ReadNodeParams struct {
 	WaitMs *WaitMs `form:"wait_ms,omitempty" json:"wait_ms,omitempty"`
 
 	// Consistency linearizable: as new as anything that was acknowledged before the request; local: what this node has, which may be old.
-	Consistency *ReadNodeParamsConsistency `form:"consistency,omitempty" json:"consistency,omitempty"`
+	Consistency *Consistency `form:"consistency,omitempty" json:"consistency,omitempty"`
 
 	// MinZxid Answer from this position or a later one.
 	MinZxid *MinZxid `form:"min_zxid,omitempty" json:"min_zxid,omitempty"`
@@ -620,9 +491,6 @@ type ReadNodeParams struct {
 	// PerchSession Session token, drawn by the server or by the client (22 to 128 of `A-Za-z0-9_-`). Renews the session on arrival.
 	PerchSession *SessionToken `json:"Perch-Session,omitempty"`
 }
-
-// ReadNodeParamsConsistency defines parameters for ReadNode.
-type ReadNodeParamsConsistency string
 
 // HeadNodeParams defines parameters for HeadNode.
 type HeadNodeParams struct {
@@ -630,7 +498,7 @@ type HeadNodeParams struct {
 	WaitMs *WaitMs `form:"wait_ms,omitempty" json:"wait_ms,omitempty"`
 
 	// Consistency linearizable: as new as anything that was acknowledged before the request; local: what this node has, which may be old.
-	Consistency *HeadNodeParamsConsistency `form:"consistency,omitempty" json:"consistency,omitempty"`
+	Consistency *Consistency `form:"consistency,omitempty" json:"consistency,omitempty"`
 
 	// MinZxid Answer from this position or a later one.
 	MinZxid *MinZxid `form:"min_zxid,omitempty" json:"min_zxid,omitempty"`
@@ -644,9 +512,6 @@ type HeadNodeParams struct {
 	// PerchSession Session token, drawn by the server or by the client (22 to 128 of `A-Za-z0-9_-`). Renews the session on arrival.
 	PerchSession *SessionToken `json:"Perch-Session,omitempty"`
 }
-
-// HeadNodeParamsConsistency defines parameters for HeadNode.
-type HeadNodeParamsConsistency string
 
 // CreateNodeParams defines parameters for CreateNode.
 type CreateNodeParams struct {
@@ -705,7 +570,7 @@ type ListSessionsParams struct {
 	PageToken *PageToken `form:"page_token,omitempty" json:"page_token,omitempty"`
 
 	// Consistency linearizable: as new as anything that was acknowledged before the request; local: what this node has, which may be old.
-	Consistency *ListSessionsParamsConsistency `form:"consistency,omitempty" json:"consistency,omitempty"`
+	Consistency *Consistency `form:"consistency,omitempty" json:"consistency,omitempty"`
 
 	// MinZxid Answer from this position or a later one.
 	MinZxid *MinZxid `form:"min_zxid,omitempty" json:"min_zxid,omitempty"`
@@ -713,9 +578,6 @@ type ListSessionsParams struct {
 	// PerchSession Session token, drawn by the server or by the client (22 to 128 of `A-Za-z0-9_-`). Renews the session on arrival.
 	PerchSession *SessionToken `json:"Perch-Session,omitempty"`
 }
-
-// ListSessionsParamsConsistency defines parameters for ListSessions.
-type ListSessionsParamsConsistency string
 
 // CreateSessionParams defines parameters for CreateSession.
 type CreateSessionParams struct {
@@ -732,7 +594,7 @@ type CloseSessionParams struct {
 // GetSessionParams defines parameters for GetSession.
 type GetSessionParams struct {
 	// Consistency linearizable: as new as anything that was acknowledged before the request; local: what this node has, which may be old.
-	Consistency *GetSessionParamsConsistency `form:"consistency,omitempty" json:"consistency,omitempty"`
+	Consistency *Consistency `form:"consistency,omitempty" json:"consistency,omitempty"`
 
 	// MinZxid Answer from this position or a later one.
 	MinZxid *MinZxid `form:"min_zxid,omitempty" json:"min_zxid,omitempty"`
@@ -740,9 +602,6 @@ type GetSessionParams struct {
 	// PerchSession Session token, drawn by the server or by the client (22 to 128 of `A-Za-z0-9_-`). Renews the session on arrival.
 	PerchSession *SessionToken `json:"Perch-Session,omitempty"`
 }
-
-// GetSessionParamsConsistency defines parameters for GetSession.
-type GetSessionParamsConsistency string
 
 // KeepSessionAliveParams defines parameters for KeepSessionAlive.
 type KeepSessionAliveParams struct {
@@ -759,7 +618,7 @@ type StatNodeParams struct {
 	WaitMs *WaitMs `form:"wait_ms,omitempty" json:"wait_ms,omitempty"`
 
 	// Consistency linearizable: as new as anything that was acknowledged before the request; local: what this node has, which may be old.
-	Consistency *StatNodeParamsConsistency `form:"consistency,omitempty" json:"consistency,omitempty"`
+	Consistency *Consistency `form:"consistency,omitempty" json:"consistency,omitempty"`
 
 	// MinZxid Answer from this position or a later one.
 	MinZxid *MinZxid `form:"min_zxid,omitempty" json:"min_zxid,omitempty"`
@@ -773,12 +632,6 @@ type StatNodeParams struct {
 	// PerchSession Session token, drawn by the server or by the client (22 to 128 of `A-Za-z0-9_-`). Renews the session on arrival.
 	PerchSession *SessionToken `json:"Perch-Session,omitempty"`
 }
-
-// StatNodeParamsInclude defines parameters for StatNode.
-type StatNodeParamsInclude string
-
-// StatNodeParamsConsistency defines parameters for StatNode.
-type StatNodeParamsConsistency string
 
 // StreamNodeParams defines parameters for StreamNode.
 type StreamNodeParams struct {

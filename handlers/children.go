@@ -1,0 +1,99 @@
+package handlers
+
+import (
+	"context"
+
+	"perch/gen/api"
+	"perch/lease"
+	"perch/tree"
+)
+
+const (
+	limitDefault      = 100
+	limitMax          = 1000
+	pageTokenBytesMax = 512
+)
+
+// ListChildren implements GET /v1/children/{path}.
+func (e *edge) ListChildren(ctx context.Context, q api.ListChildrenRequestObject) (api.ListChildrenResponseObject, error) {
+	p := &q.Params
+	include, err := parseInclude(p.Include)
+	if err != nil {
+		return nil, err
+	}
+	read, err := e.newPoll(lease.ReadChildren, q.Path,
+		readOptions{p.Consistency, p.MinZxid, p.WaitMs, p.Prefer, p.IfNoneMatch, p.PerchSession})
+	if err != nil {
+		return nil, err
+	}
+	if read.query.Limit, read.query.PageToken, err = paging(p.Limit, p.PageToken); err != nil {
+		return nil, err
+	}
+	plain := include == detail{}
+	if read.wait > 0 && (!plain || p.PageToken != nil) {
+		return nil, badArgument("wait_ms", "with include or page_token there is no tag to wait on")
+	}
+	if !plain {
+		read.match = tagMatch{}
+	}
+	read.query.WithData = include.data || include.text
+	read.tag, read.scopes = childrenTag, []tree.Scope{tree.ScopeChildren}
+	got, err := e.run(ctx, &read)
+	if err != nil {
+		return nil, err
+	}
+	if got.notModified {
+		return api.ListChildren304Response{Headers: api.ListChildren304ResponseHeaders{
+			ETag: quoted(got.tag), PerchZxid: int64(got.Zxid)}}, nil
+	}
+	return renderPage(&got, include, plain), nil
+}
+
+func renderPage(got *polled, include detail, plain bool) api.ListChildren200JSONResponse {
+	body := api.NodePage{
+		Nodes: make([]api.Child, len(got.Children)), Zxid: int64(got.Zxid),
+		Cursor: formatZxid(got.Zxid), NextPageToken: some(got.NextPage),
+	}
+	for i := range got.Children {
+		body.Nodes[i] = renderChild(&got.Children[i], include, plain)
+	}
+	page := api.ListChildren200JSONResponse{Body: body}
+	page.Headers.PerchZxid = int64(got.Zxid)
+	if plain {
+		page.Body.Etag = &got.tag
+		page.Headers.ETag = some(quoted(got.tag))
+	}
+	return page
+}
+
+// renderChild is a bare path unless more was asked for.
+func renderChild(n *tree.Node, include detail, plain bool) api.Child {
+	child := api.Child{Path: n.Path}
+	if plain {
+		return child
+	}
+	child.Etag = some(nodeTag(&n.Stat))
+	if include.stat {
+		stat := renderStat(&n.Stat)
+		child.Stat = &stat
+	}
+	child.Data, child.Text = include.value(n.Data)
+	return child
+}
+
+// paging checks limit and page_token.
+func paging(limit *int32, token *string) (int, string, error) {
+	n := limitDefault
+	if limit != nil {
+		if n = int(*limit); n < 1 || n > limitMax {
+			return 0, "", badArgument("limit", "it is out of range").met(limitMax)
+		}
+	}
+	if token == nil {
+		return n, "", nil
+	}
+	if len(*token) > pageTokenBytesMax {
+		return 0, "", badArgument("page_token", "it is not a page token")
+	}
+	return n, *token, nil
+}

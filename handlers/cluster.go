@@ -1,0 +1,101 @@
+package handlers
+
+import (
+	"context"
+	"strconv"
+
+	"perch/gen/api"
+	"perch/lease"
+	"perch/quorum"
+)
+
+// features are what every member of this version has.
+var features = []string{"nodes", "sessions", "stream", "watch"}
+
+// GetCluster implements GET /v1/cluster.
+func (e *edge) GetCluster(ctx context.Context, q api.GetClusterRequestObject) (api.GetClusterResponseObject, error) {
+	token, err := e.session(q.Params.PerchSession)
+	if err != nil {
+		return nil, err
+	}
+	if token != "" {
+		if _, err := e.readSession(ctx, 0, token, lease.At{Wait: floorPatience}); err != nil {
+			return nil, err
+		}
+	}
+	s := e.svc.Status()
+	return api.GetCluster200JSONResponse{Body: e.renderCluster(&s),
+		Headers: api.GetCluster200ResponseHeaders{PerchZxid: int64(s.Applied)}}, nil
+}
+
+func (e *edge) renderCluster(s *lease.Status) api.Cluster {
+	limits := e.limits(&s.Settings)
+	c := api.Cluster{
+		ClusterID: clusterID(s), Name: some(s.Name), Node: some(memberID(s.Node)), Version: some(e.version),
+		Epoch: int64(s.Soft.Epoch), Zxid: int64(s.Applied), OldestZxid: int64(s.Oldest),
+		Limits: &limits, Features: &features, Members: make([]api.Member, len(s.Members)),
+	}
+	if s.Soft.Leader != 0 {
+		c.Leader = some(memberID(s.Soft.Leader))
+	}
+	for i := range s.Members {
+		c.Members[i] = renderMember(s, &s.Members[i])
+	}
+	return c
+}
+
+// renderMember tells what this node knows: of itself everything, of the others
+// the rest only as their leader.
+func renderMember(s *lease.Status, m *lease.MemberStatus) api.Member {
+	out := api.Member{ID: memberID(m.ID), Address: m.Addr, Role: memberRole(s, m)}
+	switch {
+	case m.ID == s.Node:
+		out.AppliedZxid = some(int64(s.Applied))
+		out.DurableZxid = some(int64(s.Soft.Durable))
+		digest := digestText(s.Digest)
+		out.Digest, out.DigestZxid = &digest, some(int64(s.Applied))
+		healthy := s.Ready
+		out.Healthy = &healthy
+	case s.Soft.Leader == s.Node:
+		out.DurableZxid = some(int64(m.Durable))
+		healthy := m.Connected && m.Synced
+		out.Healthy = &healthy
+	}
+	return out
+}
+
+func memberRole(s *lease.Status, m *lease.MemberStatus) string {
+	switch {
+	case m.Role == quorum.RoleObserver:
+		return "observer"
+	case s.Soft.Leader == 0, m.ID == s.Node && !s.Soft.Established:
+		return "looking"
+	case m.ID == s.Soft.Leader:
+		return "leader"
+	}
+	return "follower"
+}
+
+// digestText is sixteen hexadecimal digits.
+func digestText(d uint64) string {
+	const width = 16
+	text := strconv.FormatUint(d, 16)
+	for len(text) < width {
+		text = "0" + text
+	}
+	return text
+}
+
+// limits are the committed ones and those of this gateway, in bytes,
+// milliseconds and counts.
+func (e *edge) limits(s *lease.Settings) map[string]int64 {
+	return map[string]int64{
+		"value_bytes": int64(s.ValueBytes), "path_bytes": int64(s.PathBytes), "path_segments": int64(s.PathSegments),
+		"transaction_nodes": int64(s.TxnNodes), "session_ephemerals": int64(s.SessionEphemerals),
+		"sessions": int64(s.Sessions), "ttl_min_ms": s.TTLMinMs, "ttl_max_ms": s.TTLMaxMs,
+		"event_age_ms": s.EventAgeMs, "event_bytes": s.EventBytes,
+		"wait_ms": milliseconds(e.waitMax), "parked_requests": e.waiters,
+		"page_entries": limitMax, "page_bytes": 1 << 20, "json_body_bytes": jsonBytesMax,
+		"header_bytes": headerBytesMax, "uri_bytes": uriBytesMax, "streams_per_connection": streamsMax,
+	}
+}

@@ -1,0 +1,101 @@
+package handlers
+
+import (
+	"strconv"
+	"strings"
+
+	"perch/lease"
+	"perch/quorum"
+	"perch/tree"
+)
+
+// tagMatch is a parsed If-Match or If-None-Match.
+type tagMatch struct {
+	given bool
+	any   bool   // *
+	tag   string // without quotes and W/; "" matches nothing
+}
+
+// parseTag reads one entity tag (API.md rule 6): `"812"`, `812` and `W/"812"`
+// are the same tag, `""` matches nothing, lists are refused.
+func parseTag(field string, value *string) (tagMatch, error) {
+	if value == nil {
+		return tagMatch{}, nil
+	}
+	text := strings.Trim(*value, " \t")
+	if text == "*" {
+		return tagMatch{given: true, any: true}, nil
+	}
+	text = strings.TrimPrefix(text, "W/")
+	if len(text) >= 2 && text[0] == '"' && text[len(text)-1] == '"' {
+		text = text[1 : len(text)-1]
+		if strings.IndexFunc(text, notInTag) < 0 {
+			return tagMatch{given: true, tag: text}, nil
+		}
+	} else if text != "" && strings.IndexFunc(text, notBare) < 0 {
+		return tagMatch{given: true, tag: text}, nil
+	}
+	return tagMatch{}, badArgument(field, "it is not one entity tag")
+}
+
+// notInTag is what RFC 9110, 8.8.3 does not allow inside the quotes.
+func notInTag(r rune) bool { return r < 0x21 || r == '"' || r == 0x7F }
+
+// notBare also keeps lists from passing as a tag without quotes.
+func notBare(r rune) bool { return notInTag(r) || r == ',' || r == '*' }
+
+// matches says whether the tag of what is there is the one that was given.
+// absentTag stands for nothing being there, which * does not match.
+func (m tagMatch) matches(tag string) bool {
+	if m.any {
+		return tag != absentTag
+	}
+	return m.given && m.tag != "" && m.tag == tag
+}
+
+// floor is the newest zxid in a tag of any representation. A state older than
+// that cannot be compared with it (RULES.md R24).
+func (m tagMatch) floor() quorum.Zxid {
+	var newest uint64
+	parts := strings.SplitN(strings.TrimPrefix(m.tag, "c"), "-", 3)
+	for _, part := range parts[:min(2, len(parts))] {
+		z, err := strconv.ParseUint(part, 10, 63)
+		if err != nil {
+			return 0 // not one of our tags
+		}
+		newest = max(newest, z)
+	}
+	return quorum.Zxid(newest)
+}
+
+// zxid is the tag as the mzxid of a node; 0, which no node has, when it is not
+// one.
+func (m tagMatch) zxid() uint64 {
+	z, err := strconv.ParseUint(m.tag, 10, 63)
+	if err != nil || strconv.FormatUint(z, 10) != m.tag {
+		return 0
+	}
+	return z
+}
+
+// The tags of the representations (API.md rule 6), bare.
+
+func nodeTag(s *tree.Stat) string { return formatZxid(s.Mzxid) }
+
+func statTag(s *tree.Stat) string {
+	b := make([]byte, 0, 48)
+	b = strconv.AppendUint(b, uint64(s.Mzxid), 10)
+	b = strconv.AppendUint(append(b, '-'), uint64(s.Pzxid), 10)
+	b = strconv.AppendInt(append(b, '-'), s.Aversion, 10)
+	return string(b)
+}
+
+func childrenTag(s *tree.Stat) string { return "c" + formatZxid(s.Pzxid) }
+
+// quoted is a bare tag as it stands in the header.
+func quoted(tag string) string { return `"` + tag + `"` }
+
+// tagOf gives the tag of a representation of an answer.
+type tagOf func(*tree.Stat) string
+
+func (t tagOf) of(a *lease.Answer) string { return t(&a.Node.Stat) }

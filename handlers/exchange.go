@@ -1,0 +1,72 @@
+package handlers
+
+import (
+	"context"
+	"net/http"
+	"time"
+
+	"github.com/go-chi/chi/v5"
+)
+
+// exchange is one request and its answer, as far as the edge keeps book of it.
+// It is the request's context and the handler's ResponseWriter at once, with
+// chi's routing context inside, so that a request costs one allocation for all
+// of them. Only the goroutine of the request touches it.
+type exchange struct {
+	context.Context
+	http.ResponseWriter
+	route  chi.Context
+	op     *operation // nil before routing, and for a path that has none
+	begun  time.Time
+	length int64 // Content-Length; -1 when the body is chunked
+	status int   // 0 until the answer has begun
+	code   string
+	parked bool // waited, so that its duration says nothing of speed
+	head   bool // only the headers of the answer are sent
+	id     string
+}
+
+type exchangeKey struct{}
+
+func begin(w http.ResponseWriter, r *http.Request, now time.Time) *exchange {
+	return &exchange{
+		Context: r.Context(), ResponseWriter: w, begun: now, length: r.ContentLength,
+		head: r.Method == http.MethodHead, id: inboundID(r),
+	}
+}
+
+// Value adds chi's routing context and the exchange itself to the context.
+func (x *exchange) Value(key any) any {
+	switch key {
+	case chi.RouteCtxKey:
+		return &x.route
+	case exchangeKey{}:
+		return x
+	}
+	return x.Context.Value(key)
+}
+
+// exchangeOf is the exchange that ctx belongs to, or nil.
+func exchangeOf(ctx context.Context) *exchange {
+	x, _ := ctx.Value(exchangeKey{}).(*exchange)
+	return x
+}
+
+// WriteHeader notes the status of the answer.
+func (x *exchange) WriteHeader(status int) {
+	if x.status == 0 {
+		x.status = status
+	}
+	x.ResponseWriter.WriteHeader(status)
+}
+
+// Write notes an answer that began without WriteHeader.
+func (x *exchange) Write(p []byte) (int, error) {
+	if x.status == 0 {
+		x.status = http.StatusOK
+	}
+	return x.ResponseWriter.Write(p)
+}
+
+// Unwrap lets http.ResponseController reach the connection.
+func (x *exchange) Unwrap() http.ResponseWriter { return x.ResponseWriter }

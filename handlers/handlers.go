@@ -1,0 +1,242 @@
+// Package handlers is the HTTP edge: it turns requests of openapi.yaml into
+// questions to a lease.Service and answers into HTTP.
+//
+// It guarantees that every refusal is a problem with a code of the contract,
+// written in one place; that nothing the contract does not declare has an
+// effect or is passed over in silence; that every bound of a request is checked
+// before the service sees it; and that a waiting request ends with a normal
+// answer when its time is over or the gateway drains.
+//
+// It holds no state beyond the request, and decides nothing about nodes and
+// sessions: that is apply's business. It does not authenticate, and does not
+// terminate TLS by itself.
+package handlers
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"math"
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	"github.com/go-chi/chi/v5"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"perch/gen/api"
+	"perch/lease"
+)
+
+// Options are what the edge is made of. Only Service is required.
+type Options struct {
+	Service  lease.Service
+	Log      *slog.Logger         // nil: nothing is logged
+	Registry *prometheus.Registry // what /metrics shows, and where the edge adds its own; nil: a new one
+	Version  string               // of the program, for /v1/cluster
+	WaitMax  time.Duration        // longest wait, up to 300 s; longer ones are cut to it. 0: 55 s
+	Waiters  int                  // most parked requests and streams. 0: 50 000
+	AnyHost  bool                 // serve any Host over loopback: behind a proxy on this machine
+}
+
+// The defaults of DESIGN.md.
+const (
+	defaultWaitMax = 55 * time.Second
+	defaultWaiters = 50_000
+	waitMsMax      = 300_000
+)
+
+// Handler serves the contract. It may be used concurrently.
+type Handler struct {
+	edge   *edge
+	router *chi.Mux
+}
+
+// edge implements the operations; its methods are spread over one file per
+// resource.
+type edge struct {
+	svc         lease.Service
+	log         *slog.Logger
+	registry    *prometheus.Registry
+	metrics     *metrics
+	version     string
+	waitMax     time.Duration
+	waiters     int64
+	anyHost     bool
+	crossOrigin *http.CrossOriginProtection
+
+	parked  atomic.Int64
+	status  atomic.Pointer[agedStatus]
+	cluster atomic.Pointer[[]string] // value of Perch-Cluster, once it is known
+	drained context.Context          // ends when the edge drains
+	drain   context.CancelFunc
+}
+
+// New makes the handler of the contract.
+func New(o Options) (*Handler, error) {
+	if o.Service == nil {
+		return nil, errors.New("handlers: no service")
+	}
+	if o.WaitMax < 0 || o.WaitMax > waitMsMax*time.Millisecond || o.Waiters < 0 {
+		return nil, errors.New("handlers: WaitMax or Waiters out of range")
+	}
+	e := &edge{
+		svc: o.Service, log: o.Log, registry: o.Registry, version: o.Version,
+		waitMax: o.WaitMax, waiters: int64(o.Waiters), anyHost: o.AnyHost,
+		crossOrigin: http.NewCrossOriginProtection(),
+	}
+	if e.log == nil {
+		e.log = slog.New(slog.DiscardHandler)
+	}
+	if e.registry == nil {
+		e.registry = prometheus.NewRegistry()
+	}
+	if e.waitMax == 0 {
+		e.waitMax = defaultWaitMax
+	}
+	if e.waiters == 0 {
+		e.waiters = defaultWaiters
+	}
+	e.drained, e.drain = context.WithCancel(context.Background())
+	var err error
+	if e.metrics, err = newMetrics(e.registry, &e.parked); err != nil {
+		return nil, err
+	}
+	return &Handler{edge: e, router: e.routes()}, nil
+}
+
+// routes builds the router: after chi has found the operation, its gates, then
+// the generated code.
+func (e *edge) routes() *chi.Mux {
+	router := chi.NewRouter()
+	router.NotFound(e.notFound)
+	router.MethodNotAllowed(e.methodNotAllowed)
+	strict := api.NewStrictHandlerWithOptions(e, nil, api.StrictHTTPServerOptions{
+		RequestErrorHandlerFunc:  e.problem,
+		ResponseErrorHandlerFunc: e.problem,
+	})
+	api.HandlerWithOptions(strict, api.ChiServerOptions{
+		BaseRouter:       router.With(e.afterRouting),
+		ErrorHandlerFunc: e.problem,
+	})
+	return router
+}
+
+func (e *edge) notFound(w http.ResponseWriter, r *http.Request) {
+	e.problem(w, r, fail(codeNoEndpoint, ""))
+}
+
+// methodNotAllowed finds the methods by asking the router for each, since chi
+// keeps what it found to itself.
+func (e *edge) methodNotAllowed(w http.ResponseWriter, r *http.Request) {
+	for i := range operations {
+		if matchesPattern(operations[i].path, sentPath(r)) {
+			f := fail(codeMethod, "")
+			f.allow = methodsOf(operations[i].path)
+			e.problem(w, r, f)
+			return
+		}
+	}
+	e.notFound(w, r)
+}
+
+// ServeHTTP answers one request. Gates run one after the other and not inside
+// each other, which keeps the stacks of ten thousand parked requests small.
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	e := h.edge
+	x := begin(w, r, time.Now())
+	r = r.WithContext(x)
+	defer e.finish(x, r)
+	e.commonHeaders(w.Header())
+	for _, check := range [...]func(*exchange, *http.Request) *failure{
+		checkSize, e.checkHost, e.checkOrigin, foldPath,
+	} {
+		if f := check(x, r); f != nil {
+			e.problem(x, r, f)
+			return
+		}
+	}
+	x.route.Routes = h.router
+	x.route.RouteMethod = routeMethod(r)
+	h.router.ServeHTTP(x, r)
+}
+
+// afterRouting runs the gates that depend on the operation.
+func (e *edge) afterRouting(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		x := exchangeOf(r.Context())
+		x.op = operationOf[routeKey{x.route.RouteMethod, r.Pattern}]
+		f := checkParameters(x.op, r)
+		if f == nil {
+			f = e.checkDrain(x.op)
+		}
+		if f == nil {
+			f = checkBody(x, x.op, r)
+		}
+		if f != nil {
+			e.problem(w, r, f)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// checkDrain refuses writes that have not started when the gateway goes down.
+// Reads are answered as long as there are connections.
+func (e *edge) checkDrain(op *operation) *failure {
+	if op.writes() && e.drained.Err() != nil {
+		return fail(codeShuttingDown, "")
+	}
+	return nil
+}
+
+// finish closes the books of a request, whatever became of it.
+func (e *edge) finish(x *exchange, r *http.Request) {
+	if v := recover(); v != nil {
+		e.recovered(x, r, v)
+	}
+	took := time.Since(x.begun)
+	e.metrics.observe(x, took)
+	e.logAccess(x, r, took)
+}
+
+// Drain ends parked requests and streams with their normal answers of a
+// time-out, and refuses writes from now on. It returns at once.
+func (h *Handler) Drain() { h.edge.drain() }
+
+// agedStatus is a Status and when it was taken.
+type agedStatus struct {
+	lease.Status
+	at time.Time
+}
+
+const statusAge = time.Second
+
+// recent is the status of the node, at most a second old: for limits and names,
+// not for positions.
+func (e *edge) recent() *lease.Status {
+	now := time.Now()
+	if s := e.status.Load(); s != nil && now.Sub(s.at) < statusAge {
+		return &s.Status
+	}
+	s := &agedStatus{Status: e.svc.Status(), at: now}
+	e.status.Store(s)
+	return &s.Status
+}
+
+// clusterHeader is the value of Perch-Cluster; nil while the cluster forms.
+func (e *edge) clusterHeader() []string {
+	if v := e.cluster.Load(); v != nil {
+		return *v
+	}
+	id := clusterID(e.recent())
+	if id == "" {
+		return nil
+	}
+	v := []string{id}
+	e.cluster.Store(&v)
+	return v
+}
+
+// clampInt32 keeps counts within the contract's int32.
+func clampInt32(n int) int32 { return int32(min(n, math.MaxInt32)) }

@@ -1,0 +1,226 @@
+package handlers
+
+import (
+	"context"
+
+	"perch/gen/api"
+	"perch/gen/commandpb"
+	"perch/lease"
+	"perch/tree"
+)
+
+// PutNode implements PUT /v1/nodes/{path}.
+func (e *edge) PutNode(ctx context.Context, q api.PutNodeRequestObject) (api.PutNodeResponseObject, error) {
+	p := &q.Params
+	if err := e.checkPath(q.Path); err != nil {
+		return nil, err
+	}
+	condition, err := writeCondition(p.IfMatch, p.IfNoneMatch, p.Version)
+	if err != nil {
+		return nil, err
+	}
+	mode := commandpb.Mode_MODE_UNSPECIFIED
+	if p.Mode != nil {
+		if !p.Mode.Valid() {
+			return nil, badArgument("mode", "a PUT knows ephemeral only")
+		}
+		mode = commandpb.Mode_MODE_EPHEMERAL
+	}
+	owner, err := e.owner(p.PerchSession, mode, p.TTLMs)
+	if err != nil {
+		return nil, err
+	}
+	if is(p.Takeover) && owner.token == "" {
+		return nil, badArgument("takeover", "it needs Perch-Session")
+	}
+	data, err := readAll(q.Body, bodyLength(ctx))
+	if err != nil {
+		return nil, err
+	}
+	res, err := e.write(ctx, owner, &commandpb.Command{Op: &commandpb.Command_Put{Put: &commandpb.Put{
+		Path: q.Path, Data: data, Mode: mode, Parents: is(p.Parents), Takeover: is(p.Takeover), Condition: condition,
+	}}})
+	if err != nil {
+		return nil, err
+	}
+	return putAnswer(&res), nil
+}
+
+func putAnswer(res *lease.Result) api.PutNodeResponseObject {
+	tag := quoted(nodeTag(&res.Node.Stat))
+	remaining := some(milliseconds(res.Remaining))
+	if !res.Created {
+		return api.PutNode200JSONResponse{Body: renderNode(&res.Node), Headers: api.PutNode200ResponseHeaders{
+			ETag: tag, PerchZxid: int64(res.Zxid), PerchSessionRemainingMs: remaining}}
+	}
+	return api.PutNode201JSONResponse{Body: renderNode(&res.Node), Headers: api.PutNode201ResponseHeaders{
+		ETag: tag, PerchZxid: int64(res.Zxid), PerchSessionRemainingMs: remaining,
+		Location: nodeLocation(res.Node.Path)}}
+}
+
+// CreateNode implements POST /v1/nodes/{path}.
+func (e *edge) CreateNode(ctx context.Context, q api.CreateNodeRequestObject) (api.CreateNodeResponseObject, error) {
+	p := &q.Params
+	if err := e.checkNewPath(q.Path, is(p.Sequential)); err != nil {
+		return nil, err
+	}
+	mode := commandpb.Mode_MODE_PERSISTENT
+	if p.Mode != nil {
+		if !p.Mode.Valid() {
+			return nil, badArgument("mode", "it is persistent or ephemeral")
+		}
+		if *p.Mode == api.NodeModeEphemeral {
+			mode = commandpb.Mode_MODE_EPHEMERAL
+		}
+	}
+	owner, err := e.owner(p.PerchSession, mode, p.TTLMs)
+	if err != nil {
+		return nil, err
+	}
+	data, err := readAll(q.Body, bodyLength(ctx))
+	if err != nil {
+		return nil, err
+	}
+	res, err := e.write(ctx, owner, &commandpb.Command{Op: &commandpb.Command_Create{Create: &commandpb.Create{
+		Path: q.Path, Data: data, Mode: mode, Sequential: is(p.Sequential), Parents: is(p.Parents),
+	}}})
+	if err != nil {
+		return nil, err
+	}
+	return api.CreateNode201JSONResponse{Body: renderNode(&res.Node), Headers: api.CreateNode201ResponseHeaders{
+		ETag: quoted(nodeTag(&res.Node.Stat)), PerchZxid: int64(res.Zxid), Location: nodeLocation(res.Node.Path),
+		PerchSessionRemainingMs: some(milliseconds(res.Remaining))}}, nil
+}
+
+// checkNewPath checks the path of a node to be. A sequential one may end in a
+// slash, which is an empty prefix of the name.
+func (e *edge) checkNewPath(path string, sequential bool) error {
+	if sequential {
+		return tree.CheckSequential(path, e.pathLimits())
+	}
+	if path == tree.Root {
+		return badArgument("path", "the root is always there")
+	}
+	return e.checkPath(path)
+}
+
+// DeleteNode implements DELETE /v1/nodes/{path}.
+func (e *edge) DeleteNode(ctx context.Context, q api.DeleteNodeRequestObject) (api.DeleteNodeResponseObject, error) {
+	p := &q.Params
+	if err := e.checkPath(q.Path); err != nil {
+		return nil, err
+	}
+	if q.Path == tree.Root {
+		return nil, badArgument("path", "the root is always there")
+	}
+	condition, err := writeCondition(p.IfMatch, nil, p.Version)
+	if err != nil {
+		return nil, err
+	}
+	token, err := e.session(p.PerchSession)
+	if err != nil {
+		return nil, err
+	}
+	res, err := e.write(ctx, owner{token: token}, &commandpb.Command{Op: &commandpb.Command_Delete{
+		Delete: &commandpb.Delete{Path: q.Path, Recursive: is(p.Recursive), Condition: condition},
+	}})
+	if err != nil {
+		return nil, err
+	}
+	return api.DeleteNode204Response{Headers: api.DeleteNode204ResponseHeaders{PerchZxid: int64(res.Zxid)}}, nil
+}
+
+// writeCondition makes one condition of If-Match, If-None-Match and version, of
+// which a write takes at most one (API.md rule 5).
+func writeCondition(match, noneMatch *string, version *int64) (*commandpb.Condition, error) {
+	given := 0
+	for _, is := range []bool{match != nil, noneMatch != nil, version != nil} {
+		if is {
+			given++
+		}
+	}
+	switch {
+	case given > 1:
+		return nil, badArgument("", "If-Match, If-None-Match and version exclude each other")
+	case version != nil && *version < 0:
+		return nil, badArgument("version", "it is negative")
+	case version != nil:
+		return &commandpb.Condition{When: &commandpb.Condition_Version{Version: *version}}, nil
+	case match != nil:
+		return matchCondition(match)
+	case noneMatch == nil:
+		return nil, nil
+	}
+	tag, err := parseTag(ifNoneMatch, noneMatch)
+	if err != nil {
+		return nil, err
+	}
+	if !tag.any {
+		return nil, badArgument(ifNoneMatch, "a write takes * only")
+	}
+	return &commandpb.Condition{When: &commandpb.Condition_IfAbsent{IfAbsent: true}}, nil
+}
+
+func matchCondition(match *string) (*commandpb.Condition, error) {
+	tag, err := parseTag(ifMatch, match)
+	if err != nil {
+		return nil, err
+	}
+	if tag.any {
+		return &commandpb.Condition{When: &commandpb.Condition_IfPresent{IfPresent: true}}, nil
+	}
+	return &commandpb.Condition{When: &commandpb.Condition_Etag{Etag: tag.zxid()}}, nil
+}
+
+// owner is the session on whose behalf a write is made.
+type owner struct {
+	token   string
+	openTTL uint64 // a token that was never seen opens a session with this TTL
+}
+
+// owner checks what a write of a node says of its session.
+func (e *edge) owner(token *string, mode commandpb.Mode, ttlMs *int64) (o owner, err error) {
+	ephemeral := mode == commandpb.Mode_MODE_EPHEMERAL
+	if ephemeral && token == nil {
+		return o, badArgument("Perch-Session", "an ephemeral needs a session")
+	}
+	if !ephemeral && ttlMs != nil {
+		return o, badArgument("ttl_ms", "only an ephemeral takes it")
+	}
+	if o.openTTL, err = checkTTL("ttl_ms", ttlMs); err != nil {
+		return o, err
+	}
+	o.token, err = e.session(token)
+	return o, err
+}
+
+// write has a command proposed. A refusal that apply decided carries the zxid
+// of its own transaction.
+func (e *edge) write(ctx context.Context, o owner, cmd *commandpb.Command) (lease.Result, error) {
+	if o.token != "" && o.openTTL != 0 {
+		cmd.Session = &commandpb.SessionRef{OpenTtlMs: o.openTTL}
+	}
+	res, err := e.svc.Write(ctx, cmd, o.token)
+	if err != nil {
+		return res, refuse(err, res.Zxid)
+	}
+	if res.Code == tree.OK {
+		return res, nil
+	}
+	f := asFailure(res.Code).at(res.Zxid)
+	f.path, f.etag = res.Node.Path, res.Node.Stat.Mzxid
+	if res.Code == tree.ErrNodeExists {
+		f.holder = res.Node.Stat.EphemeralOwner
+	}
+	return res, f
+}
+
+// bodyLength is the Content-Length of the request, -1 when it was not told.
+func bodyLength(ctx context.Context) int64 {
+	if x := exchangeOf(ctx); x != nil {
+		return x.length
+	}
+	return -1
+}
+
+func is(b *bool) bool { return b != nil && *b }

@@ -1,0 +1,86 @@
+package handlers
+
+import (
+	"net/http"
+	"slices"
+)
+
+// operation is what the edge must know of an operation of openapi.yaml before
+// the generated code takes over. A test compares the table with the document.
+type operation struct {
+	id     string
+	method string
+	path   string     // as in openapi.yaml, which is also chi's pattern
+	query  []string   // declared query parameters
+	ifs    []string   // declared conditional headers
+	raw    bool       // the body is the bytes of a node
+	json   *jsonShape // shape of the JSON body; nil when there is none
+	ops    bool       // for those who run it: outside /v1, without session and drain
+}
+
+// writes says whether the operation can change state.
+func (o *operation) writes() bool { return o.method != http.MethodGet && o.method != http.MethodHead }
+
+const (
+	ifMatch     = "If-Match"
+	ifNoneMatch = "If-None-Match"
+)
+
+var readQuery = []string{"wait_ms", "consistency", "min_zxid"}
+
+var ttlBody = &jsonShape{kind: jsonObject, fields: map[string]*jsonShape{"ttl_ms": {kind: jsonInteger}}}
+
+var operations = []operation{
+	{id: "readNode", method: "GET", path: "/v1/nodes/{path}", query: readQuery, ifs: []string{ifNoneMatch}},
+	{id: "headNode", method: "HEAD", path: "/v1/nodes/{path}", query: readQuery, ifs: []string{ifNoneMatch}},
+	{id: "putNode", method: "PUT", path: "/v1/nodes/{path}", raw: true,
+		query: []string{"version", "parents", "mode", "ttl_ms", "takeover"}, ifs: []string{ifMatch, ifNoneMatch}},
+	{id: "createNode", method: "POST", path: "/v1/nodes/{path}", raw: true,
+		query: []string{"mode", "sequential", "parents", "ttl_ms"}},
+	{id: "deleteNode", method: "DELETE", path: "/v1/nodes/{path}",
+		query: []string{"version", "recursive"}, ifs: []string{ifMatch}},
+	{id: "statNode", method: "GET", path: "/v1/stat/{path}",
+		query: append([]string{"include"}, readQuery...), ifs: []string{ifNoneMatch}},
+	{id: "listChildren", method: "GET", path: "/v1/children/{path}",
+		query: append([]string{"include", "limit", "page_token"}, readQuery...), ifs: []string{ifNoneMatch}},
+	{id: "watchNode", method: "GET", path: "/v1/watch/{path}", query: []string{"scope", "since", "limit", "wait_ms"}},
+	{id: "streamNode", method: "GET", path: "/v1/stream/{path}", query: []string{"scope", "since"}},
+	{id: "createSession", method: "POST", path: "/v1/sessions", json: ttlBody},
+	{id: "listSessions", method: "GET", path: "/v1/sessions",
+		query: []string{"limit", "page_token", "consistency", "min_zxid"}},
+	{id: "getSession", method: "GET", path: "/v1/sessions/{id}", query: []string{"consistency", "min_zxid"}},
+	{id: "closeSession", method: "DELETE", path: "/v1/sessions/{id}"},
+	{id: "keepSessionAlive", method: "POST", path: "/v1/sessions/{id}/keepalive", json: ttlBody},
+	{id: "getCluster", method: "GET", path: "/v1/cluster"},
+	{id: "livez", method: "GET", path: "/livez", ops: true},
+	{id: "readyz", method: "GET", path: "/readyz", ops: true},
+	{id: "metrics", method: "GET", path: "/metrics", ops: true},
+	{id: "openapi", method: "GET", path: "/openapi.yaml", ops: true},
+}
+
+type routeKey struct{ method, path string }
+
+var operationOf = func() map[routeKey]*operation {
+	m := make(map[routeKey]*operation, len(operations))
+	for i := range operations {
+		m[routeKey{operations[i].method, operations[i].path}] = &operations[i]
+	}
+	return m
+}()
+
+// methodsOf lists what a path of the document can be asked, for Allow. HEAD
+// comes with every GET.
+func methodsOf(path string) []string {
+	var methods []string
+	for i := range operations {
+		if operations[i].path != path {
+			continue
+		}
+		methods = append(methods, operations[i].method)
+		if operations[i].method == http.MethodGet {
+			methods = append(methods, http.MethodHead)
+		}
+	}
+	slices.Sort(methods)
+	return slices.Compact(methods)
+}

@@ -1,0 +1,78 @@
+package handlers
+
+import (
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+)
+
+const headerIdempotencyKey = "Idempotency-Key"
+
+// checkParameters refuses what the operation does not declare (API.md rules 14
+// and 20), so that nobody believes in the effect of something that was ignored.
+// Values are the business of the generated code and the handlers.
+func checkParameters(op *operation, r *http.Request) *failure {
+	if r.URL.RawQuery != "" {
+		if f := checkQuery(op.query, r.URL.RawQuery); f != nil {
+			return f
+		}
+	}
+	if _, ok := r.Header[headerIdempotencyKey]; ok && !op.ops {
+		return badArgument(headerIdempotencyKey, "this operation does not take it")
+	}
+	if op.writes() {
+		return checkConditions(op, r.Header)
+	}
+	return nil
+}
+
+// checkQuery walks the query as url.ParseQuery does, without building a map.
+func checkQuery(declared []string, query string) *failure {
+	var seen uint64
+	for query != "" {
+		var pair string
+		pair, query, _ = strings.Cut(query, "&")
+		if pair == "" {
+			continue
+		}
+		name, value, _ := strings.Cut(pair, "=")
+		name, err := url.QueryUnescape(name)
+		if err != nil || strings.Contains(pair, ";") {
+			return badArgument("", "the query is not well-formed")
+		}
+		i := slices.Index(declared, name)
+		if i < 0 {
+			return fail(codeUnknownParameter, "").in(printable(name))
+		}
+		if seen&(1<<i) != 0 {
+			return badArgument(name, "it is given more than once")
+		}
+		seen |= 1 << i
+		if _, err := url.QueryUnescape(value); err != nil || value == "" {
+			return badArgument(name, "it has no well-formed value")
+		}
+	}
+	return nil
+}
+
+// conditionals are the headers that make a write depend on what is there. One
+// that an operation does not know must not be passed over in silence.
+var conditionals = [...]string{ifMatch, ifNoneMatch, "If-Unmodified-Since", "If-Range"}
+
+func checkConditions(op *operation, h http.Header) *failure {
+	for _, name := range conditionals {
+		if _, ok := h[name]; ok && !slices.Contains(op.ifs, name) {
+			return badArgument(name, "this operation does not take it")
+		}
+	}
+	return nil
+}
+
+// printable cuts a name that a client sent to what an error may repeat.
+func printable(name string) string {
+	if len(name) > 64 {
+		name = name[:64]
+	}
+	return strings.ToValidUTF8(name, "")
+}

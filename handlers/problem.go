@@ -1,0 +1,116 @@
+package handlers
+
+import (
+	"encoding/json"
+	"log/slog"
+	"net/http"
+	"strconv"
+	"strings"
+
+	"perch/gen/api"
+	"perch/quorum"
+)
+
+// absentTag is the entity tag of a node that does not exist (API.md rule 7).
+const absentTag = "absent"
+
+// statusClientGone stands in logs and metrics, never on the wire.
+const statusClientGone = 499
+
+// problem writes err as RFC 9457. It is the only place that writes errors; the
+// hooks of the generated code, of the router and of the gates all end here.
+func (e *edge) problem(w http.ResponseWriter, r *http.Request, err error) {
+	x := exchangeOf(r.Context())
+	f := asFailure(err)
+	if x != nil {
+		x.code = f.code
+	}
+	e.logFailure(x, r, f)
+	if x != nil && x.status != 0 {
+		return // the answer has begun; a second one would be noise in its body
+	}
+	if f.aborted || r.Context().Err() != nil {
+		if x != nil {
+			x.status = statusClientGone
+		}
+		return
+	}
+	h := w.Header()
+	e.problemHeaders(h, f)
+	body, err := json.Marshal(e.render(x, f))
+	if err != nil { // cannot happen: the type holds only strings and numbers
+		body = nil
+	}
+	h["Content-Length"] = []string{strconv.Itoa(len(body))}
+	w.WriteHeader(f.status)
+	if r.Method != http.MethodHead {
+		_, _ = w.Write(body)
+	}
+}
+
+func (e *edge) problemHeaders(h http.Header, f *failure) {
+	for _, name := range []string{"Location", "Etag", "Perch-Data-Version"} {
+		delete(h, name) // of an answer that failed on its way
+	}
+	h["Content-Type"] = []string{"application/problem+json"}
+	h["Perch-Code"] = []string{f.code}
+	if f.zxid != 0 {
+		h["Perch-Zxid"] = []string{formatZxid(f.zxid)}
+	}
+	if f.code == codeNoNode {
+		h["Etag"] = []string{`"` + absentTag + `"`}
+	}
+	if f.outcome == notApplied {
+		h["Retry-After"] = []string{strconv.Itoa(retryAfterMs / 1000)}
+	}
+	if f.allow != nil {
+		h["Allow"] = []string{strings.Join(f.allow, ", ")}
+	}
+}
+
+func (e *edge) render(x *exchange, f *failure) api.Problem {
+	p := api.Problem{
+		Type: "urn:perch:" + f.code, Title: f.title, Status: int32(f.status),
+		Code: f.code, Retryable: f.retryable,
+		Detail: some(f.detail), Field: some(f.field), Path: some(f.path),
+		Outcome: some(f.outcome), ZkCode: some(f.zk), Limit: some(f.limit),
+		Zxid: some(int64(f.zxid)), OldestZxid: some(int64(f.oldest)),
+	}
+	if f.etag != 0 {
+		p.CurrentEtag = some(formatZxid(f.etag))
+	}
+	if f.holder != 0 {
+		p.Holder = &api.Holder{SessionID: int64(f.holder)}
+	}
+	if f.outcome == notApplied {
+		p.RetryAfterMs = some(int64(retryAfterMs))
+	}
+	if x != nil {
+		p.RequestID = some(x.requestID())
+	}
+	return p
+}
+
+// logFailure tells of what is our fault; refusals stand in the access log.
+func (e *edge) logFailure(x *exchange, r *http.Request, f *failure) {
+	if f.code != codeInternal {
+		return
+	}
+	id := ""
+	if x != nil {
+		id = x.requestID()
+	}
+	e.log.LogAttrs(r.Context(), slog.LevelError, "request failed",
+		slog.String("request_id", id), slog.String("error", f.Error()))
+}
+
+// some is a pointer to v, or nil for the zero value: an optional JSON field.
+func some[T comparable](v T) *T {
+	var zero T
+	if v == zero {
+		return nil
+	}
+	return &v
+}
+
+func formatZxid(z quorum.Zxid) string { return strconv.FormatUint(uint64(z), 10) }

@@ -1,0 +1,36 @@
+package handlers
+
+import (
+	"context"
+
+	"perch/gen/api"
+	"perch/lease"
+	"perch/tree"
+)
+
+// StatNode implements GET /v1/stat/{path}.
+func (e *edge) StatNode(ctx context.Context, q api.StatNodeRequestObject) (api.StatNodeResponseObject, error) {
+	p := &q.Params
+	include, err := parseInclude(p.Include)
+	if err != nil {
+		return nil, err
+	}
+	read, err := e.newPoll(lease.ReadNode, q.Path,
+		readOptions{p.Consistency, p.MinZxid, p.WaitMs, p.Prefer, p.IfNoneMatch, p.PerchSession})
+	if err != nil {
+		return nil, err
+	}
+	read.tag, read.scopes = statTag, []tree.Scope{tree.ScopeNode, tree.ScopeChildren}
+	got, err := e.run(ctx, &read)
+	if err != nil {
+		return nil, err
+	}
+	if got.notModified {
+		return api.StatNode304Response{Headers: api.StatNode304ResponseHeaders{
+			ETag: quoted(got.tag), PerchZxid: int64(got.Zxid)}}, nil
+	}
+	body := renderNode(&got.Node)
+	body.Data, body.Text = include.value(got.Node.Data)
+	return api.StatNode200JSONResponse{Body: body, Headers: api.StatNode200ResponseHeaders{
+		ETag: quoted(got.tag), PerchZxid: int64(got.Zxid)}}, nil
+}

@@ -1,0 +1,108 @@
+package handlers
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"strconv"
+	"strings"
+	"time"
+
+	"perch/lease"
+	"perch/tree"
+)
+
+// patience reads wait_ms and Prefer: wait=SECONDS, of which the first beats the
+// second. Longer waits than the cap are cut to it; then up to a sixteenth is
+// taken off at random, so that clients that were parked together do not come
+// back together.
+func (e *edge) patience(waitMs *int32, prefer *string) (time.Duration, error) {
+	ms := int64(0)
+	switch {
+	case waitMs != nil:
+		ms = int64(*waitMs)
+		if ms < 0 || ms > waitMsMax {
+			return 0, badArgument("wait_ms", "it is out of range").met(waitMsMax)
+		}
+	case prefer != nil:
+		seconds, err := preferredWait(*prefer)
+		if err != nil {
+			return 0, err
+		}
+		ms = seconds * 1000
+	}
+	if ms == 0 {
+		return 0, nil
+	}
+	wait := min(time.Duration(ms)*time.Millisecond, e.waitMax)
+	return wait - rand.N(wait/16+1), nil
+}
+
+// preferredWait finds wait=SECONDS among preferences (RFC 7240). Preferences
+// that are not known may be ignored, and are.
+func preferredWait(prefer string) (int64, error) {
+	for item := range strings.SplitSeq(prefer, ",") {
+		item, _, _ = strings.Cut(item, ";")
+		name, value, _ := strings.Cut(item, "=")
+		if !strings.EqualFold(strings.TrimSpace(name), "wait") {
+			continue
+		}
+		value = strings.Trim(strings.TrimSpace(value), `"`)
+		seconds, err := strconv.ParseUint(value, 10, 32)
+		if err != nil || seconds > waitMsMax/1000 {
+			return 0, badArgument("Prefer", "wait is not a number of seconds in range").met(waitMsMax / 1000)
+		}
+		return int64(seconds), nil
+	}
+	return 0, nil
+}
+
+// park counts the request among those that wait, and gives it a context that
+// ends at the deadline, when the client goes away, and when the edge drains.
+// The caller calls leave when it stops waiting.
+func (e *edge) park(ctx context.Context, deadline time.Time) (waiting context.Context, leave func(), err error) {
+	if e.parked.Add(1) > e.waiters {
+		e.parked.Add(-1)
+		return nil, nil, fail(codeTooManyWaiters, "").met(e.waiters)
+	}
+	if x := exchangeOf(ctx); x != nil {
+		x.parked = true
+	}
+	waiting, cancel := context.WithDeadline(ctx, deadline)
+	stop := context.AfterFunc(e.drained, cancel)
+	return waiting, func() {
+		stop()
+		cancel()
+		e.parked.Add(-1)
+	}, nil
+}
+
+// await blocks until something of the interests has happened (true), or the
+// wait is over (false). An error is neither.
+func (e *edge) await(ctx, waiting context.Context, interests ...lease.Interest) (bool, error) {
+	err := e.awaitAny(waiting, interests)
+	switch {
+	case err == nil, errors.Is(err, tree.ErrCursorExpired):
+		return true, nil // what was trimmed happened too: look again
+	case ctx.Err() != nil:
+		return false, ctx.Err()
+	case waiting.Err() != nil, errors.Is(err, lease.ErrShuttingDown):
+		return false, nil
+	}
+	return false, err
+}
+
+// awaitAny waits for the first of the interests. More than one cost a goroutine
+// each; only /v1/stat has two.
+func (e *edge) awaitAny(ctx context.Context, interests []lease.Interest) error {
+	if len(interests) == 1 {
+		return e.svc.Await(ctx, interests[0])
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	ends := make(chan error, len(interests))
+	for _, i := range interests {
+		go func() { ends <- e.svc.Await(ctx, i) }()
+	}
+	return <-ends
+}

@@ -146,8 +146,8 @@ func (c *Core) stepTransfer(p *peer, m *Message) {
 
 func (c *Core) onEntries(m *Message) {
 	f := &c.r.follow
-	if !f.fetching || m.Epoch != c.r.epoch || m.Prev > c.log.last() || f.installing {
-		return
+	if !f.fetching || m.Prev != f.fetchFrom || m.Epoch != c.r.epoch || f.installing {
+		return // a second copy must not ask again: copies of answers would breed
 	}
 	if len(m.Entries) == 0 {
 		f.fetching = !f.synced // before NEWLEADER the question is repeated in due time

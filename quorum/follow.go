@@ -185,6 +185,12 @@ func (c *Core) onLeaderInfo(m *Message) {
 // newer state (ZAB.md 2.4).
 func (c *Core) onSync(m *Message) {
 	f := &c.r.follow
+	if f.obeyed && f.fetching && m.Mode == SyncSnap && m.Epoch == c.r.epoch && m.Snap.Zxid > c.log.last() {
+		// The leader has compacted what this node asked for. One session obeys
+		// one SYNC, so the way to a snapshot is a new session.
+		c.followLeader(c.peer(f.leader))
+		return
+	}
 	if f.obeyed || c.r.epoch != m.Epoch {
 		return
 	}
@@ -291,6 +297,9 @@ func (c *Core) onNewLeader(m *Message) {
 		return
 	}
 	chain, ok := c.log.hist.Chain(m.Base)
+	if m.Base < c.log.hist.Start() {
+		chain, ok = m.Chain, true // the snapshot that the log begins with contains it
+	}
 	if !ok || c.log.last() < m.Base {
 		return
 	}

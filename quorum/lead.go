@@ -10,6 +10,7 @@ type leading struct {
 	learners  []learner // sorted by id
 	epochSeq  uint64    // durable step of this node's own promise of the epoch
 	ldSeq     uint64    // durable step of cE = e; 0 before
+	baseChain uint64    // chain hash at the base, which the log may be compacted past
 	pull      NodeID    // whom the candidate pulls history from; 0 for nobody
 	pullFetch uint64    // tick at which the pull asks again
 	pulled    Credentials
@@ -213,6 +214,7 @@ func (c *Core) discover() {
 	}
 	c.setControl(func(ctl *Control) { ctl.CurrentEpoch = c.r.epoch })
 	c.r.phase, c.r.base, ld.ldSeq, ld.sentTo = PhaseSync, c.log.last(), c.claim(), c.log.last()
+	ld.baseChain = c.log.hist.LastChain()
 	c.progress(c.tun.SyncTicks)
 	for i := range ld.learners {
 		if l := &ld.learners[i]; l.answered {

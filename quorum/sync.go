@@ -37,8 +37,7 @@ func (c *Core) onFetch(p *peer, m *Message) {
 		c.serve(p, m)
 		return
 	}
-	chain, _ := c.log.hist.Chain(c.r.base)
-	l.told = &Message{Type: MsgNewLeader, To: l.id, Session: l.session, Epoch: c.r.epoch, Base: c.r.base, Chain: chain}
+	l.told = &Message{Type: MsgNewLeader, To: l.id, Session: l.session, Epoch: c.r.epoch, Base: c.r.base, Chain: c.r.lead.baseChain}
 	c.repeat(l)
 }
 

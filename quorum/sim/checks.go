@@ -1,0 +1,281 @@
+package sim
+
+import "perch/quorum"
+
+// assertions are those of ZAB.md section 6, by number.
+var assertions = [...]string{
+	1:  "integrity: what is delivered was broadcast by an established leader of its epoch",
+	2:  "agreement: of two delivered sequences one is a prefix of the other",
+	3:  "total order",
+	4:  "local primary order: nothing of an epoch is delivered without what its leader broadcast before it",
+	5:  "global primary order: lower epochs first",
+	6:  "primary integrity: a leader has everything of lower epochs that anybody delivers",
+	7:  "leadership: at most one established leader an epoch",
+	8:  "epochs, boot, round, commit and applied never go down",
+	9:  "durability: what is committed is on the disks of a quorum and in every later initial history",
+	10: "log matching: one zxid, one history",
+	11: "no truncation below the commit point",
+	12: "applied is a prefix of committed, a snapshot equals the replay to its zxid",
+	13: "gate: a message leaves only after the disk holds what it vouches for",
+	14: "at rest: cE <= aE, the log is contiguous, its last epoch <= aE",
+	15: "a store that needs rebuild is in no quorum",
+	20: "linearizable reads return a state between commit at call and commit at return",
+	21: "failed means no effect ever; no effect twice",
+	23: "the lease clock advances by at most 100 ms a tick and only with a fresh quorum (R23)",
+	24: "one cluster is founded, once (R8)",
+}
+
+// observer sees everything and believes nothing.
+type observer struct {
+	w       *World
+	ledger  ledger
+	byEpoch map[quorum.Epoch]*reign // looked up, never ranged over
+	top     *reign                  // the highest established
+	reigns  int
+	peers   []watched // by node
+	cluster quorum.ClusterID
+	looks   uint64
+}
+
+// watched is what the observer remembers of one node.
+type watched struct {
+	round    uint64                          // highest in a NOTIFY of this life
+	promised map[quorum.Epoch]quorum.Promise // durable promises of this disk
+	ticks    int                             // of this life
+	heard    []int                           // tick at which a PONG came, by peer
+	heardIn  []quorum.Epoch                  // its epoch
+	window   int                             // longest follower time-out that a PONG reported, in ticks
+	moved    int                             // tick at which commit moved or nothing was uncommitted
+	commit   quorum.Zxid                     // as of the last tick
+	match    int                             // committed entries on its disk before the record at hand
+}
+
+func newObserver(w *World) observer {
+	o := observer{w: w, byEpoch: map[quorum.Epoch]*reign{}, peers: make([]watched, len(w.nodes))}
+	for i := range o.peers {
+		o.peers[i].promised = map[quorum.Epoch]quorum.Promise{}
+		o.peers[i].heard = make([]int, len(w.nodes))
+		o.peers[i].heardIn = make([]quorum.Epoch, len(w.nodes))
+	}
+	return o
+}
+
+// quorum says whether count voters are a majority of all.
+func (o *observer) quorum(count int) bool { return 2*count > len(o.w.nodes)-1 }
+
+func (o *observer) reign(e quorum.Epoch) *reign {
+	r := o.byEpoch[e]
+	if r == nil {
+		r = &reign{epoch: e}
+		o.byEpoch[e] = r
+	}
+	return r
+}
+
+// started resets what counts per life.
+func (o *observer) started(n *node) {
+	p := &o.peers[n.id]
+	p.round, p.window, p.ticks, p.moved = 0, 0, 0, 0
+	for i := range p.heard {
+		p.heard[i], p.heardIn[i] = 0, 0
+	}
+}
+
+func (o *observer) stopped(n *node) { n.soft = quorum.Soft{} }
+
+func (o *observer) wiped(n *node) {
+	o.peers[n.id].promised = map[quorum.Epoch]quorum.Promise{}
+}
+
+// look compares what a node's core says of itself with before and with what
+// the world knows. It runs after every input.
+func (o *observer) look(n *node) {
+	if n.core == nil || o.w.failure != nil {
+		return
+	}
+	s := n.core.Soft()
+	o.check8Soft(n, &s)
+	if s.State == quorum.StateLeading && s.Established {
+		o.leads(n, &s)
+	}
+	if s.Commit != n.soft.Commit || s.Established && !n.soft.Established {
+		o.check9Commit(n, &s)
+	}
+	if o.looks++; o.looks%8 == 0 || o.w.script {
+		if err := n.core.Check(); err != nil && !n.doomed {
+			o.w.fail(14, "node %d: %v", n.id, err)
+		}
+	}
+	if s.State != n.soft.State || s.Phase != n.soft.Phase || s.Established != n.soft.Established {
+		o.w.note("%d is %s", n.id, softText(&s))
+	}
+	n.soft = s
+}
+
+// check8Soft: 8, commit and emitted per life.
+func (o *observer) check8Soft(n *node, s *quorum.Soft) {
+	if s.Commit < n.soft.Commit {
+		o.w.fail(8, "commit of node %d goes from %v to %v", n.id, n.soft.Commit, s.Commit)
+	}
+	if s.Emitted < n.soft.Emitted {
+		o.w.fail(8, "node %d has emitted %v, now %v", n.id, n.soft.Emitted, s.Emitted)
+	}
+}
+
+// leads is called while a node says that it is an established leader.
+func (o *observer) leads(n *node, s *quorum.Soft) {
+	r := o.reign(s.Epoch)
+	if r.established {
+		o.check7(n, r)
+		return
+	}
+	r.leader, r.boot, r.established, r.base = n.id, n.disk.img.control.Boot, true, s.Base
+	o.reigns++
+	p := &o.peers[n.id]
+	for i := range p.heard {
+		p.heard[i] = p.ticks // whoever acknowledged the epoch is alive now
+	}
+	o.heldBase(n, r)
+	o.check9History(n, r)
+	o.checkR4(n, r)
+	o.checkR9(n, r)
+	if o.top == nil || r.epoch > o.top.epoch {
+		o.top = r
+	}
+	o.w.note("%d leads epoch %d, base %v", n.id, r.epoch, r.base)
+}
+
+// check7: 7.
+func (o *observer) check7(n *node, r *reign) {
+	if r.leader != n.id || r.boot != n.disk.img.control.Boot {
+		o.w.fail(7, "epoch %d has two leaders: %d and %d", r.epoch, r.leader, n.id)
+	}
+}
+
+func (o *observer) heldBase(n *node, r *reign) {
+	chain, ok := n.core.History().Chain(r.base)
+	if !ok && r.base != 0 {
+		o.w.fail(9, "leader %d does not hold the base %v of its epoch %d", n.id, r.base, r.epoch)
+	}
+	r.baseChain = chain
+}
+
+// check9History: 9 and 6, everything committed is in the initial history of
+// each later leader.
+func (o *observer) check9History(n *node, r *reign) {
+	z, chain := o.ledger.at(o.ledger.len())
+	h := n.core.History()
+	if got, ok := h.Chain(z); z != 0 && z > h.Start() && (!ok || got != chain) || z > r.base {
+		o.w.fail(9, "leader %d of epoch %d lacks the committed %v; its history ends at %v", n.id, r.epoch, z, h.Last())
+	}
+	if !n.disk.img.holds(r.base, r.baseChain) {
+		o.w.fail(13, "leader %d of epoch %d has not its initial history up to %v on disk", n.id, r.epoch, r.base)
+	}
+}
+
+// checkR4: 15, an established leader holds a vote itself.
+func (o *observer) checkR4(n *node, r *reign) {
+	if n.wiped || n.disk.img.control.NeedsRebuild {
+		o.w.fail(15, "node %d, whose disk was lost, leads epoch %d", n.id, r.epoch)
+	}
+}
+
+// checkR9: the first epoch is at least the configured one (R9).
+func (o *observer) checkR9(n *node, r *reign) {
+	if r.epoch < max(1, o.w.faults.minEpoch) {
+		o.w.fail(0, "node %d leads epoch %d, below the first epoch %d of this cluster (R9)", n.id, r.epoch, o.w.faults.minEpoch)
+	}
+}
+
+// check9Commit: 9 and 6, what a leader takes as committed is on the disks of a
+// quorum; what a follower does, some leader did before.
+func (o *observer) check9Commit(n *node, s *quorum.Soft) {
+	last := o.ledger.last()
+	if s.Commit <= last {
+		if c, ok := n.core.History().Chain(s.Commit); s.Commit != 0 && ok && !o.ledger.has(s.Commit, c) {
+			o.w.fail(2, "node %d takes %v as committed, which is another history", n.id, s.Commit)
+		}
+		return
+	}
+	if s.State != quorum.StateLeading || !s.Established {
+		o.w.fail(9, "node %d takes %v as committed, which no leader has committed", n.id, s.Commit)
+		return
+	}
+	o.extend(n, s)
+	o.onQuorum(s.Commit)
+}
+
+// extend appends to the ledger what a leader has just committed.
+func (o *observer) extend(n *node, s *quorum.Soft) {
+	h := n.core.History()
+	z, chain := o.ledger.at(o.ledger.len())
+	if got, ok := h.Chain(z); z != 0 && (!ok || got != chain) {
+		o.w.fail(2, "leader %d commits %v over another history than that committed up to %v", n.id, s.Commit, z)
+		return
+	}
+	for z < s.Commit && o.w.failure == nil {
+		next, ok := h.Next(z)
+		if !ok {
+			o.w.fail(9, "leader %d commits %v and holds nothing after %v", n.id, s.Commit, z)
+			return
+		}
+		chain, _ := h.Chain(next)
+		o.commitOne(n, s, next, chain)
+		z = next
+	}
+}
+
+func (o *observer) commitOne(n *node, s *quorum.Soft, z quorum.Zxid, chain uint64) {
+	o.check5(z)
+	o.check6(s, z)
+	o.check1(z, chain)
+	o.ledger.add(z, chain)
+	r := o.byEpoch[z.Epoch()]
+	if r != nil && int(z.Counter()) <= len(r.proposed) {
+		o.w.clients.committed(&r.proposed[z.Counter()-1], o.ledger.len())
+	}
+}
+
+// check5: 3, 4 and 5, commits rise, without a gap inside an epoch.
+func (o *observer) check5(z quorum.Zxid) {
+	last := o.ledger.last()
+	if z <= last {
+		o.w.fail(5, "%v is committed after %v", z, last)
+	}
+	if z.Epoch() == last.Epoch() && z != last+1 || z.Epoch() != last.Epoch() && z.Counter() != 1 {
+		o.w.fail(4, "%v is committed straight after %v", z, last)
+	}
+}
+
+// check6: 6, nothing is committed behind the back of a newer leader.
+func (o *observer) check6(s *quorum.Soft, z quorum.Zxid) {
+	if o.top != nil && z.Epoch() < o.top.epoch && z > o.top.base {
+		o.w.fail(6, "%v is committed by epoch %d; epoch %d, which began at %v, lacks it", z, s.Epoch, o.top.epoch, o.top.base)
+	}
+}
+
+// check1: 1.
+func (o *observer) check1(z quorum.Zxid, chain uint64) {
+	r := o.byEpoch[z.Epoch()]
+	if r == nil || !r.established || int(z.Counter()) > len(r.proposed) || r.proposed[z.Counter()-1].chain != chain {
+		o.w.fail(1, "%v is committed and no leader of its epoch broadcast it", z)
+	}
+}
+
+// onQuorum: 9, disks of a quorum hold z, wiped ones and those in need of
+// rebuild not counted.
+func (o *observer) onQuorum(z quorum.Zxid) {
+	if o.w.failure != nil {
+		return
+	}
+	_, chain := o.ledger.at(o.ledger.len())
+	count := 0
+	for _, p := range o.w.nodes[1:] {
+		if !p.wiped && !p.disk.img.control.NeedsRebuild && p.disk.img.holds(z, chain) {
+			count++
+		}
+	}
+	if !o.quorum(count) {
+		o.w.fail(9, "%v is committed and on %d disks of %d", z, count, len(o.w.nodes)-1)
+	}
+}

@@ -1,0 +1,262 @@
+package sim
+
+import (
+	"encoding/binary"
+
+	"perch/quorum"
+)
+
+// outcome is what became of a write.
+type outcome uint8
+
+const (
+	writePending  outcome = iota
+	writeApplied          // its home applied it and told the client
+	writeFailed           // refused: it must never have an effect
+	writeUnknown          // its home died, jumped over it, or its client gave up
+	writeNeverOut         // its client gave up before it left: no effect either
+)
+
+// write is one request of a client.
+type write struct {
+	home  quorum.NodeID
+	life  uint32
+	id    uint64
+	state outcome
+	place int // in the ledger; 0: none
+	jumps int // of its home when it was submitted
+}
+
+// query is one linearizable read.
+type query struct {
+	home quorum.NodeID
+	life uint32
+	done bool
+	from int // length of the ledger at the call
+}
+
+// clients write and read at random nodes and remember every outcome.
+type clients struct {
+	w       *World
+	rng     rng
+	writes  []write
+	queries []query
+	open    int // writes pending at living homes, those forgotten excluded
+	asking  int // reads likewise
+}
+
+func newClients(w *World) clients { return clients{w: w, rng: w.rng.fork()} }
+
+func (c *clients) begin() {
+	c.later(evSubmit, c.w.faults.submit)
+	c.later(evRead, c.w.faults.read)
+}
+
+func (c *clients) later(k eventKind, mean int64) {
+	if mean > 0 {
+		c.w.at(event{at: c.w.now + c.rng.around(mean), kind: k})
+	}
+}
+
+func (c *clients) someNode() *node { return c.w.nodes[1+c.rng.below(len(c.w.nodes)-1)] }
+
+func (c *clients) submitNext() {
+	if c.w.healed {
+		return
+	}
+	c.later(evSubmit, c.w.faults.submit)
+	c.submit(c.someNode())
+}
+
+// submit makes one write at n and reports its number; -1 when n is not there
+// or refuses it at once.
+func (c *clients) submit(n *node) int {
+	if n.core == nil || n.paused {
+		return -1
+	}
+	number := len(c.writes)
+	n.reqs = append(n.reqs, number)
+	id := uint64(len(n.reqs))
+	c.writes = append(c.writes, write{home: n.id, life: n.life, id: id, jumps: n.jumps})
+	c.w.note("a client submits write %d at %d", number, n.id)
+	c.open++
+	if err := n.core.Submit(id, body(number, c.rng.below(c.w.faults.bodyMax+1))); err != nil {
+		c.end(number, writeFailed)
+		number = -1
+	} else if c.rng.chance(c.w.faults.forget) {
+		at := c.w.now + c.rng.around(50*millisecond)
+		c.w.at(event{at: at, kind: evForget, node: n.id, life: n.life, num: id})
+	}
+	c.w.obs.look(n)
+	n.pump()
+	return number
+}
+
+// body is the data of a write: its number and padding.
+func body(number, padding int) []byte {
+	b := make([]byte, 8+padding)
+	binary.LittleEndian.PutUint64(b, uint64(number)+1)
+	return b
+}
+
+// writeOf is the number of the write behind an entry; -1 for none.
+func writeOf(e *quorum.Entry) int {
+	if e.Kind != quorum.EntryCommand || len(e.Data) < 8 {
+		return -1
+	}
+	return int(binary.LittleEndian.Uint64(e.Data)) - 1
+}
+
+func (c *clients) end(number int, state outcome) {
+	if c.writes[number].state == writePending {
+		c.open--
+	}
+	c.writes[number].state = state
+}
+
+func (c *clients) readNext() {
+	if c.w.healed {
+		return
+	}
+	c.later(evRead, c.w.faults.read)
+	c.read(c.someNode())
+}
+
+func (c *clients) read(n *node) int {
+	if n.core == nil || n.paused {
+		return -1
+	}
+	number := len(c.queries)
+	c.queries = append(c.queries, query{home: n.id, life: n.life, from: c.w.obs.ledger.len()})
+	n.asked = append(n.asked, number)
+	c.asking++
+	n.core.Read(uint64(len(n.asked)))
+	c.w.obs.look(n)
+	n.pump()
+	return number
+}
+
+// forget is a client that gives up.
+func (c *clients) forget(n *node, id uint64) {
+	number := n.reqs[id-1]
+	if c.writes[number].state != writePending {
+		return
+	}
+	state := writeNeverOut
+	if n.core.Forget(id) {
+		state = writeUnknown
+	}
+	c.end(number, state)
+	c.check21(number)
+}
+
+// homeDied: outcomes of the node's pending requests are unknown from now on.
+func (c *clients) homeDied(n *node) {
+	for _, number := range n.reqs {
+		if c.writes[number].state == writePending {
+			c.end(number, writeUnknown)
+		}
+	}
+	for _, number := range n.asked {
+		if q := &c.queries[number]; !q.done {
+			q.done = true
+			c.asking--
+		}
+	}
+}
+
+// committed notes that a proposal was committed at a position.
+func (c *clients) committed(p *proposal, pos int) {
+	if p.write < 0 || p.write >= len(c.writes) {
+		return
+	}
+	wr := &c.writes[p.write]
+	if wr.place != 0 {
+		z, _ := c.w.obs.ledger.at(wr.place)
+		again, _ := c.w.obs.ledger.at(pos)
+		c.w.fail(21, "write %d of node %d is committed at %v and again at %v", p.write, wr.home, z, again)
+	}
+	if p.origin.Node != wr.home || p.origin.ID != wr.id {
+		c.w.fail(21, "write %d of node %d is committed as request %d of node %d", p.write, wr.home, p.origin.ID, p.origin.Node)
+	}
+	wr.place = pos
+	c.check21(p.write)
+}
+
+// check21: 21, a write that ended without an effect has none.
+func (c *clients) check21(number int) {
+	wr := &c.writes[number]
+	if wr.place == 0 || wr.state != writeFailed && wr.state != writeNeverOut {
+		return
+	}
+	z, _ := c.w.obs.ledger.at(wr.place)
+	c.w.fail(21, "write %d of node %d has failed and is committed at %v", number, wr.home, z)
+}
+
+// applied tells the client whose request an entry is.
+func (c *clients) applied(n *node, e *quorum.Entry) {
+	boot := n.disk.img.control.Boot
+	if e.Origin.Node != n.id || e.Origin.Boot != boot.Nonce {
+		return
+	}
+	if e.Origin.ID == 0 || e.Origin.ID > uint64(len(n.reqs)) {
+		c.w.fail(21, "node %d applies its request %d, which nobody made", n.id, e.Origin.ID)
+		return
+	}
+	number := n.reqs[e.Origin.ID-1]
+	if c.writes[number].state == writePending {
+		c.end(number, writeApplied)
+	}
+}
+
+// answered takes what a Ready says of requests and reads.
+func (c *clients) answered(n *node, r *quorum.Ready) {
+	for _, f := range r.Failed {
+		c.failed(n, f)
+	}
+	for _, d := range r.Reads {
+		c.check20(n, d)
+	}
+}
+
+func (c *clients) failed(n *node, f quorum.Failure) {
+	if f.ID == 0 || f.ID > uint64(len(n.reqs)) {
+		c.w.fail(21, "node %d reports on request %d, which nobody made", n.id, f.ID)
+		return
+	}
+	number := n.reqs[f.ID-1]
+	wr := &c.writes[number]
+	c.w.note("write %d of %d ends with cause %d", number, n.id, f.Cause)
+	switch {
+	case wr.state == writeUnknown || wr.state == writeNeverOut:
+		return
+	case wr.state != writePending:
+		c.w.fail(21, "write %d of node %d ends twice", number, n.id)
+	case f.Cause == quorum.CauseRefused:
+		c.end(number, writeFailed)
+		c.check21(number)
+	case f.Cause == quorum.CauseJumped && wr.jumps < n.jumps:
+		c.end(number, writeUnknown)
+	default:
+		c.w.fail(21, "write %d of node %d ends with cause %d without reason", number, n.id, f.Cause)
+	}
+}
+
+// check20: 20, a read sees all that was committed when it was asked. An answer
+// is for every open read up to its number.
+func (c *clients) check20(n *node, d quorum.ReadDone) {
+	if d.ID <= n.answered || d.ID > uint64(len(n.asked)) {
+		c.w.fail(20, "node %d answers read %d of %d after %d", n.id, d.ID, len(n.asked), n.answered)
+		return
+	}
+	l := &c.w.obs.ledger
+	pos, ok := l.find(d.Zxid)
+	for ; n.answered < d.ID; n.answered++ {
+		q := &c.queries[n.asked[n.answered]]
+		q.done = true
+		c.asking--
+		if from, _ := l.at(q.from); !ok || pos < q.from {
+			c.w.fail(20, "a read at node %d is answered at %v; %v was committed when it was asked", n.id, d.Zxid, from)
+		}
+	}
+}

@@ -1,0 +1,160 @@
+package sim
+
+import (
+	"fmt"
+	"strings"
+
+	"perch/quorum"
+)
+
+// Bounds of the time after the faults.
+const (
+	watchEvery = 20 * millisecond
+	healBound  = 30 * second // to a leader, everybody in sync, every request ended
+	writeBound = 2 * second  // to fresh writes and reads of every node
+	reignBound = 6           // leaders established after the faults
+)
+
+// healing demands progress once the faults have stopped.
+type healing struct {
+	w       *World
+	began   int64
+	reigns  int // established when it began
+	settled bool
+	asked   int64
+	asks    []quorum.NodeID // who writes at the end
+	writes  []int           // their writes
+	done    bool
+}
+
+// beginHealing stops all faults, starts all nodes, and begins to watch.
+func (w *World) beginHealing() {
+	w.note("---- faults end ----")
+	w.healed = true
+	w.faults.calm()
+	w.net.heal()
+	w.heal = healing{w: w, began: w.now, reigns: w.obs.reigns}
+	for _, n := range w.nodes[1:] {
+		n.crashIn = -1
+		if n.core == nil {
+			w.at(event{at: w.now, kind: evStart, node: n.id})
+		}
+		w.at(event{at: w.now, kind: evResume, node: n.id, life: n.life})
+	}
+	w.at(event{at: w.now + watchEvery, kind: evWatch})
+}
+
+// watch looks every few ticks whether the cluster has come back.
+func (h *healing) watch() {
+	w := h.w
+	why := h.missing()
+	switch {
+	case why == "" && !h.settled:
+		h.settled, h.asked = true, w.now
+		h.ask()
+	case why == "" && h.writesApplied():
+		h.done = true
+		return
+	case !h.settled && w.now-h.began > healBound:
+		w.fail(0, "no progress within %d s after the faults: %s", healBound/second, why)
+	case h.settled && w.now-h.asked > writeBound:
+		w.fail(0, "a fresh write or read has no end after %d s: %s", writeBound/second, why)
+	}
+	if n := w.obs.reigns - h.reigns; n > reignBound {
+		w.fail(0, "%d leaders were established after the faults", n)
+	}
+	w.at(event{at: w.now + watchEvery, kind: evWatch})
+}
+
+// ask has a client of every sound node write and read once more.
+func (h *healing) ask() {
+	for _, n := range h.w.nodes[1:] {
+		if n.wiped {
+			continue
+		}
+		h.w.clients.read(n)
+		h.asks = append(h.asks, n.id)
+		h.writes = append(h.writes, h.w.clients.submit(n))
+	}
+}
+
+// writesApplied says whether all fresh writes have an effect. One that was
+// refused, because a tiny window was full, is made again.
+func (h *healing) writesApplied() bool {
+	all := true
+	for i, number := range h.writes {
+		if number >= 0 && h.w.clients.writes[number].state == writeApplied {
+			continue
+		}
+		all = false
+		h.writes[i] = h.w.clients.submit(h.w.nodes[h.asks[i]])
+	}
+	return all
+}
+
+// missing says what is not yet as it should be; "" when all is well.
+func (h *healing) missing() string {
+	var lead *node
+	for _, n := range h.w.nodes[1:] {
+		if n.core != nil && n.soft.State == quorum.StateLeading && n.soft.Established {
+			lead = n
+		}
+	}
+	if lead == nil {
+		return "there is no leader; " + h.w.states()
+	}
+	end := lead.disk.img.hist.Last()
+	for _, n := range h.w.nodes[1:] {
+		if n.wiped || h.w.inSync(n, lead.soft.Epoch, end) {
+			continue
+		}
+		return fmt.Sprintf("node %d is not in sync with leader %d at %v; %s", n.id, lead.id, end, h.w.states())
+	}
+	if c := &h.w.clients; c.openAtSound() > 0 {
+		return fmt.Sprintf("%d writes and reads have no end; %s", c.openAtSound(), h.w.states())
+	}
+	return ""
+}
+
+func (w *World) inSync(n *node, e quorum.Epoch, end quorum.Zxid) bool {
+	s := &n.soft
+	return n.core != nil && s.Established && s.Epoch == e && s.Last == end && s.Durable == end &&
+		s.Commit == end && s.Emitted == end && n.disk.img.hist.Last() == end && n.app.pos == w.obs.ledger.len()
+}
+
+func (w *World) states() string {
+	var parts []string
+	for _, n := range w.nodes[1:] {
+		if n.core == nil {
+			parts = append(parts, fmt.Sprintf("%d is down", n.id))
+			continue
+		}
+		s := n.core.Soft()
+		parts = append(parts, fmt.Sprintf("%d is %s", n.id, softText(&s)))
+	}
+	return strings.Join(parts, "; ")
+}
+
+// openAtSound counts what clients of sound nodes still wait for.
+func (c *clients) openAtSound() int {
+	if c.open == 0 && c.asking == 0 {
+		return 0
+	}
+	count := 0
+	for _, n := range c.w.nodes[1:] {
+		if n.wiped || n.core == nil {
+			continue
+		}
+		for _, number := range n.reqs {
+			if c.writes[number].state == writePending {
+				count++
+			}
+		}
+		for _, number := range n.asked {
+			if !c.queries[number].done {
+				count++
+			}
+		}
+	}
+	return count
+}

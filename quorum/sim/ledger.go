@@ -1,0 +1,101 @@
+package sim
+
+import (
+	"sort"
+
+	"perch/quorum"
+)
+
+// ledger is the observer's append-only list of committed transactions.
+// Positions count from 1; 0 stands before the first.
+type ledger struct {
+	zxids  []quorum.Zxid
+	chains []uint64
+	folds  []uint64 // appState.fold after each
+	runs   []ledgerRun
+}
+
+type ledgerRun struct {
+	epoch quorum.Epoch
+	first int // position of counter 1
+}
+
+func (l *ledger) len() int { return len(l.zxids) }
+
+// at gives what is committed at a position.
+func (l *ledger) at(pos int) (quorum.Zxid, uint64) {
+	if pos == 0 {
+		return 0, 0
+	}
+	return l.zxids[pos-1], l.chains[pos-1]
+}
+
+func (l *ledger) fold(pos int) uint64 {
+	if pos == 0 {
+		return 0
+	}
+	return l.folds[pos-1]
+}
+
+func (l *ledger) last() quorum.Zxid {
+	z, _ := l.at(l.len())
+	return z
+}
+
+// find gives the position of a committed zxid.
+func (l *ledger) find(z quorum.Zxid) (int, bool) {
+	if z == 0 {
+		return 0, true
+	}
+	i := sort.Search(len(l.runs), func(i int) bool { return l.runs[i].epoch > z.Epoch() }) - 1
+	if i < 0 || l.runs[i].epoch != z.Epoch() {
+		return 0, false
+	}
+	pos := l.runs[i].first + int(z.Counter()) - 1
+	if pos > l.len() || pos < 1 || l.zxids[pos-1] != z {
+		return 0, false
+	}
+	return pos, true
+}
+
+// has says whether z is committed with that chain hash.
+func (l *ledger) has(z quorum.Zxid, chain uint64) bool {
+	pos, ok := l.find(z)
+	return ok && (pos == 0 || l.chains[pos-1] == chain)
+}
+
+// add appends; the caller has checked that e follows.
+func (l *ledger) add(z quorum.Zxid, chain uint64) {
+	if n := len(l.runs); n == 0 || l.runs[n-1].epoch != z.Epoch() {
+		l.runs = append(l.runs, ledgerRun{epoch: z.Epoch(), first: l.len() + 1})
+	}
+	a := appState{pos: l.len(), fold: l.fold(l.len())}
+	a.apply(&quorum.Entry{Zxid: z, Chain: chain})
+	l.zxids = append(l.zxids, z)
+	l.chains = append(l.chains, chain)
+	l.folds = append(l.folds, a.fold)
+}
+
+// contained counts how many committed transactions an image holds. Logs match
+// as prefixes, so a binary search finds it.
+func (l *ledger) contained(im *image) int {
+	return sort.Search(l.len(), func(i int) bool { return !im.holds(l.zxids[i], l.chains[i]) })
+}
+
+// reign is what the observer knows of one epoch.
+type reign struct {
+	epoch       quorum.Epoch
+	leader      quorum.NodeID
+	boot        quorum.Boot
+	established bool
+	base        quorum.Zxid
+	baseChain   uint64
+	proposed    []proposal // by counter - 1
+}
+
+// proposal is an entry as its leader first wrote it.
+type proposal struct {
+	chain  uint64
+	origin quorum.Origin
+	write  int // number of the client's write; -1: none
+}

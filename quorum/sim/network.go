@@ -1,0 +1,135 @@
+package sim
+
+import "perch/quorum"
+
+// link is one direction between two nodes. Each may be cut alone.
+type link struct {
+	cut   int64 // closed until then
+	clog  int64 // nothing arrives until then; nothing is lost
+	lost  [2]int64
+	last  int64 // latest arrival so far, for links that keep order
+	past  [16]*quorum.Message
+	count int
+}
+
+// network carries messages: it delays, loses, doubles, reorders and repeats
+// them as the faults of the seed say.
+type network struct {
+	w     *World
+	rng   rng
+	links [][]link // by sender, receiver
+	rules []rule   // of directed schedules
+	held  []heldMessage
+	watch func(from, to quorum.NodeID, m *quorum.Message)
+}
+
+func newNetwork(w *World, nodes int) network {
+	t := network{w: w, rng: w.rng.fork(), links: make([][]link, nodes+1)}
+	for i := range t.links {
+		t.links[i] = make([]link, nodes+1)
+	}
+	return t
+}
+
+func (t *network) open(now int64, from, to quorum.NodeID) bool {
+	return now >= t.links[from][to].cut
+}
+
+// send takes a message from a node, after the gate check: a broadcast becomes
+// one copy for each peer, each with a fate of its own.
+func (w *World) send(n *node, m *quorum.Message) {
+	if !w.obs.leaves(n, m) {
+		return
+	}
+	w.stir(uint64(m.Type)<<56 ^ uint64(m.Epoch)<<24 ^ uint64(m.Last) ^ uint64(m.Durable) ^ m.Seq)
+	if m.To != 0 {
+		if int(m.To) < len(w.nodes) && m.To != n.id {
+			w.net.carry(n.id, m.To, m)
+		}
+		return
+	}
+	for _, p := range w.nodes[1:] {
+		if p.id != n.id {
+			w.net.carry(n.id, p.id, m)
+		}
+	}
+}
+
+// carry gives one message to one link.
+func (t *network) carry(from, to quorum.NodeID, m *quorum.Message) {
+	l := &t.links[from][to]
+	if l.count++; l.count%4 == 0 {
+		l.past[l.count/4%len(l.past)] = m
+	}
+	if t.ruled(from, to, m) {
+		return
+	}
+	f := &t.w.faults
+	if t.w.now < l.cut || t.rng.chance(f.loss) {
+		t.w.line(from, to, m, "lost")
+		return
+	}
+	t.w.line(from, to, m, "")
+	t.schedule(from, to, m)
+	for t.rng.chance(f.dup) {
+		t.schedule(from, to, m)
+	}
+}
+
+func (t *network) schedule(from, to quorum.NodeID, m *quorum.Message) {
+	l := &t.links[from][to]
+	f := &t.w.faults
+	at := t.w.now + t.rng.around(f.delay)
+	if t.rng.chance(f.late) {
+		at += t.rng.between(0, f.lateMax)
+	}
+	if !t.rng.chance(f.reorder) {
+		at = max(at, l.last)
+		l.last = at
+	}
+	t.w.at(event{at: at, kind: evMessage, node: to, from: from, sent: t.w.now, msg: m})
+}
+
+// arrive lets a message through to its node unless the link has lost or delays
+// it.
+func (t *network) arrive(e *event) {
+	l := &t.links[e.from][e.node]
+	if e.sent >= l.lost[0] && e.sent <= l.lost[1] && l.lost[1] > 0 {
+		return
+	}
+	if t.w.now < l.cut {
+		return
+	}
+	if t.w.now < l.clog {
+		back := *e
+		back.at = l.clog + t.rng.between(0, millisecond)
+		t.w.at(back)
+		return
+	}
+	t.w.nodes[e.node].take(e)
+}
+
+// reset loses what was sent on the link in the last while, as a broken
+// connection does.
+func (t *network) reset(from, to quorum.NodeID, window int64) {
+	t.links[from][to].lost = [2]int64{max(0, t.w.now-window), t.w.now}
+}
+
+// replay delivers an old message once more, perhaps one of a former life.
+func (t *network) replay(from, to quorum.NodeID) {
+	l := &t.links[from][to]
+	m := l.past[t.rng.below(len(l.past))]
+	if m == nil {
+		return
+	}
+	t.w.at(event{at: t.w.now + t.rng.around(t.w.faults.delay), kind: evMessage, node: to, from: from, sent: t.w.now, msg: m})
+}
+
+// heal opens all links.
+func (t *network) heal() {
+	for i := range t.links {
+		for j := range t.links[i] {
+			t.links[i][j].cut, t.links[i][j].clog = 0, 0
+		}
+	}
+}

@@ -1,0 +1,283 @@
+package sim
+
+import (
+	"errors"
+	"fmt"
+
+	"perch/quorum"
+)
+
+// appState is the replicated state of a node: how many entries were applied
+// and a hash over all of them.
+type appState struct {
+	pos  int // entries applied
+	fold uint64
+}
+
+func (a *appState) apply(e *quorum.Entry) {
+	a.pos++
+	a.fold = mix(mix(a.fold, uint64(e.Zxid)), e.Chain)
+}
+
+// pull is a snapshot on its way from another node.
+type pull struct {
+	install quorum.Install
+	left    int // chunks to come
+	tries   int
+	file    *snapFile // set when the last chunk is here
+}
+
+// node is one member: its disk, and while it lives its process.
+type node struct {
+	w    *World
+	id   quorum.NodeID
+	disk disk
+
+	core     *quorum.Core // nil while down
+	life     uint32       // counts starts
+	gate     quorum.Gate
+	app      appState
+	soft     quorum.Soft // as the observer last saw it
+	inbox    []event     // kept while paused
+	paused   bool
+	pumpDue  bool
+	crashIn  int  // effects until an armed crash; negative: none
+	doomed   bool // an error of its disk was injected in this life
+	pull     *pull
+	jumps    int    // snapshots installed in this life
+	reqs     []int  // by request number - 1: the write's number
+	asked    []int  // by read number - 1: the read's number
+	answered uint64 // reads up to this number have an answer
+
+	tickEvery int64
+	lastTick  int64
+	skewMs    int64
+	snapAt    int // position of the newest snapshot
+
+	wiped bool // lost its disk after it had one
+}
+
+// start begins a new life on whatever the disk holds.
+func (n *node) start() {
+	if n.core != nil {
+		return
+	}
+	w := n.w
+	n.life++
+	n.openStore()
+	st := n.disk.restored()
+	n.app, n.snapAt = appState{}, 0
+	if s := n.disk.newest(); s != nil {
+		n.app, n.snapAt = s.state, s.state.pos
+		w.obs.loaded(n, s)
+	}
+	core, err := quorum.New(w.config(n), st)
+	if err != nil {
+		w.fail(0, "node %d does not start: %v", n.id, err)
+		return
+	}
+	n.core = core
+	n.gate = quorum.Gate{}
+	n.inbox, n.reqs, n.asked, n.answered = nil, nil, nil, 0
+	n.paused, n.pumpDue, n.pull, n.jumps = false, false, nil, 0
+	n.crashIn, n.doomed = -1, false
+	n.lastTick = w.now
+	n.soft = quorum.Soft{}
+	w.note("%d starts, boot %d, log %v..%v, cE %d, aE %d", n.id, st.Control.Boot.Counter,
+		st.History.Start(), st.History.Last(), st.Control.CurrentEpoch, st.Control.AcceptedEpoch)
+	w.at(event{at: w.now + w.rng.between(0, n.tickEvery), kind: evTick, node: n.id, life: n.life})
+	w.obs.started(n)
+	w.obs.look(n)
+	n.pump()
+}
+
+// openStore does what opening a log does: create it when there is none, and
+// raise the boot durably.
+func (n *node) openStore() {
+	c := &n.disk.img.control
+	if !n.disk.exists {
+		n.disk = disk{exists: true}
+		n.disk.img.control.Node = n.id
+		c = &n.disk.img.control
+		c.Boot.Incarnation = incarnation(&n.w.rng)
+	}
+	c.Boot.Counter++
+	c.Boot.Nonce = n.w.rng.next()
+}
+
+func incarnation(r *rng) (inc quorum.Incarnation) {
+	for i := range inc {
+		inc[i] = byte(r.below(256))
+	}
+	return inc
+}
+
+// crash ends the life at once. Of what was written and not fsynced a prefix
+// survives; of a snapshot that was renamed and whose directory was not fsynced,
+// all or nothing.
+func (n *node) crash(how survival) {
+	if n.core == nil {
+		return
+	}
+	w := n.w
+	w.stir(n.core.Hash())
+	d := &n.disk
+	keep := w.rng.below(len(d.pending) + 1)
+	switch how {
+	case keepNone:
+		keep = 0
+	case keepAll:
+		keep = len(d.pending)
+	}
+	w.note("%d crashes; %d of %d unsynced records survive", n.id, keep, len(d.pending))
+	n.core = nil
+	for i := range keep {
+		n.makeDurable(&d.pending[i])
+	}
+	d.pending, d.seqs, d.busy = nil, nil, false
+	n.mutateCrash()
+	if s := d.writing; s != nil && w.now >= s.named && w.rng.chance(500) {
+		d.keep(s)
+	}
+	d.writing = nil
+	n.pull = nil
+	n.inbox = nil
+	w.clients.homeDied(n)
+	w.obs.stopped(n)
+}
+
+// wipe removes everything on the disk of a dead node.
+func (n *node) wipe() {
+	n.w.note("%d loses its disk", n.id)
+	n.disk = disk{}
+	n.wiped = true
+	n.w.obs.wiped(n)
+}
+
+// survival says what a crash leaves of unsynced records.
+type survival uint8
+
+const (
+	keepSome survival = iota
+	keepNone
+	keepAll
+)
+
+// take brings an event to the node's loop, or keeps it while the node is
+// paused.
+func (n *node) take(e *event) {
+	if n.core == nil || e.life != 0 && e.life != n.life {
+		return
+	}
+	if n.paused {
+		if e.kind != evMessage || len(n.inbox) < 4096 {
+			n.inbox = append(n.inbox, *e)
+		}
+		return
+	}
+	n.input(e)
+	if n.core == nil {
+		return
+	}
+	n.w.obs.look(n)
+	if n.w.faults.lazy > 0 && e.kind != evPump && n.w.rng.chance(n.w.faults.lazy) {
+		n.pumpLater()
+		return
+	}
+	n.pump()
+}
+
+// pumpLater lets further inputs come before the core is asked again.
+func (n *node) pumpLater() {
+	if n.pumpDue {
+		return
+	}
+	n.pumpDue = true
+	n.w.at(event{at: n.w.now + n.w.rng.between(1, 3000), kind: evPump, node: n.id, life: n.life})
+}
+
+// resume drains what came during a pause and goes on.
+func (n *node) resume() {
+	if n.core == nil || !n.paused {
+		return
+	}
+	n.paused = false
+	n.w.note("%d goes on with %d events waiting", n.id, len(n.inbox))
+	kept := n.inbox
+	n.inbox = nil
+	for i := range kept {
+		if n.core == nil {
+			return
+		}
+		if n.paused {
+			n.inbox = append(n.inbox, kept[i:]...)
+			return
+		}
+		n.take(&kept[i])
+	}
+}
+
+// input gives one event to the core.
+func (n *node) input(e *event) {
+	switch e.kind {
+	case evMessage:
+		n.w.obs.arrives(n, e.msg)
+		n.core.Step(received(e.msg))
+	case evTick:
+		n.tick()
+	case evPump:
+		n.pumpDue = false
+	case evStable:
+		n.core.Stable(e.num)
+		n.w.obs.look(n)
+		n.sendAll(n.gate.Release(e.num))
+	case evDiskError:
+		n.doomed = true
+		n.core.DiskFailed(errDisk)
+	case evSnapDone:
+		n.snapDone(e.snap)
+	case evPurged:
+		n.core.Compacted(quorum.Zxid(e.num))
+	case evChunk:
+		n.chunk(e.pull)
+	case evPulled:
+		n.pulled(e.pull)
+	case evFetched:
+		n.fetched(e.job)
+	case evHint:
+		n.core.PeerHint(e.from, e.num == 1)
+	case evForget:
+		n.w.clients.forget(n, e.num)
+	default:
+		panic(fmt.Sprintf("event kind %d at a node", e.kind))
+	}
+}
+
+var errDisk = errors.New("simulated: fsync failed")
+
+// received is the message as it comes out of a decoder: nothing shared with
+// the sender that a receiver writes to, and no chain hashes of entries, which
+// do not travel.
+func received(m *quorum.Message) quorum.Message {
+	c := *m
+	if len(m.Entries) > 0 {
+		c.Entries = make([]quorum.Entry, len(m.Entries))
+		copy(c.Entries, m.Entries)
+		for i := range c.Entries {
+			c.Entries[i].Chain = 0
+		}
+	}
+	return c
+}
+
+// tick is one tick of the node's own clock, which may run fast or slow.
+func (n *node) tick() {
+	w := n.w
+	elapsed := (w.now - n.lastTick) / millisecond
+	n.lastTick += elapsed * millisecond
+	w.at(event{at: w.now + n.tickEvery, kind: evTick, node: n.id, life: n.life})
+	n.core.SetWall(1_700_000_000_000 + w.now/millisecond + n.skewMs)
+	before := n.soft
+	n.core.Tick(int(elapsed))
+	w.obs.ticked(n, before)
+}

@@ -1,0 +1,306 @@
+package sim
+
+import (
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+	"time"
+
+	"perch/quorum"
+)
+
+// Schedule is a directed schedule: a small, exact story about a cluster, one
+// step a line. The network is calm but for what the story says, and all
+// assertions are checked throughout. Lines that begin with # are prose.
+//
+//	nodes 3                    first line; all are down
+//	epoch 100                  least first epoch
+//	message 1000, window 1000, cache 1   bounds in bytes
+//	start 1 2 3                (also after a crash)
+//	run 50ms                   let time pass
+//	until leader [3]           run until there is an established leader
+//	until synced [1 2]         … until these, or all, are in sync and idle
+//	until sent ACKLD 2>1       … until such a message leaves (from now on)
+//	until held ACKLD 2>1       … until such a message is being held
+//	until refuses 3            … until 3 says why it takes no part
+//	submit 1 a                 a client writes "a" at 1
+//	read 1                     a client reads at 1
+//	drop ACK 2>1               such messages are lost from now on; * for any
+//	hold ACK 2>1               … wait until: release ACK 2>1
+//	allow                      end all drop and hold
+//	replay ACK 2>1             the first such message comes once more
+//	cut 1-2, cut 1>2, alone 3, heal
+//	stick 2, unstick 2         no fsync ends on 2 meanwhile
+//	crash 2 [none|all|some]    what survives of unsynced records; none if unsaid
+//	crash 2 after 3            in the midst, after three more effects
+//	wipe 2                     the disk of a dead node is gone
+//	pause 1, resume 1, stepdown 1
+//	snapshot 2                 of what is applied; the log before it is purged
+//	expect leader 3, expect no leader, expect state 2 looking
+//	expect applied a 1 2       written by these; expect absent a 1 2
+//	expect sent ACKLD 2>1, expect not sent SYNC 1>2   (since the last mark)
+//	expect mode SNAP 3>1       how a learner was synchronized, since the mark
+//	expect log 2 (1,3)         where the log on disk ends
+//	expect epochs 3            so many reigns so far
+//	expect answered            no read is open
+//	expect starts 2 1          starts of 2 so far
+//	mark                       forget what was sent
+type Schedule struct {
+	w     *World
+	names map[string]int
+	sent  []sentMessage
+}
+
+type sentMessage struct {
+	from, to quorum.NodeID
+	msg      *quorum.Message
+}
+
+// rule says what happens to messages of a kind on a link.
+type rule struct {
+	match pattern
+	hold  bool
+}
+
+// pattern is TYPE FROM>TO with * for any.
+type pattern struct {
+	name     string
+	from, to quorum.NodeID
+}
+
+func (p *pattern) fits(from, to quorum.NodeID, m *quorum.Message) bool {
+	return (p.name == "*" || p.name == messageName(m.Type)) &&
+		(p.from == 0 || p.from == from) && (p.to == 0 || p.to == to)
+}
+
+type heldMessage struct {
+	from, to quorum.NodeID
+	msg      *quorum.Message
+}
+
+// ruled lets the rules of a schedule decide on a message; false: none concerns
+// it.
+func (t *network) ruled(from, to quorum.NodeID, m *quorum.Message) bool {
+	if t.watch != nil {
+		t.watch(from, to, m)
+	}
+	for i := range t.rules {
+		r := &t.rules[i]
+		if !r.match.fits(from, to, m) {
+			continue
+		}
+		if r.hold {
+			t.held = append(t.held, heldMessage{from, to, m})
+			t.w.line(from, to, m, "held")
+		} else {
+			t.w.line(from, to, m, "dropped")
+		}
+		return true
+	}
+	return false
+}
+
+// RunSchedule plays a directed schedule. The error names the line that failed,
+// or the assertion that broke.
+func RunSchedule(text string, out io.Writer) error {
+	s := &Schedule{names: map[string]int{}}
+	for i, line := range strings.Split(text, "\n") {
+		words := strings.Fields(line)
+		if len(words) == 0 || strings.HasPrefix(words[0], "#") {
+			continue
+		}
+		if s.w == nil && words[0] == "nodes" {
+			s.world(words, out)
+			continue
+		}
+		if s.w == nil {
+			return fmt.Errorf("line %d: the first line must say how many nodes", i+1)
+		}
+		s.w.note("== %s", strings.TrimSpace(line))
+		err := s.do(words)
+		if s.w.failure != nil {
+			err = s.w.failure
+		}
+		if err != nil {
+			return fmt.Errorf("line %d: %s: %w", i+1, strings.TrimSpace(line), err)
+		}
+	}
+	return nil
+}
+
+func (s *Schedule) world(words []string, out io.Writer) {
+	count, _ := strconv.Atoi(words[1])
+	s.w = newWorld(Options{Seed: 1, Nodes: count, Out: out})
+	w := s.w
+	w.script = true
+	w.faults = faults{bodyMax: 0, snapsKept: 1, purge: 1000}
+	w.faults.calm()
+	for _, n := range w.nodes[1:] {
+		n.tickEvery = 10 * millisecond
+	}
+	w.net.watch = func(from, to quorum.NodeID, m *quorum.Message) {
+		s.sent = append(s.sent, sentMessage{from, to, m})
+	}
+}
+
+// advance plays events until the condition holds or the time is up.
+func (s *Schedule) advance(long int64, enough func() bool) bool {
+	w := s.w
+	end := w.now + long
+	for w.failure == nil {
+		if enough != nil && enough() {
+			return true
+		}
+		if len(w.queue.heap) == 0 || w.queue.heap[0].at > end {
+			w.now = end
+			return false
+		}
+		e, _ := w.queue.pop()
+		w.step(&e)
+	}
+	return false
+}
+
+// do carries out one line.
+func (s *Schedule) do(words []string) error {
+	args := words[1:]
+	switch words[0] {
+	case "run":
+		d, err := time.ParseDuration(args[0])
+		s.advance(d.Microseconds(), nil)
+		return err
+	case "until":
+		return s.until(args)
+	case "expect":
+		return s.expect(args)
+	case "submit", "read":
+		return s.client(words)
+	case "drop", "hold", "release", "allow", "replay", "cut", "alone", "heal":
+		return s.link(words)
+	case "epoch", "message", "window", "cache":
+		return s.bound(words)
+	case "mark":
+		s.sent = nil
+		return nil
+	}
+	if words[0] == "crash" && len(args) > 1 {
+		return s.crash(args)
+	}
+	for _, a := range args {
+		n, err := s.node(a)
+		if err != nil {
+			return err
+		}
+		if err := s.toNode(words[0], n); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *Schedule) node(word string) (*node, error) {
+	i, err := strconv.Atoi(word)
+	if err != nil || i < 1 || i >= len(s.w.nodes) {
+		return nil, fmt.Errorf("no node %q", word)
+	}
+	return s.w.nodes[i], nil
+}
+
+func (s *Schedule) bound(words []string) error {
+	v, err := strconv.Atoi(words[1])
+	f := &s.w.faults
+	switch words[0] {
+	case "epoch":
+		f.minEpoch = quorum.Epoch(v)
+	case "message":
+		f.tuning.MessageBytes = v
+	case "window":
+		f.tuning.WindowBytes = v
+	case "cache":
+		f.tuning.CacheBytes = v
+	}
+	return err
+}
+
+// toNode does to a node what a line of one word says.
+func (s *Schedule) toNode(verb string, n *node) error {
+	w := s.w
+	switch verb {
+	case "start":
+		n.start()
+	case "crash":
+		n.crash(keepNone)
+	case "wipe":
+		if n.core != nil {
+			return fmt.Errorf("node %d is up", n.id)
+		}
+		n.wipe()
+	case "pause":
+		n.paused = true
+	case "resume":
+		n.resume()
+	case "stepdown":
+		n.core.StepDown()
+		w.obs.look(n)
+		n.pump()
+	case "stick", "unstick":
+		n.disk.stuck = verb == "stick"
+		n.fsync()
+	case "snapshot":
+		return s.snapshot(n)
+	default:
+		return fmt.Errorf("unknown verb %q", verb)
+	}
+	return nil
+}
+
+func (s *Schedule) snapshot(n *node) error {
+	every := s.w.faults.snapEvery
+	s.w.faults.snapEvery, n.snapAt = 1, -1
+	n.maybeSnapshot()
+	s.w.faults.snapEvery = every
+	done := func() bool { return n.disk.writing == nil }
+	if !s.advance(second, done) {
+		return fmt.Errorf("the snapshot is not done")
+	}
+	s.advance(20*millisecond, nil)
+	return nil
+}
+
+func (s *Schedule) crash(args []string) error {
+	n, err := s.node(args[0])
+	if err != nil {
+		return err
+	}
+	switch args[1] {
+	case "none":
+		n.crash(keepNone)
+	case "all":
+		n.crash(keepAll)
+	case "some":
+		n.crash(keepSome)
+	case "after":
+		n.crashIn, err = strconv.Atoi(args[2])
+	default:
+		err = fmt.Errorf("crash how: %q", args[1])
+	}
+	return err
+}
+
+func (s *Schedule) client(words []string) error {
+	n, err := s.node(words[1])
+	if err != nil {
+		return err
+	}
+	if words[0] == "read" {
+		s.w.clients.read(n)
+		return nil
+	}
+	number := s.w.clients.submit(n)
+	if number < 0 {
+		return fmt.Errorf("node %d takes no write", n.id)
+	}
+	s.names[words[2]] = number
+	return nil
+}

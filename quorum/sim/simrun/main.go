@@ -1,0 +1,103 @@
+// Command simrun plays seeds of the simulator and says which fail. Its last
+// line is "sim: N seeds, N failures, N seeds/min"; it exits with 1 when a seed
+// failed.
+package main
+
+import (
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"perch/quorum/sim"
+)
+
+type settings struct {
+	seeds, first, seed uint64
+	nodes, workers     int
+	mutant             string
+	verbose            bool
+	stop               bool
+}
+
+func main() {
+	var s settings
+	flag.Uint64Var(&s.seeds, "seeds", 1000, "how many seeds to play")
+	flag.Uint64Var(&s.first, "first", 1, "the first seed")
+	flag.Uint64Var(&s.seed, "seed", 0, "play this seed alone and print its transcript if it fails")
+	flag.IntVar(&s.nodes, "nodes", 0, "nodes in the cluster; 0: the seed decides")
+	flag.IntVar(&s.workers, "workers", runtime.GOMAXPROCS(0), "seeds played at once")
+	flag.StringVar(&s.mutant, "mutant", "", "put this bug into the simulated driver")
+	flag.BoolVar(&s.verbose, "v", false, "print the transcript of a single seed in any case")
+	flag.BoolVar(&s.stop, "stop", false, "stop at the first failure")
+	flag.Parse()
+	if s.seed != 0 {
+		os.Exit(one(s, os.Stdout))
+	}
+	os.Exit(many(s, os.Stdout))
+}
+
+// one plays a single seed with a transcript.
+func one(s settings, out io.Writer) int {
+	opt := sim.Options{Seed: s.seed, Nodes: s.nodes, Mutant: s.mutant}
+	if s.verbose {
+		opt.Out = out
+	}
+	r := sim.Run(opt)
+	if r.Failure != nil && !s.verbose {
+		opt.Out = out
+		r = sim.Run(opt)
+	}
+	fmt.Fprintf(out, "seed %d: %d nodes, %d events, %d ms, %d committed in %d epochs, trace %016x\n",
+		r.Seed, r.Nodes, r.Events, r.Virtual/1000, r.Committed, r.Epochs, r.Trace)
+	if r.Failure != nil {
+		fmt.Fprintf(out, "seed %d fails: %v\n", r.Seed, r.Failure)
+		return 1
+	}
+	return 0
+}
+
+// many plays a range of seeds on several workers.
+func many(s settings, out io.Writer) int {
+	var next, played, failed atomic.Uint64
+	var mu sync.Mutex
+	began := time.Now()
+	var group sync.WaitGroup
+	for range max(1, s.workers) {
+		group.Go(func() {
+			for {
+				i := next.Add(1) - 1
+				if i >= s.seeds || s.stop && failed.Load() > 0 {
+					return
+				}
+				r := sim.Run(sim.Options{Seed: s.first + i, Nodes: s.nodes, Mutant: s.mutant})
+				played.Add(1)
+				if r.Failure == nil {
+					continue
+				}
+				failed.Add(1)
+				mu.Lock()
+				fmt.Fprintf(out, "seed %d (%d nodes) fails: %v\n  replay: make sim SEED=%d%s\n", r.Seed, r.Nodes, r.Failure, r.Seed, nodesFlag(s.nodes))
+				mu.Unlock()
+			}
+		})
+	}
+	group.Wait()
+	rate := float64(played.Load()) / time.Since(began).Minutes()
+	fmt.Fprintf(out, "sim: %d seeds, %d failures, %.0f seeds/min\n", played.Load(), failed.Load(), rate)
+	if failed.Load() > 0 {
+		return 1
+	}
+	return 0
+}
+
+func nodesFlag(nodes int) string {
+	if nodes == 0 {
+		return ""
+	}
+	return fmt.Sprintf(" NODES=%d", nodes)
+}

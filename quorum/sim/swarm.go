@@ -1,0 +1,156 @@
+package sim
+
+import "perch/quorum"
+
+// faults says which faults a seed has and how often: every seed draws its own
+// mixture, since some bugs only show when most faults are off.
+type faults struct {
+	until int64 // faults strike before that time
+
+	// Network: permille of messages, and durations.
+	loss, dup, reorder, late int
+	delay, lateMax           int64
+
+	// Disk.
+	fsync      int64 // mean
+	stall      int   // permille of fsyncs
+	stallMax   int64
+	diskErrors int // permille of fsyncs
+	snapTakes  int64
+	chunk      int64
+	snapEvery  int // entries; 0: never
+	snapsKept  int
+	purge      int // permille of snapshots
+
+	lazy int // permille of inputs after which the loop takes more before it acts
+
+	every [faultKinds]int64 // mean time between two faults of a kind; 0: never
+
+	submit, read int64 // mean time between two client calls; 0: none
+	forget       int   // permille of writes whose client gives up
+	bodyMax      int   // bytes
+	tuning       quorum.Tuning
+	minEpoch     quorum.Epoch
+}
+
+// faultKind names a fault that strikes at a time.
+type faultKind uint8
+
+const (
+	faultCrash faultKind = iota
+	faultCrashAll
+	faultCut
+	faultOneWay
+	faultIsolate
+	faultBridge
+	faultClog
+	faultReset
+	faultReplay
+	faultPause
+	faultHint
+	faultStepDown
+	faultWall
+	faultWipe
+	faultKinds
+)
+
+// draw makes the mixture of a seed.
+func draw(r *rng, nodes int) faults {
+	f := faults{
+		until:    r.between(1, 4) * second,
+		delay:    pick[int64](r, 150, 500, 2000, 8000),
+		fsync:    pick[int64](r, 100, 500, 2000, 10_000),
+		minEpoch: pick(r, quorum.Epoch(0), 1, 7600),
+	}
+	drawNetwork(r, &f)
+	drawDisk(r, &f)
+	drawStrikes(r, &f, nodes)
+	drawClients(r, &f)
+	drawTuning(r, &f)
+	return f
+}
+
+// sometimes draws from values in about half of the seeds, else gives zero.
+func sometimes[T int | int64](r *rng, values ...T) T {
+	if r.below(2) == 0 {
+		return 0
+	}
+	return pick(r, values...)
+}
+
+func drawNetwork(r *rng, f *faults) {
+	f.loss = sometimes(r, 2, 20, 100, 300)
+	f.dup = sometimes(r, 5, 50, 400)
+	f.reorder = sometimes(r, 10, 200, 1000)
+	f.late = sometimes(r, 2, 20)
+	f.lateMax = pick(r, 50*millisecond, 500*millisecond, 2*second)
+	f.lazy = sometimes(r, 50, 500)
+}
+
+func drawDisk(r *rng, f *faults) {
+	f.stall = sometimes(r, 2, 20)
+	f.stallMax = pick(r, 50*millisecond, 1*second)
+	if r.below(6) == 0 {
+		f.diskErrors = pick(r, 1, 5)
+	}
+	f.snapTakes = pick(r, 1*millisecond, 20*millisecond, 200*millisecond)
+	f.chunk = pick(r, 1*millisecond, 20*millisecond)
+	f.snapEvery = sometimes(r, 3, 10, 40)
+	f.snapsKept = pick(r, 1, 2, 3)
+	f.purge = pick(r, 200, 1000)
+}
+
+func drawStrikes(r *rng, f *faults, nodes int) {
+	f.every[faultCrash] = sometimes(r, 200*millisecond, 500*millisecond, 1500*millisecond)
+	if r.below(4) == 0 {
+		f.every[faultCrashAll] = pick(r, 700*millisecond, 2*second)
+	}
+	for k := faultCut; k <= faultBridge; k++ {
+		if r.below(3) == 0 {
+			f.every[k] = pick(r, 200*millisecond, 600*millisecond, 2*second)
+		}
+	}
+	for k := faultClog; k <= faultWall; k++ {
+		if r.below(3) == 0 {
+			f.every[k] = pick(r, 30*millisecond, 200*millisecond, 1*second)
+		}
+	}
+	if f.every[faultStepDown] > 0 {
+		f.every[faultStepDown] += 500 * millisecond
+	}
+	if nodes >= 3 && r.below(5) == 0 {
+		f.every[faultWipe] = pick(r, 1*second, 2*second)
+	}
+}
+
+func drawClients(r *rng, f *faults) {
+	f.submit = pick(r, 2*millisecond, 8*millisecond, 30*millisecond)
+	f.read = sometimes(r, 5*millisecond, 30*millisecond)
+	f.forget = sometimes(r, 10, 200)
+	f.bodyMax = pick(r, 0, 40, 200)
+}
+
+// drawTuning makes bounds so small that their edges are met all the time.
+func drawTuning(r *rng, f *faults) {
+	t := &f.tuning
+	if r.below(2) == 0 {
+		t.MessageBytes = pick(r, 1, 150, 400, 2000)
+	}
+	if r.below(2) == 0 {
+		t.WindowBytes = pick(r, 300, 1000, 5000)
+	}
+	if r.below(2) == 0 {
+		t.CacheBytes = pick(r, 1, 300, 2000)
+	}
+	if r.below(3) == 0 {
+		t.MaxPending = pick(r, 1, 4, 32)
+	}
+}
+
+// calm is what remains when faults stop: a small, honest network and disk.
+func (f *faults) calm() {
+	f.loss, f.dup, f.reorder, f.late, f.stall, f.diskErrors = 0, 0, 0, 0, 0, 0
+	f.delay, f.fsync, f.snapTakes, f.chunk = 300, 500, 2*millisecond, 1*millisecond
+	f.submit, f.read, f.forget, f.lazy = 0, 0, 0, 0
+	f.every = [faultKinds]int64{}
+}

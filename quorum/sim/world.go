@@ -1,0 +1,187 @@
+package sim
+
+import (
+	"fmt"
+	"io"
+
+	"perch/quorum"
+)
+
+// Options choose a run.
+type Options struct {
+	Seed   uint64
+	Nodes  int       // 0: drawn, mostly 3
+	Out    io.Writer // transcript; nil: none
+	Mutant string    // a bug put into the simulated driver, see mutant.go; "" for none
+}
+
+// Violation is a broken assertion.
+type Violation struct {
+	Number int // of ZAB.md section 6; 0: something else
+	At     int64
+	Text   string
+}
+
+func (v *Violation) Error() string {
+	if v.Number == 0 {
+		return fmt.Sprintf("at %s: %s", clock(v.At), v.Text)
+	}
+	return fmt.Sprintf("at %s: assertion %d (%s): %s", clock(v.At), v.Number, assertions[v.Number], v.Text)
+}
+
+// Report is the outcome of a run.
+type Report struct {
+	Seed      uint64
+	Nodes     int
+	Events    int
+	Virtual   int64  // microseconds
+	Trace     uint64 // equal for equal seeds
+	Committed int
+	Epochs    int
+	Failure   *Violation // nil when all is well
+}
+
+// World is one cluster and everything around it.
+type World struct {
+	opt     Options
+	rng     rng
+	now     int64
+	queue   queue
+	nodes   []*node // by id; 0 is nobody
+	net     network
+	faults  faults
+	obs     observer
+	clients clients
+	heal    healing
+	healed  bool
+	script  bool // driven by a directed schedule: nothing is random
+	failure *Violation
+	events  int
+	trace   uint64
+}
+
+// eventBound is far above what any run takes; a storm of messages fails by it.
+const eventBound = 300_000
+
+// Run plays one seed from start to end.
+func Run(opt Options) Report {
+	w := newWorld(opt)
+	w.begin()
+	for w.failure == nil && !w.heal.done {
+		e, ok := w.queue.pop()
+		if !ok {
+			w.fail(0, "nothing is left to happen")
+			break
+		}
+		if w.step(&e); w.events > eventBound {
+			w.fail(0, "the run does not end")
+		}
+	}
+	return w.report()
+}
+
+func (w *World) report() Report {
+	for _, n := range w.nodes[1:] {
+		if n.core != nil {
+			w.stir(n.core.Hash())
+		}
+	}
+	return Report{
+		Seed: w.opt.Seed, Nodes: len(w.nodes) - 1, Events: w.events, Virtual: w.now, Trace: w.trace,
+		Committed: w.obs.ledger.len(), Epochs: w.obs.reigns, Failure: w.failure,
+	}
+}
+
+func newWorld(opt Options) *World {
+	w := &World{opt: opt, rng: rng{state: scramble(opt.Seed + 1)}}
+	count := opt.Nodes
+	if count == 0 {
+		count = pick(&w.rng, 3, 3, 3, 3, 3, 3, 3, 5, 5, 1)
+	}
+	fr := w.rng.fork()
+	w.faults = draw(&fr, count)
+	w.nodes = make([]*node, count+1)
+	for i := 1; i <= count; i++ {
+		w.nodes[i] = &node{
+			w: w, id: quorum.NodeID(i), crashIn: -1,
+			tickEvery: 10*millisecond + w.rng.between(-400, 400),
+		}
+	}
+	w.net = newNetwork(w, count)
+	w.obs = newObserver(w)
+	w.clients = newClients(w)
+	return w
+}
+
+// begin starts the nodes in random order and lets faults and clients loose.
+func (w *World) begin() {
+	for _, n := range w.nodes[1:] {
+		w.at(event{at: w.rng.between(0, 200*millisecond), kind: evStart, node: n.id})
+	}
+	w.armFaults()
+	w.clients.begin()
+}
+
+// config is what the operator gives a node at every start.
+func (w *World) config(n *node) quorum.Config {
+	c := quorum.Config{
+		ID: n.id, ConfigHash: 7, Seed: w.rng.next(), MinEpoch: w.faults.minEpoch, Tuning: w.faults.tuning,
+	}
+	for _, p := range w.nodes[1:] {
+		c.Peers = append(c.Peers, quorum.Peer{ID: p.id, Addr: "sim", Role: quorum.RoleVoter})
+	}
+	return c
+}
+
+func (w *World) at(e event) { w.queue.push(e) }
+
+// step lets one event happen.
+func (w *World) step(e *event) {
+	w.now = e.at
+	w.events++
+	w.stir(uint64(e.at)<<8 ^ uint64(e.kind)<<4 ^ uint64(e.node))
+	var n *node
+	if e.node != 0 {
+		n = w.nodes[e.node]
+	}
+	switch e.kind {
+	case evMessage:
+		w.net.arrive(e)
+	case evSynced:
+		n.synced(e)
+	case evStart:
+		n.start()
+	case evStop:
+		if e.life == n.life {
+			w.stop(n, keepSome)
+		}
+	case evResume:
+		if e.life == n.life {
+			n.resume()
+		}
+	case evSubmit:
+		w.clients.submitNext()
+	case evRead:
+		w.clients.readNext()
+	case evFault:
+		w.strike(faultKind(e.num))
+	case evCalm:
+		w.beginHealing()
+	case evWatch:
+		w.heal.watch()
+	default:
+		n.take(e)
+	}
+}
+
+// stir folds v into the trace hash.
+func (w *World) stir(v uint64) { w.trace = mix(w.trace, v) }
+
+// fail records the first violation; the run ends.
+func (w *World) fail(number int, format string, args ...any) {
+	if w.failure != nil {
+		return
+	}
+	w.failure = &Violation{Number: number, At: w.now, Text: fmt.Sprintf(format, args...)}
+	w.note("VIOLATION: %v", w.failure.Text)
+}

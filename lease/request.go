@@ -128,6 +128,7 @@ type Result struct {
 	Session   Info          // OpenSession, and commands that opened one
 	Opened    bool          // this command opened Session
 	Ended     []quorum.Zxid // sessions that this command ended; for the leader's Tracker
+	Fault     string        // with tree.ErrInternal: why, for the node's log; no part of any answer
 	Token     string        // drawn by the server for OpenSession without a client's token; never replicated
 	Remaining time.Duration // of Session, acknowledged by this commit (R12); 0 when none
 }

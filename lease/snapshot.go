@@ -167,6 +167,9 @@ func restore(f *frameReader) (*State, error) {
 	if err := s.settings.Validate(); err != nil {
 		return nil, err
 	}
+	if head.Trimmed > head.Zxid {
+		return nil, errors.New("events trimmed beyond the state")
+	}
 	s.zxid, s.age = quorum.Zxid(head.Zxid), head.AgeMs
 	for _, read := range []func(*State, *frameReader, *snapshotpb.Header) error{readNodes, readSessions, readEnded, readEvents} {
 		if err := read(s, f, &head); err != nil {

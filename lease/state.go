@@ -17,6 +17,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"runtime/debug"
 
 	"github.com/cespare/xxhash/v2"
 	"google.golang.org/protobuf/proto"
@@ -59,7 +60,8 @@ type State struct {
 	endedByAge *cow.Table[*ended]
 	sum        uint64
 
-	view *View // of the present state; nil when it is to be made
+	view *View       // of the present state; nil when it is to be made
+	head settingsSum // of the settings
 }
 
 // New is the state of a cluster before its first transaction.
@@ -167,12 +169,14 @@ func (s *State) evaluate(x *txn, cmd *commandpb.Command, res *Result) {
 		x.Events = nil
 	}
 	defer func() {
-		if recover() != nil {
+		if fault := recover(); fault != nil {
 			refuse(tree.ErrInternal)
+			res.Fault = fmt.Sprintf("panic: %v\n%s", fault, debug.Stack())
 		}
 	}()
 	if cmd == nil {
 		refuse(tree.ErrInternal)
+		res.Fault = "the entry holds no command"
 		return
 	}
 	if code := s.run(x, cmd, res); code != tree.OK {
@@ -216,15 +220,30 @@ func (s *State) run(x *txn, cmd *commandpb.Command, res *Result) tree.Code {
 	return tree.ErrInvalidArgument
 }
 
-// digest is a hash of the whole state.
-func (s *State) digest() uint64 {
-	var b []byte
-	b = append(b, 'H')
-	b = binary.LittleEndian.AppendUint64(b, uint64(s.zxid))
-	b = binary.LittleEndian.AppendUint64(b, s.age)
-	b = binary.LittleEndian.AppendUint64(b, uint64(s.history.Oldest()))
-	for _, f := range s.settings.fields() {
-		b = binary.LittleEndian.AppendUint64(b, uint64(f.get()))
+// settingsSum remembers the hash of settings, which seldom change.
+type settingsSum struct {
+	of  Settings
+	sum uint64
+}
+
+func (h *settingsSum) digest(of Settings) uint64 {
+	if h.of != of || h.sum == 0 {
+		b := []byte{'L'}
+		for _, f := range of.fields() {
+			b = binary.LittleEndian.AppendUint64(b, uint64(f.get()))
+		}
+		h.of, h.sum = of, xxhash.Sum64(b)
 	}
-	return xxhash.Sum64(b) + s.tree.Sum() + s.history.Sum() + s.sum
+	return h.sum
+}
+
+// digest is a hash of the whole state: the sum, modulo 2^64, of a hash of every
+// record, so that a change costs as much as what it changes.
+func (s *State) digest() uint64 {
+	var b [25]byte
+	b[0] = 'H'
+	binary.LittleEndian.PutUint64(b[1:], uint64(s.zxid))
+	binary.LittleEndian.PutUint64(b[9:], s.age)
+	binary.LittleEndian.PutUint64(b[17:], uint64(s.history.Oldest()))
+	return xxhash.Sum64(b[:]) + s.head.digest(s.settings) + s.tree.Sum() + s.history.Sum() + s.sum
 }

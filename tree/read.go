@@ -39,18 +39,24 @@ func (r *Reader) Owners(f func(owner quorum.Zxid, n int) bool) {
 	r.owners.Scan(func(c ownerCount) bool { return f(c.owner, c.n) })
 }
 
+// get is nil for every path that is not canonical.
 func (r *Reader) get(path string) *znode {
+	if path == "" {
+		return nil
+	}
 	var key znode
 	setKey(&key, path)
-	z, _ := r.nodes.Get(&key)
-	return z
+	if z, ok := r.nodes.Get(&key); ok && z.path == path {
+		return z
+	}
+	return nil
 }
 
 // Get is the node at path with its data; false when there is none. A path that
 // is not canonical has no node.
 func (r *Reader) Get(path string) (Node, bool) {
 	z := r.get(path)
-	if z == nil || z.path != path {
+	if z == nil {
 		return Node{}, false
 	}
 	return z.node(true), true
@@ -69,7 +75,7 @@ type Page struct {
 // one. The third result is false when there is no node at path.
 func (r *Reader) Children(path string, p Page) (kids []Node, more, ok bool) {
 	z := r.get(path)
-	if z == nil || z.path != path {
+	if z == nil {
 		return nil, false, false
 	}
 	if z.children == 0 {

@@ -1,0 +1,190 @@
+package lease
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"testing"
+
+	"google.golang.org/protobuf/proto"
+
+	"perch/gen/commandpb"
+	"perch/quorum"
+	"perch/tree"
+)
+
+// Short names for commands, so that tables of rules can be read.
+
+const (
+	persistent = commandpb.Mode_MODE_PERSISTENT
+	ephemeral  = commandpb.Mode_MODE_EPHEMERAL
+)
+
+func byToken(t string) *commandpb.SessionRef {
+	h := sha256.Sum256([]byte(t))
+	return &commandpb.SessionRef{Ref: &commandpb.SessionRef_TokenHash{TokenHash: h[:]}}
+}
+
+func byID(id quorum.Zxid) *commandpb.SessionRef {
+	return &commandpb.SessionRef{Ref: &commandpb.SessionRef_Id{Id: uint64(id)}}
+}
+
+func opening(ref *commandpb.SessionRef, ttlMs uint64) *commandpb.SessionRef {
+	ref.OpenTtlMs = ttlMs
+	return ref
+}
+
+func with(ref *commandpb.SessionRef, c *commandpb.Command) *commandpb.Command {
+	c.Session = ref
+	return c
+}
+
+func create(op *commandpb.Create) *commandpb.Command {
+	return &commandpb.Command{Format: 1, Op: &commandpb.Command_Create{Create: op}}
+}
+
+func put(op *commandpb.Put) *commandpb.Command {
+	return &commandpb.Command{Format: 1, Op: &commandpb.Command_Put{Put: op}}
+}
+
+func del(op *commandpb.Delete) *commandpb.Command {
+	return &commandpb.Command{Format: 1, Op: &commandpb.Command_Delete{Delete: op}}
+}
+
+func openSession(ttlMs uint64) *commandpb.Command {
+	return &commandpb.Command{Op: &commandpb.Command_OpenSession{OpenSession: &commandpb.OpenSession{TtlMs: ttlMs}}}
+}
+
+func closeSession(id quorum.Zxid) *commandpb.Command {
+	return &commandpb.Command{Op: &commandpb.Command_CloseSession{CloseSession: &commandpb.CloseSession{Id: uint64(id)}}}
+}
+
+func setTTL(ttlMs uint64) *commandpb.Command {
+	return &commandpb.Command{Op: &commandpb.Command_SetTtl{SetTtl: &commandpb.SetTtl{TtlMs: ttlMs}}}
+}
+
+func expire(ids ...quorum.Zxid) *commandpb.Command {
+	op := &commandpb.ExpireSessions{}
+	for _, id := range ids {
+		op.Ids = append(op.Ids, uint64(id))
+	}
+	return &commandpb.Command{Op: &commandpb.Command_ExpireSessions{ExpireSessions: op}}
+}
+
+func configure(op *commandpb.Configure) *commandpb.Command {
+	return &commandpb.Command{Op: &commandpb.Command_Configure{Configure: op}}
+}
+
+func ifVersion(v int64) *commandpb.Condition {
+	return &commandpb.Condition{When: &commandpb.Condition_Version{Version: v}}
+}
+
+func ifETag(z quorum.Zxid) *commandpb.Condition {
+	return &commandpb.Condition{When: &commandpb.Condition_Etag{Etag: uint64(z)}}
+}
+
+func ifAbsent() *commandpb.Condition {
+	return &commandpb.Condition{When: &commandpb.Condition_IfAbsent{IfAbsent: true}}
+}
+
+func ifPresent() *commandpb.Condition {
+	return &commandpb.Condition{When: &commandpb.Condition_IfPresent{IfPresent: true}}
+}
+
+func marshal(t testing.TB, c *commandpb.Command) []byte {
+	t.Helper()
+	b, err := proto.Marshal(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// bench is a state with a hand that applies to it.
+type bench struct {
+	t    testing.TB
+	s    *State
+	zxid quorum.Zxid
+	wall int64
+	age  uint64
+}
+
+func newBench(t testing.TB, set Settings) *bench {
+	return &bench{t: t, s: New(set), zxid: quorum.MakeZxid(1, 0), wall: 1000}
+}
+
+func (b *bench) apply(c *commandpb.Command) (Result, []tree.Event) {
+	b.t.Helper()
+	b.zxid++
+	b.wall++
+	r, ev, err := b.s.Apply(&quorum.Entry{
+		Zxid: b.zxid, Kind: quorum.EntryCommand, Data: marshal(b.t, c), Stamp: quorum.Stamp{Wall: b.wall, Age: b.age},
+	})
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	if r.Zxid != b.zxid {
+		b.t.Fatalf("result at %v, want %v", r.Zxid, b.zxid)
+	}
+	return r, ev
+}
+
+// must applies a command that is expected to be accepted.
+func (b *bench) must(c *commandpb.Command) Result {
+	b.t.Helper()
+	r, _ := b.apply(c)
+	if r.Code != tree.OK {
+		b.t.Fatalf("%v: %v %s", c, r.Code, r.Fault)
+	}
+	return r
+}
+
+// refused applies a command that is expected to end with the code and to leave
+// everything as it was.
+func (b *bench) refused(code tree.Code, c *commandpb.Command) Result {
+	b.t.Helper()
+	before := b.s.View()
+	r, ev := b.apply(c)
+	if r.Code != code {
+		b.t.Fatalf("%v: %v, want %v", c, r.Code, code)
+	}
+	if len(ev) != 0 {
+		b.t.Fatalf("%v: refused with events %v", c, ev)
+	}
+	after := b.s.View()
+	if contents(b.t, before) != contents(b.t, after) {
+		b.t.Fatalf("%v: refused and changed the state", c)
+	}
+	return r
+}
+
+// contents is a snapshot without its header and digest.
+func contents(t testing.TB, v *View) string {
+	t.Helper()
+	w := *v
+	w.zxid, w.age, w.digest = 0, 0, 0
+	return string(snapshotBytes(t, &w))
+}
+
+func snapshotBytes(t testing.TB, v *View) []byte {
+	t.Helper()
+	var buf bytes.Buffer
+	n, err := v.WriteTo(&buf)
+	if err != nil || n != int64(buf.Len()) {
+		t.Fatal(n, buf.Len(), err)
+	}
+	return buf.Bytes()
+}
+
+func (b *bench) stat(path string) tree.Stat {
+	b.t.Helper()
+	n, ok := b.s.View().Get(path)
+	if !ok {
+		b.t.Fatalf("no node %s", path)
+	}
+	return n.Stat
+}
+
+func (b *bench) has(path string) bool {
+	_, ok := b.s.View().Get(path)
+	return ok
+}

@@ -221,18 +221,30 @@ func (l *loop) observe(now time.Time) {
 	old := l.soft
 	l.soft = s
 	l.node.soft.Store(&s)
+	if s.Refusal != old.Refusal {
+		l.refused(s)
+	}
 	if s.Leader != old.Leader || s.Epoch != old.Epoch || s.Established != old.Established || s.State != old.State {
-		l.turned(old, s)
+		l.turned(s)
+	}
+}
+
+// refused logs why this node does not take part. Waiting for others to form is
+// no fault, and neither is a stop.
+func (l *loop) refused(s quorum.Soft) {
+	switch {
+	case s.Refusal == "" || l.node.draining():
+	case s.Forming == quorum.Unformed || s.Forming == quorum.Founding:
+		l.log.Info("this node waits", "for", s.Refusal)
+	default:
+		l.log.Error("this node does not take part", "reason", s.Refusal)
 	}
 }
 
 // turned logs a change of who leads and tells those who act on it.
-func (l *loop) turned(old, s quorum.Soft) {
+func (l *loop) turned(s quorum.Soft) {
 	l.log.Info("quorum", keyState, stateName(s.State), keyPhase, phaseName(s.Phase), keyLeader, s.Leader,
 		keyEpoch, s.Epoch, "established", s.Established, keyZxid, s.Last.String())
-	if s.Refusal != "" && s.Refusal != old.Refusal {
-		l.log.Error("this node does not take part", "reason", s.Refusal)
-	}
 	l.node.keeper.turn(s)
 	l.node.turns.turn()
 	l.node.pull.turn(s)

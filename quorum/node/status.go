@@ -3,7 +3,6 @@ package node
 import (
 	"fmt"
 	"slices"
-	"strings"
 
 	"perch/lease"
 	"perch/quorum"
@@ -37,8 +36,6 @@ func (n *Node) notReady(s quorum.Soft) string {
 		return "shutting down"
 	case s.Refusal != "":
 		return s.Refusal
-	case s.Forming == quorum.Unformed || s.Forming == quorum.Founding:
-		return "waiting for every voter to be present, to form the cluster: " + n.absent()
 	case s.Leader == 0:
 		return "no leader"
 	case !s.Established:
@@ -47,18 +44,6 @@ func (n *Node) notReady(s quorum.Soft) string {
 		return fmt.Sprintf("catching up: applied %v, committed %v", n.positions.now(), s.Commit)
 	}
 	return ""
-}
-
-// absent names the voters that a forming cluster waits for, as far as this node
-// knows: all others.
-func (n *Node) absent() string {
-	var ids []string
-	for _, p := range n.cfg.Peers {
-		if p.ID != n.cfg.ID && p.Role != quorum.RoleObserver {
-			ids = append(ids, fmt.Sprint(p.ID))
-		}
-	}
-	return "voters " + strings.Join(ids, ", ")
 }
 
 // members joins what the core knows of its peers with their addresses.

@@ -3,13 +3,8 @@ package handlers
 import (
 	"time"
 
+	"perch/lease"
 	"perch/tree"
-)
-
-// The bounds of a token that a client may have drawn (API.md rule 10).
-const (
-	tokenBytesMin = 22
-	tokenBytesMax = 128
 )
 
 // session takes the token of Perch-Session and renews its session at best
@@ -28,7 +23,7 @@ func parseToken(token *string) (string, error) {
 		return "", nil
 	}
 	t := *token
-	if len(t) < tokenBytesMin || len(t) > tokenBytesMax {
+	if len(t) < lease.TokenLenMin || len(t) > lease.TokenLenMax {
 		return "", fail(codeSessionExpired, "")
 	}
 	for i := range len(t) {

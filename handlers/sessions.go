@@ -29,6 +29,15 @@ func (e *edge) CreateSession(ctx context.Context, q api.CreateSessionRequestObje
 	if err != nil {
 		return nil, err
 	}
+	if !res.Opened {
+		// The token's session was there already: a repeated request. What it
+		// has left is known to the leader only.
+		held, err := e.svc.Touch(ctx, token, 0)
+		if err != nil {
+			return nil, refuse(err, held.Zxid)
+		}
+		res.Session, res.Remaining = held.Info, held.Remaining
+	}
 	body := renderSession(res.Session, res.Remaining)
 	body.Token = some(res.Token)
 	return api.CreateSession201JSONResponse{Body: body, Headers: api.CreateSession201ResponseHeaders{

@@ -35,6 +35,7 @@ type Config struct {
 
 	Tuning quorum.Tuning // of the core
 
+	SegmentBytes  int64         // 64 MiB: a segment of the log is followed by the next
 	SnapshotBytes int64         // 64 MiB of log since the last snapshot call for one
 	SnapshotEvery time.Duration // 60 s at least between two
 	SnapshotKeep  int           // 3

@@ -28,7 +28,7 @@ func Open(cfg Config) (*Node, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	log, found, err := wal.Open(wal.Options{Dir: filepath.Join(cfg.Dir, "log"), Node: cfg.ID})
+	log, found, err := wal.Open(wal.Options{Dir: filepath.Join(cfg.Dir, "log"), Node: cfg.ID, SegmentBytes: cfg.SegmentBytes})
 	if err != nil {
 		return nil, openError(err)
 	}

@@ -66,7 +66,11 @@ func encodeBlock(magic string, m proto.Message) ([]byte, error) {
 	for (len(b)+frameTail)%frameAlign != 0 {
 		b = append(b, 0)
 	}
-	return binary.LittleEndian.AppendUint32(b, crc32.Checksum(b, castagnoli)), nil
+	return appendSum(b), nil
+}
+
+func appendSum(b []byte) []byte {
+	return binary.LittleEndian.AppendUint32(b, crc32.Checksum(b, castagnoli))
 }
 
 // readBlock reads a block at the beginning of f into m and returns its length
@@ -97,7 +101,7 @@ func readBlock(f disk.File, magic string, m proto.Message) (int64, error) {
 		return 0, errHeader
 	}
 	if v := binary.LittleEndian.Uint32(head[8:]); v != format {
-		return 0, fmt.Errorf("%w: format %d; this version reads format %d", errHeader, v, format)
+		return 0, fmt.Errorf("format %d, this version of perch reads format %d; remedy: start the version that wrote it", v, format)
 	}
 	if err := proto.Unmarshal(b[blockHead:blockHead+n], m); err != nil {
 		return 0, fmt.Errorf("%w: %w", errHeader, err)

@@ -17,8 +17,8 @@ import (
 //     which nothing was ever written is passed over;
 //  2. check that they belong together: one node, one incarnation, no gap;
 //  3. replay the records in order, checking crc, chain hash and contiguity;
-//     only in the last segment, and only behind the last mark, may they end
-//     before they should;
+//     only in the last segment, and only behind the last mark and the
+//     watermark, may they end before they should;
 //  4. only now write: cut the tail, write the group behind the last mark again,
 //     seal the segment before the last, remove left-overs.
 func (l *Log) load() (fresh bool, err error) {
@@ -41,6 +41,9 @@ func (l *Log) load() (fresh bool, err error) {
 		return true, l.create()
 	}
 	if err := l.checkHeaders(heads, inc, stored); err != nil {
+		return false, err
+	}
+	if l.known, err = openWatermark(l.opt.FS, l.path(watermarkName), heads[0].control.Boot.Incarnation); err != nil {
 		return false, err
 	}
 	tail, err := l.replayAll(heads)
@@ -116,6 +119,10 @@ func (l *Log) create() error {
 		return fmt.Errorf("wal: %w", err)
 	}
 	l.segs = []*segment{seg}
+	l.known = &watermark{inc: c.Boot.Incarnation}
+	if err := l.known.create(l.opt.FS, l.opt.Dir); err != nil {
+		return fmt.Errorf("wal: %w", err)
+	}
 	if err := l.writeStore(); err != nil {
 		return fmt.Errorf("wal: %w", err)
 	}
@@ -218,6 +225,7 @@ func (l *Log) settle(heads []head, t tail, blank string, stored bool) error {
 			return l.opt.FS.Remove(blank)
 		},
 		func() error { return l.opt.FS.SyncDir(l.opt.Dir) },
+		func() error { return l.known.create(l.opt.FS, l.opt.Dir) },
 		func() error {
 			if stored {
 				return nil

@@ -101,6 +101,9 @@ func (l *Log) replayLast(h head) (tail, error) {
 // one they belong to the group that was being written, or to the last group of
 // all, and may go.
 func (l *Log) judgeTail(h head, t *tail) error {
+	if err := l.known.check(h, l.opt.Dir); err != nil {
+		return err
+	}
 	f := h.seg.file.file
 	mark, err := findMark(f, h.seg.salt, h.seg.end, h.size)
 	if err == nil && mark >= 0 {

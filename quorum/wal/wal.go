@@ -72,6 +72,7 @@ type Log struct {
 	write    sync.Mutex
 	alloc    int64 // the active file holds written bytes or zeros up to here
 	unmarked bool  // records stand behind the last mark
+	known    *watermark
 	buf      []byte
 	offs     []int64
 
@@ -192,7 +193,14 @@ func (l *Log) Mark() error {
 	if err := l.failure(); err != nil || !l.unmarked {
 		return err
 	}
-	return l.writeGroup(nil)
+	if err := l.writeGroup(nil); err != nil {
+		return err
+	}
+	seg := l.active()
+	if err := l.known.raise(seg.seq, seg.end); err != nil {
+		return l.fail(err)
+	}
+	return nil
 }
 
 // Close marks what is unmarked and gives the directory free. It returns the
@@ -218,6 +226,7 @@ func (l *Log) shut() {
 	for _, s := range l.segs {
 		s.file.release()
 	}
+	l.known.close()
 	_ = l.lock.Close()
 }
 

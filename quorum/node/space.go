@@ -29,12 +29,19 @@ const (
 // courtesy, not a guarantee: a log that cannot be written stops its node.
 type space struct {
 	node *Node
-	free func() (free, total uint64, err error)
 	low  atomic.Bool // this node's disk
 	full atomic.Bool // writes are refused
 
 	mu      sync.Mutex
+	free    func() (free, total uint64, err error)
 	reports map[quorum.NodeID]spaceReport
+}
+
+// setFree replaces how the disk is measured.
+func (s *space) setFree(f func() (free, total uint64, err error)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.free = f
 }
 
 type spaceReport struct {
@@ -71,7 +78,10 @@ func (s *space) run(ctx context.Context) {
 // look measures this node's disk. It recovers a little above the mark, so that
 // writes do not flap.
 func (s *space) look() {
-	free, total, err := s.free()
+	s.mu.Lock()
+	measure := s.free
+	s.mu.Unlock()
+	free, total, err := measure()
 	if err != nil {
 		return // the log will tell
 	}

@@ -6,12 +6,12 @@ import (
 	"time"
 )
 
-// logAccess writes one line a request: at debug level what went well and what
-// the client got wrong, at info what we could not do. Paths, queries and tokens
-// stand in none (API.md rule 18).
+// logAccess writes one line a request, at debug level but for outcomes that are
+// unknown: an outage answers 503 by the thousand, and metrics count those.
+// Paths, queries and tokens stand in no line (API.md rule 18).
 func (e *edge) logAccess(x *exchange, r *http.Request, took time.Duration) {
 	level := slog.LevelDebug
-	if x.status >= http.StatusInternalServerError {
+	if x.status == http.StatusInternalServerError || x.status == http.StatusGatewayTimeout {
 		level = slog.LevelInfo
 	}
 	if !e.log.Enabled(r.Context(), level) {

@@ -98,6 +98,7 @@ type failure struct {
 	detail  string
 	field   string // JSON pointer, parameter or header at fault
 	zxid    quorum.Zxid
+	decided bool // on the state at zxid
 	oldest  quorum.Zxid
 	holder  quorum.Zxid // session that owns the node in the way
 	etag    quorum.Zxid // of the node in the way
@@ -128,7 +129,8 @@ func badArgument(field, detail string) *failure { return fail(codeInvalidArgumen
 
 func (f *failure) in(field string) *failure { f.field = field; return f }
 
-func (f *failure) at(z quorum.Zxid) *failure { f.zxid = z; return f }
+// at says that the refusal was decided on the state at z.
+func (f *failure) at(z quorum.Zxid) *failure { f.zxid, f.decided = z, true; return f }
 
 func (f *failure) met(limit int64) *failure { f.limit = limit; return f }
 

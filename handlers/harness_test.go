@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/getkin/kin-openapi/openapi3"
 	"github.com/getkin/kin-openapi/openapi3filter"
@@ -40,6 +41,9 @@ type edgeTest struct {
 	h   *Handler
 	log *bytes.Buffer
 }
+
+// tNow is any time.
+var tNow = time.Unix(1_790_000_000, 0)
 
 func newEdgeTest(t *testing.T, change ...func(*Options)) *edgeTest {
 	t.Helper()
@@ -133,7 +137,7 @@ func (a *answer) conform(r *http.Request, method string) {
 		return
 	}
 	item := document().Paths.Find(path)
-	op := item.GetOperation(method)
+	op := item.Operations()[method]
 	if op == nil && method == http.MethodHead {
 		op = item.Get
 	}

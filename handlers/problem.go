@@ -54,7 +54,7 @@ func (e *edge) problemHeaders(h http.Header, f *failure) {
 	}
 	h["Content-Type"] = []string{"application/problem+json"}
 	h["Perch-Code"] = []string{f.code}
-	if f.zxid != 0 {
+	if f.onState() {
 		h["Perch-Zxid"] = []string{formatZxid(f.zxid)}
 	}
 	if f.code == codeNoNode {
@@ -66,6 +66,17 @@ func (e *edge) problemHeaders(h http.Header, f *failure) {
 	if f.allow != nil {
 		h["Allow"] = []string{strings.Join(f.allow, ", ")}
 	}
+}
+
+// onState says whether the refusal tells of a position: every 404, 409, 410 and
+// 412 decided on state does (API.md rule 8), whatever the position, and any
+// other that has one.
+func (f *failure) onState() bool {
+	switch f.status {
+	case http.StatusNotFound, http.StatusConflict, http.StatusGone, http.StatusPreconditionFailed:
+		return f.decided
+	}
+	return f.zxid != 0
 }
 
 func (e *edge) render(x *exchange, f *failure) api.Problem {

@@ -165,8 +165,8 @@ func (p *poll) interests(got *polled) []lease.Interest {
 // refuse makes err a refusal that was decided on the state at z.
 func refuse(err error, z quorum.Zxid) error {
 	f := asFailure(err)
-	if z != 0 && f.zxid == 0 {
-		f.zxid = z
+	if f.decided {
+		return f
 	}
-	return f
+	return f.at(z)
 }

@@ -180,5 +180,7 @@ func (s *stream) flush(w http.ResponseWriter) error {
 	if err == nil {
 		err = s.out.Flush()
 	}
+	// HTTP/2 resets a stream whose deadline passes even when nothing is written.
+	_ = s.out.SetWriteDeadline(time.Time{})
 	return err
 }

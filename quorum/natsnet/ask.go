@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"hash/crc32"
 	"strconv"
 	"strings"
 	"time"
@@ -22,7 +21,7 @@ type Handler = func(from quorum.NodeID, body []byte) ([]byte, error)
 
 const (
 	handlersMax = 512 // that run at once; a question beyond is refused
-	askHead     = 10
+	askHead     = 6
 	askBytesMax = maxPayload - 4<<10
 	askWithin   = 10 * time.Second // for a context without a deadline
 )
@@ -47,8 +46,9 @@ const (
 
 // Ask sends body to the node to and waits for its answer. Errors:
 // ErrUnreachable (the question was never taken up), ErrTooLarge, *RemoteError
-// (the peer's handler failed), ErrClosed, or that of ctx; after the last two it
-// is unknown whether the peer acted. Without a deadline in ctx it waits 10 s.
+// (the peer's handler failed), ErrLost, ErrClosed, or that of ctx; after the
+// last three it is unknown whether the peer acted. Without a deadline in ctx it
+// waits 10 s.
 func (n *Net) Ask(ctx context.Context, to quorum.NodeID, kind Kind, body []byte) ([]byte, error) {
 	if len(body) > askBytesMax {
 		return nil, fmt.Errorf("%w: question of %d bytes", ErrTooLarge, len(body))
@@ -56,26 +56,68 @@ func (n *Net) Ask(ctx context.Context, to quorum.NodeID, kind Kind, body []byte)
 	if n.closed.Load() {
 		return nil, ErrClosed
 	}
-	if n.peer(to) == nil {
+	p := n.peer(to)
+	if p == nil {
 		return nil, fmt.Errorf("%w: %d is no peer", ErrUnreachable, to)
 	}
-	if _, ok := ctx.Deadline(); !ok {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, askWithin)
-		defer cancel()
-	}
+	ctx, done := p.begin(ctx)
+	defer done()
 	n.count.asked.Add(1)
-	question := sealAsk(byte(kind), n.opts.ID, body)
-	msg, err := n.links[kind.account()].conn.RequestWithContext(ctx, n.names.ask(to, kind), question)
+	subject := n.names.ask(to, kind)
+	question := n.seals.add(askFrame(byte(kind), n.opts.ID, body), subject)
+	msg, err := n.links[kind.account()].conn.RequestWithContext(ctx, subject, question)
 	if err != nil {
 		n.count.askFailed.Add(1)
 		return nil, askError(ctx, to, err)
 	}
-	return n.answer(to, msg.Data)
+	frame, ok := n.seals.open(msg.Data, sealOf(question))
+	if !ok {
+		n.forged(msg)
+		return nil, fmt.Errorf("natsnet: answer of node %d: not sealed with the cluster's secret", to)
+	}
+	return n.answer(to, frame)
+}
+
+// asking is a question under way, known by its address.
+type asking struct{ cancel context.CancelCauseFunc }
+
+// begin is the context of a question to p: it ends with ctx, after askWithin if
+// ctx has no deadline, with ErrLost when p is lost, and with done.
+func (p *peer) begin(ctx context.Context) (_ context.Context, done func()) {
+	stop := func() {}
+	if _, ok := ctx.Deadline(); !ok {
+		ctx, stop = context.WithTimeout(ctx, askWithin)
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	a := &asking{cancel}
+	p.mu.Lock()
+	if p.asked == nil {
+		p.asked = map[*asking]struct{}{}
+	}
+	p.asked[a] = struct{}{}
+	p.mu.Unlock()
+	return ctx, func() {
+		p.mu.Lock()
+		delete(p.asked, a)
+		p.mu.Unlock()
+		cancel(nil)
+		stop()
+	}
+}
+
+// lose ends every question to p.
+func (p *peer) lose() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for a := range p.asked {
+		a.cancel(ErrLost)
+	}
 }
 
 func askError(ctx context.Context, to quorum.NodeID, err error) error {
 	switch {
+	case errors.Is(context.Cause(ctx), ErrLost):
+		return fmt.Errorf("%w: node %d", ErrLost, to)
 	case errors.Is(err, nats.ErrNoResponders), errors.Is(err, nats.ErrReconnectBufExceeded):
 		return fmt.Errorf("%w: node %d", ErrUnreachable, to)
 	case errors.Is(err, nats.ErrMaxPayload):
@@ -123,7 +165,12 @@ func (n *Net) Handle(kind Kind, fn func(from quorum.NodeID, body []byte) ([]byte
 // serve starts the handler of a question.
 func (l *link) serve(msg *nats.Msg) {
 	n := l.net
-	k, from, body, err := openAsk(msg.Data)
+	frame, ok := n.seals.open(msg.Data, msg.Subject)
+	if !ok {
+		n.forged(msg)
+		return
+	}
+	k, from, body, err := openAsk(frame)
 	if err == nil {
 		err = l.checkAsk(Kind(k), msg)
 	}
@@ -176,40 +223,34 @@ func (n *Net) respond(msg *nats.Msg, fn Handler, from quorum.NodeID, body []byte
 
 // reply is best effort: an asker without an answer knows that he knows nothing.
 func (n *Net) reply(msg *nats.Msg, s status, body []byte) {
-	if err := msg.Respond(sealAsk(byte(s), n.opts.ID, body)); err != nil {
+	answer := n.seals.add(askFrame(byte(s), n.opts.ID, body), sealOf(msg.Data))
+	if err := msg.Respond(answer); err != nil {
 		n.complain("answer not sent", "subject", msg.Subject, "error", err)
 	}
 }
 
-// A question or answer is
+// A question or answer is, before its seal,
 //
 //	bytes 0-1  "PA"
 //	byte  2    version, 1
 //	byte  3    kind of a question, status of an answer
-//	bytes 4-7  CRC-32C of byte 3 and of what follows here, little endian
-//	bytes 8-9  the node that speaks, little endian
-//	bytes 10-  body
+//	bytes 4-5  the node that speaks, little endian
+//	bytes 6-   body
+//
+// A question is sealed for its subject, an answer for its question.
 
-func sealAsk(code byte, from quorum.NodeID, body []byte) []byte {
-	b := make([]byte, askHead, askHead+len(body))
+func askFrame(code byte, from quorum.NodeID, body []byte) []byte {
+	b := make([]byte, askHead, askHead+len(body)+sealBytes)
 	b[0], b[1], b[2], b[3] = 'P', 'A', 1, code
-	binary.LittleEndian.PutUint16(b[8:], uint16(from))
-	b = append(b, body...)
-	binary.LittleEndian.PutUint32(b[4:], askSum(b))
-	return b
+	binary.LittleEndian.PutUint16(b[4:], uint16(from))
+	return append(b, body...)
 }
 
-var errAskFrame = errors.New("damaged frame")
+var errAskFrame = errors.New("no question or answer of a known version")
 
 func openAsk(b []byte) (code byte, from quorum.NodeID, body []byte, err error) {
-	if len(b) < askHead || b[0] != 'P' || b[1] != 'A' || b[2] != 1 || askSum(b) != binary.LittleEndian.Uint32(b[4:]) {
+	if len(b) < askHead || b[0] != 'P' || b[1] != 'A' || b[2] != 1 {
 		return 0, 0, nil, errAskFrame
 	}
-	return b[3], quorum.NodeID(binary.LittleEndian.Uint16(b[8:])), b[askHead:], nil
-}
-
-var castagnoli = crc32.MakeTable(crc32.Castagnoli)
-
-func askSum(b []byte) uint32 {
-	return crc32.Update(crc32.Checksum(b[3:4], castagnoli), castagnoli, b[8:])
+	return b[3], quorum.NodeID(binary.LittleEndian.Uint16(b[4:])), b[askHead:], nil
 }

@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -20,7 +21,10 @@ import (
 
 // A node in a process of its own, to be stopped and killed.
 
-const childEnv = "NATSNET_TEST_CHILD"
+const (
+	childEnv        = "NATSNET_TEST_CHILD"
+	childHangs Kind = 77 // the child never answers this
+)
 
 type childConfig struct {
 	ID    quorum.NodeID
@@ -40,7 +44,13 @@ func runChild(config string) int {
 		return 1
 	}
 	defer n.Close()
-	n.Handle(KindTouch, func(quorum.NodeID, []byte) ([]byte, error) { return []byte("child"), nil })
+	var asked atomic.Value
+	asked.Store("child")
+	n.Handle(KindTouch, func(quorum.NodeID, []byte) ([]byte, error) { return []byte(asked.Load().(string)), nil })
+	n.Handle(childHangs, func(quorum.NodeID, []byte) ([]byte, error) {
+		asked.Store("child, asked")
+		select {}
+	})
 	go func() {
 		for range n.Inbox() {
 		}
@@ -105,7 +115,9 @@ func TestKilledPeerGivesHint(t *testing.T) {
 func TestFrozenPeerSlowsNobody(t *testing.T) {
 	const messages, size, window = 3500, 48 << 10, 160
 	peers := peersAt(freeAddrs(t, 3)...)
-	leader, healthy := start(t, testOptions(1, peers)), start(t, testOptions(2, peers))
+	o := testOptions(1, peers)
+	o.RoutePing = 2 * time.Second
+	leader, healthy := start(t, o), start(t, testOptions(2, peers))
 	c := child(t, 3, peers)
 	for up := 0; up < 2; {
 		if awaitHint(t, leader).Up {

@@ -89,6 +89,9 @@ func (w *watcher) compare(id quorum.NodeID, old, s routeState) routeState {
 	if old.up && (s.mask == 0 || s.server != old.server) {
 		s.up = false
 		w.tell(Hint{ID: id, Up: false})
+		if p := w.net.peer(id); p != nil {
+			p.lose()
+		}
 	}
 	if !s.up && s.mask == allRoutes {
 		s.up = true

@@ -13,7 +13,7 @@ import (
 )
 
 const (
-	queueMax      = 16384    // messages that wait for the server, per account
+	queueMax      = 8192    // messages that wait for the server, per account
 	queueBytesMax = 64 << 20 // and their bytes; the window in the core is 16 MiB
 	arrivedMax    = 8192     // messages between the client and its reader
 	frameBytes    = 4 << 10  // capacity of a new frame buffer
@@ -183,6 +183,7 @@ func (l *link) take(spare []outgoing) (batch []outgoing, closed bool) {
 
 func (l *link) publishOne(o *outgoing) {
 	size := len(*o.frame)
+	*o.frame = l.net.seals.add(*o.frame, o.subject)
 	if err := l.conn.Publish(o.subject, *o.frame); err != nil {
 		l.net.count.dropOut(o.typ)
 	} else {
@@ -227,10 +228,15 @@ func (l *link) receive() {
 
 func (l *link) take1(msg *nats.Msg) {
 	n := l.net
-	m, err := wire.Decode(msg.Data)
+	frame, ok := n.seals.open(msg.Data, msg.Subject)
+	if !ok {
+		n.forged(msg)
+		return
+	}
+	m, err := wire.Decode(frame)
 	if err != nil {
 		n.count.damaged.Add(1)
-		n.complain("dropped a frame", "subject", msg.Subject, "bytes", len(msg.Data), "error", err)
+		n.complain("dropped a frame", "subject", msg.Subject, "bytes", len(frame), "error", err)
 		return
 	}
 	p := n.peer(m.From)
@@ -250,7 +256,7 @@ func (l *link) take1(msg *nats.Msg) {
 		n.count.spare.Add(1)
 		return
 	}
-	size := len(msg.Data)
+	size := len(frame)
 	p.received.Add(1)
 	p.bytes.Add(uint64(size))
 	n.count.received(m.Type, size)
@@ -258,6 +264,12 @@ func (l *link) take1(msg *nats.Msg) {
 		n.count.dropIn(m.Type)
 		p.dropped.Add(1)
 	}
+}
+
+// forged counts a frame that no holder of the secret made for this subject.
+func (n *Net) forged(msg *nats.Msg) {
+	n.count.forged.Add(1)
+	n.complain("dropped a frame that is not sealed with the cluster's secret", "subject", msg.Subject, "bytes", len(msg.Data))
 }
 
 // spareAfter is how long control must have been silent before the second copy

@@ -19,6 +19,7 @@ type serverLog struct {
 
 	mu    sync.Mutex
 	fatal string
+	next  [8]time.Time // of faults, by index: not to be logged before
 }
 
 func (l *serverLog) fatalText() string {
@@ -39,9 +40,39 @@ func (l *serverLog) line(level, format string, args []any) {
 	if strings.Contains(text, "Router connection closed") || strings.Contains(text, "Route connection created") {
 		l.poke()
 	}
+	l.explain(text)
 	if ok, missed := l.limit.allow(time.Now()); ok {
 		l.log.Debug("nats server", "level", level, "line", text, "suppressed", missed)
 	}
+}
+
+// faults are what the operator must hear of: each keeps a node out for ever and
+// looks from outside like a peer that is down.
+var faults = []struct{ line, text string }{
+	{"Authentication Failure", "refused a node with another secret or cluster name"},
+	{"Authorization Violation", "a peer refuses this node: another secret or cluster name"},
+	{"Cluster Name Conflict", "a peer has another cluster name"},
+	{"Duplicate Server Name", "two nodes have one id"},
+	{"TLS route handshake error", "no TLS connection with a peer"},
+}
+
+func (l *serverLog) explain(line string) {
+	for i, f := range faults {
+		if strings.Contains(line, f.line) && l.due(i, time.Now()) {
+			l.log.Warn("natsnet: "+f.text, "line", line)
+		}
+	}
+}
+
+// due says whether a fault may be logged again.
+func (l *serverLog) due(fault int, now time.Time) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if now.Before(l.next[fault]) {
+		return false
+	}
+	l.next[fault] = now.Add(10 * time.Second)
+	return true
 }
 
 func (l *serverLog) Noticef(format string, v ...any) { l.line("notice", format, v) }

@@ -2,18 +2,20 @@
 // NATS server in each node, in-process clients, and authenticated routes
 // between the servers. It uses core NATS only, as a fast datagram service.
 //
-// It guarantees: a message that arrives was sent by a holder of the cluster's
-// secret, came over an account and a subject where its type belongs, is whole
-// (CRC-32C), names a configured peer as its sender and this node or everybody
-// as its receiver. Messages that one node sends over one account arrive in the
+// It guarantees: a message that arrives was sealed by a holder of the cluster's
+// secret for the subject that it came over (HMAC-SHA-256), is whole, came over
+// the account where its type belongs, names a configured peer as its sender and
+// this node or everybody as its receiver. Messages that one node sends over one account arrive in the
 // order in which they were sent, unless a connection was replaced between
 // them. Send never blocks. Every queue is bounded, and what does not fit is
 // dropped and counted. After Close nothing of it runs any more.
 //
 // It does not guarantee that a message arrives, nor that nothing old arrives
-// late, nor that only the node named as sender could have sent it: any holder
-// of the secret could. Loss gives no error. Whoever reads the inbox must find
-// gaps and duplicates by himself.
+// late or twice, nor that only the node named as sender could have sent it: any
+// holder of the secret could. Loss gives no error. Whoever reads the inbox must
+// find gaps and duplicates by himself. Without TLS nothing is secret on the
+// network, and who can hold back or repeat packets can hold back and repeat
+// messages; he cannot make or change one.
 //
 // Settings and the measurements behind them are in NATS.md, sections 5 to 9.
 package natsnet
@@ -44,6 +46,7 @@ type Net struct {
 	names    names
 	srv      *server.Server
 	links    [accounts]*link
+	seals    *seals
 	in       *inbox
 	watcher  *watcher
 	peers    atomic.Pointer[peerTable]
@@ -69,6 +72,9 @@ type peer struct {
 	bytes    atomic.Uint64
 	dropped  atomic.Uint64
 	routed   atomic.Uint32 // a bit for each account that has a route now
+
+	mu    sync.Mutex
+	asked map[*asking]struct{} // questions under way
 }
 
 // Start opens the node's own address and begins to dial its peers. It returns
@@ -85,6 +91,11 @@ func Start(o Options) (*Net, error) {
 		serving: make(chan struct{}, handlersMax),
 		warn:    limiter{perSecond: 5},
 	}
+	key, err := Derive(o.Secret, LabelFrame, o.ClusterName)
+	if err != nil {
+		return nil, err
+	}
+	n.seals = newSeals(key)
 	n.SetPeers(o.Peers)
 	if err := n.startServer(); err != nil {
 		return nil, err
@@ -204,6 +215,9 @@ func (n *Net) stopServer() {
 var (
 	// ErrUnreachable: the question was never delivered; asking again is safe.
 	ErrUnreachable = errors.New("natsnet: peer is not reachable")
+	// ErrLost: the peer's connections went while the question was under way; it
+	// is unknown whether it arrived.
+	ErrLost = errors.New("natsnet: peer was lost")
 	// ErrTooLarge: question or answer does not fit into a message.
 	ErrTooLarge = errors.New("natsnet: message is too large")
 	// ErrClosed: this Net is closed.

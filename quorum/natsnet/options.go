@@ -10,6 +10,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"time"
 
 	"perch/quorum"
 )
@@ -18,6 +19,7 @@ const (
 	secretMin      = 32
 	inboxDefault   = 8192
 	inboxBytesWant = 64 << 20
+	routePing      = 500 * time.Millisecond
 )
 
 // Options are what Start needs.
@@ -29,6 +31,12 @@ type Options struct {
 	Logger      *slog.Logger  // nil logs nothing
 	InboxSize   int           // messages that wait for the node; 0 is 8192
 	InboxBytes  int           // and their bytes; 0 is 64 MiB
+
+	// RoutePing is the time between two pings of a TCP connection to a peer; it
+	// is replaced when it has answered none for two to three of them. 0 is
+	// 500 ms. Raise it where a link takes a second for 16 MiB, or the host is
+	// starved of CPU: a ping waits behind what was sent before it.
+	RoutePing time.Duration
 
 	// TLS encrypts and authenticates routes, see PeerTLS; nil leaves them plain.
 	TLS *tls.Config
@@ -54,8 +62,8 @@ func (o *Options) Validate() error {
 	if len(o.Secret) < secretMin {
 		fault("secret of %d bytes: want at least %d", len(o.Secret), secretMin)
 	}
-	if o.InboxSize < 0 || o.InboxBytes < 0 {
-		fault("negative inbox size")
+	if o.InboxSize < 0 || o.InboxBytes < 0 || o.RoutePing < 0 {
+		fault("negative inbox size or ping interval")
 	}
 	o.validatePeers(fault)
 	if o.TLS != nil {
@@ -145,6 +153,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.InboxBytes == 0 {
 		o.InboxBytes = inboxBytesWant
+	}
+	if o.RoutePing == 0 {
+		o.RoutePing = routePing
 	}
 	return o
 }

@@ -13,6 +13,7 @@ import (
 // Labels of what is derived from the cluster's secret, one for each use.
 const (
 	LabelRoute   = "perch route v1"
+	LabelFrame   = "perch frame v1"
 	LabelGateway = "perch gateway v1"
 )
 

@@ -71,7 +71,7 @@ func clusterOptions(o *Options, password string) server.ClusterOpts {
 		NoAdvertise: true,
 		// A peer that is frozen or cut off must be dropped before its bytes
 		// pile up here; the protocol's own pings are the failure detector.
-		PingInterval: 500 * time.Millisecond, MaxPingsOut: 2,
+		PingInterval: o.RoutePing, MaxPingsOut: 2,
 		WriteDeadline: writeWithin, WriteTimeout: server.WriteTimeoutPolicyClose,
 	}
 }

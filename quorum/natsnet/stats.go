@@ -12,6 +12,7 @@ type Stats struct {
 	Types [quorum.MsgStepDown + 1]TypeStats // by quorum.MsgType; [0] is unused
 	Peers map[quorum.NodeID]PeerStats
 
+	Forged      uint64 // frames not sealed with the cluster's secret
 	Damaged     uint64 // frames that were no message
 	Strangers   uint64 // messages of nodes that are no peers
 	Misdirected uint64 // messages that came another way than they say
@@ -48,6 +49,7 @@ type PeerStats struct {
 
 type counters struct {
 	types       [256]typeCounters
+	forged      atomic.Uint64
 	damaged     atomic.Uint64
 	strangers   atomic.Uint64
 	misdirected atomic.Uint64
@@ -83,7 +85,7 @@ func (c *counters) dropIn(t quorum.MsgType)  { c.types[t].droppedIn.Add(1) }
 func (n *Net) Stats() Stats {
 	c := &n.count
 	s := Stats{
-		Peers: map[quorum.NodeID]PeerStats{}, Damaged: c.damaged.Load(), Strangers: c.strangers.Load(),
+		Peers: map[quorum.NodeID]PeerStats{}, Forged: c.forged.Load(), Damaged: c.damaged.Load(), Strangers: c.strangers.Load(),
 		Misdirected: c.misdirected.Load(), Spare: c.spare.Load(), Reconnects: c.reconnects.Load(),
 		HintsLost: c.hintsLost.Load(), Asked: c.asked.Load(), AskFailed: c.askFailed.Load(),
 		Served: c.served.Load(), Busy: c.busy.Load(), Routes: n.srv.NumRoutes(),

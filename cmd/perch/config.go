@@ -1,0 +1,195 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/pflag"
+
+	"perch/quorum"
+)
+
+// config is what `perch serve` was asked for.
+type config struct {
+	ID          int
+	Peers       string // as given: 1=host:port,2=host:port:observer,…
+	Data        string
+	HTTP        string
+	SecretFile  string
+	ClusterName string
+	BehindProxy bool
+	Insecure    bool
+	PeerCert    string
+	PeerKey     string
+	PeerCA      string
+
+	peers []quorum.Peer // parsed Peers; filled in by validate
+}
+
+func (c *config) declare(f *pflag.FlagSet) {
+	f.IntVar(&c.ID, "id", 1, "number of this node, 1 to 65535")
+	f.StringVar(&c.Peers, "peers", "", "every member's node-to-node address, the same on all: 1=host:port,2=host:port,3=host:port (none: a quorum of one)")
+	f.StringVar(&c.Data, "data", "perch-data", "directory of this node's log and snapshots")
+	f.StringVar(&c.HTTP, "http", "127.0.0.1:7070", "address that answers HTTP")
+	f.StringVar(&c.SecretFile, "secret-file", "", "the cluster's secret, equal on all nodes: at least 32 bytes, mode 0600 (only loopback addresses: made by itself)")
+	f.StringVar(&c.ClusterName, "cluster-name", "perch", "name of the cluster; nodes of another name are refused")
+	f.BoolVar(&c.BehindProxy, "behind-tls-proxy", false, "a proxy on this machine terminates TLS: accept the host names of its clients on a loopback address")
+	f.BoolVar(&c.Insecure, "insecure", false, "serve without TLS and authentication on an address that others reach")
+	f.StringVar(&c.PeerCert, "peer-cert", "", "certificate of this node for node-to-node connections (PEM)")
+	f.StringVar(&c.PeerKey, "peer-key", "", "its key (PEM)")
+	f.StringVar(&c.PeerCA, "peer-ca", "", "certificates that sign the members' certificates (PEM)")
+}
+
+// validate fills in what follows from the flags and reports all faults at once.
+// It opens and changes nothing.
+func (c *config) validate() error {
+	var faults []error
+	fault := func(format string, args ...any) { faults = append(faults, fmt.Errorf(format, args...)) }
+
+	if c.ID < 1 || c.ID > 65535 {
+		fault("--id %d: must be 1 to 65535", c.ID)
+	}
+	if c.Data == "" {
+		fault("--data: must name a directory")
+	}
+	if !clusterName.MatchString(c.ClusterName) {
+		fault("--cluster-name %q: must be 1 to 63 of a-z, 0-9, - and _", c.ClusterName)
+	}
+	var err error
+	if c.peers, err = parsePeers(c.Peers); err != nil {
+		faults = append(faults, err)
+	} else if len(c.peers) > 0 && !slices.ContainsFunc(c.peers, func(p quorum.Peer) bool { return int(p.ID) == c.ID }) {
+		fault("--peers: does not name this node, --id %d", c.ID)
+	}
+	faults = append(faults, c.validateHTTP()...)
+	faults = append(faults, c.validatePeerSecurity()...)
+	return errors.Join(faults...)
+}
+
+// clusterName keeps the name usable in the transport's subjects.
+var clusterName = regexp.MustCompile(`^[a-z0-9_-]{1,63}$`)
+
+func (c *config) validateHTTP() []error {
+	if err := checkAddr(c.HTTP, true); err != nil {
+		return []error{fmt.Errorf("--http %q: %w", c.HTTP, err)}
+	}
+	if !isLoopback(c.HTTP) && !c.Insecure {
+		return []error{fmt.Errorf("--http %s is reachable from other machines and there is no authentication yet: "+
+			"use a loopback address such as 127.0.0.1:7070, or add --insecure", c.HTTP)}
+	}
+	return nil
+}
+
+func (c *config) validatePeerSecurity() (faults []error) {
+	given := 0
+	for _, name := range []string{c.PeerCert, c.PeerKey, c.PeerCA} {
+		if name != "" {
+			given++
+		}
+	}
+	if given != 0 && given != 3 {
+		faults = append(faults, errors.New("--peer-cert, --peer-key and --peer-ca belong together: give all three or none"))
+	}
+	if c.peersLoopback() {
+		return faults
+	}
+	if c.SecretFile == "" {
+		faults = append(faults, errors.New("--peers has addresses beyond this machine: give every node the same --secret-file "+
+			"(make one with: openssl rand -hex 32 > secret && chmod 600 secret)"))
+	}
+	if given == 0 && !c.Insecure {
+		faults = append(faults, errors.New("--peers has addresses beyond this machine and node-to-node traffic is not encrypted: "+
+			"give --peer-cert, --peer-key and --peer-ca, or add --insecure"))
+	}
+	return faults
+}
+
+// peersLoopback says whether no member is on another machine.
+func (c *config) peersLoopback() bool {
+	return !slices.ContainsFunc(c.peers, func(p quorum.Peer) bool { return !isLoopback(p.Addr) })
+}
+
+// parsePeers reads 1=host:port,2=host:port,….
+func parsePeers(text string) ([]quorum.Peer, error) {
+	if text == "" {
+		return nil, nil
+	}
+	var (
+		peers  []quorum.Peer
+		faults []error
+	)
+	for _, item := range strings.Split(text, ",") {
+		p, err := parsePeer(strings.TrimSpace(item))
+		if err != nil {
+			faults = append(faults, fmt.Errorf("--peers %q: %w", item, err))
+			continue
+		}
+		for _, other := range peers {
+			if other.ID == p.ID {
+				faults = append(faults, fmt.Errorf("--peers: %d is named twice", p.ID))
+			} else if other.Addr == p.Addr {
+				faults = append(faults, fmt.Errorf("--peers: %s is named twice", p.Addr))
+			}
+		}
+		peers = append(peers, p)
+	}
+	if len(faults) > 0 {
+		return nil, errors.Join(faults...)
+	}
+	slices.SortFunc(peers, func(a, b quorum.Peer) int { return int(a.ID) - int(b.ID) })
+	return peers, nil
+}
+
+func parsePeer(item string) (quorum.Peer, error) {
+	idText, addr, ok := strings.Cut(item, "=")
+	if !ok {
+		return quorum.Peer{}, errors.New("must be id=host:port")
+	}
+	id, err := strconv.ParseUint(idText, 10, 16)
+	if err != nil || id == 0 {
+		return quorum.Peer{}, errors.New("the id must be 1 to 65535")
+	}
+	if strings.HasSuffix(addr, ":observer") {
+		return quorum.Peer{}, errors.New("observers are not supported yet")
+	}
+	if err := checkAddr(addr, false); err != nil {
+		return quorum.Peer{}, err
+	}
+	return quorum.Peer{ID: quorum.NodeID(id), Addr: addr, Role: quorum.RoleVoter}, nil
+}
+
+// checkAddr checks host:port. Listen addresses may leave the host out and may
+// have port 0, any free one.
+func checkAddr(addr string, listen bool) error {
+	host, portText, err := net.SplitHostPort(addr)
+	if err != nil {
+		return errors.New("must be host:port")
+	}
+	port, err := strconv.ParseUint(portText, 10, 16)
+	if err != nil || port == 0 && !listen {
+		return fmt.Errorf("the port must be a number up to 65535, not %q", portText)
+	}
+	if host == "" && !listen {
+		return errors.New("the host is missing")
+	}
+	return nil
+}
+
+// isLoopback says whether only this machine reaches addr. A name counts only
+// if it is localhost: what others resolve to is not ours to promise.
+func isLoopback(addr string) bool {
+	host, _, err := net.SplitHostPort(addr)
+	if err != nil {
+		return false
+	}
+	if host == "localhost" || strings.HasSuffix(host, ".localhost") {
+		return true
+	}
+	ip := net.ParseIP(host)
+	return ip != nil && ip.IsLoopback()
+}

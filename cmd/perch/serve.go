@@ -1,0 +1,158 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"path/filepath"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/spf13/cobra"
+
+	"perch/handlers"
+	"perch/quorum"
+	"perch/quorum/node"
+)
+
+// stopWithin is how long a stop may take: SIGTERM ends the process in a second
+// whatever hangs.
+const (
+	stopWithin   = 950 * time.Millisecond
+	answerWithin = 800 * time.Millisecond // of which so much is for requests in flight
+)
+
+func serveCommand(env map[string]string) *cobra.Command {
+	var c config
+	cmd := &cobra.Command{
+		Use:   "serve",
+		Short: "Run a node; with no flag a quorum of one at http://127.0.0.1:7070, data in ./perch-data",
+		Long: `Run a node of a cluster; with no flag a quorum of one at http://127.0.0.1:7070, data in ./perch-data.
+Every flag is also an environment variable: --secret-file is PERCH_SECRET_FILE.`,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			faults := applyEnv(cmd.Flags(), env)
+			if err := errors.Join(append(faults, c.validate())...); err != nil {
+				return usageError{err}
+			}
+			return serve(cmd.Context(), c, env, cmd.ErrOrStderr())
+		},
+	}
+	c.declare(cmd.Flags())
+	return cmd
+}
+
+// serve runs a node and its gateway until ctx ends or the node must stop.
+func serve(ctx context.Context, c config, env map[string]string, stderr io.Writer) error {
+	log := newLogger(stderr)
+	nodeConfig, err := c.node(env)
+	if err != nil {
+		return err
+	}
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	nodeConfig.Log, nodeConfig.Metrics = log, registry
+
+	listener, err := net.Listen("tcp", c.HTTP)
+	if err != nil {
+		return fmt.Errorf("--http %s: %w", c.HTTP, err)
+	}
+	defer listener.Close()
+	n, err := node.Open(nodeConfig)
+	if err != nil {
+		return err
+	}
+	edge, err := handlers.New(handlers.Options{
+		Service: n, Log: log, Registry: registry, Version: version(), AnyHost: c.BehindProxy,
+	})
+	if err != nil {
+		return err
+	}
+	c.announce(log, listener.Addr())
+	return (&server{node: n, edge: edge, http: handlers.NewServer(edge), listener: listener}).run(ctx)
+}
+
+// node is what the node needs to know of c.
+func (c *config) node(env map[string]string) (node.Config, error) {
+	secret, err := loadSecret(c.SecretFile, env)
+	if err != nil {
+		return node.Config{}, err
+	}
+	dir, err := filepath.Abs(c.Data)
+	if err != nil {
+		return node.Config{}, fmt.Errorf("--data %s: %w", c.Data, err)
+	}
+	peers := c.peers
+	if len(peers) == 0 {
+		peers = []quorum.Peer{{ID: quorum.NodeID(c.ID), Role: quorum.RoleVoter}}
+	}
+	return node.Config{ID: quorum.NodeID(c.ID), Peers: peers, Name: c.ClusterName, Dir: dir, Secret: secret}, nil
+}
+
+// announce is the one line of a start.
+func (c *config) announce(log *slog.Logger, addr net.Addr) {
+	if c.Insecure && !isLoopback(addr.String()) {
+		log.Warn("--insecure: whoever reaches this address may read and write everything", "http", addr.String())
+	}
+	dir, _ := filepath.Abs(c.Data)
+	log.Info("perch serves", "url", "http://"+addr.String(), "data", dir, "node", c.ID, "cluster", c.ClusterName, "members", max(len(c.peers), 1))
+}
+
+// server is everything that runs.
+type server struct {
+	node     *node.Node
+	edge     *handlers.Handler
+	http     *http.Server
+	listener net.Listener
+}
+
+// run returns nil after a clean stop, and otherwise what made it stop.
+func (s *server) run(ctx context.Context) error {
+	nodeCtx, stopNode := context.WithCancel(context.Background())
+	defer stopNode()
+	nodeEnded := make(chan error, 1)
+	go func() { nodeEnded <- s.node.Run(nodeCtx) }()
+	served := make(chan error, 1)
+	go func() { served <- s.http.Serve(s.listener) }()
+	select {
+	case err := <-nodeEnded:
+		_ = s.http.Close()
+		return err
+	case err := <-served:
+		stopNode()
+		return errors.Join(fmt.Errorf("serve HTTP: %w", err), <-nodeEnded)
+	case <-ctx.Done():
+	}
+	late := time.After(stopWithin)
+	stopped := make(chan error, 1)
+	go func() { stopped <- s.stop(stopNode, nodeEnded) }()
+	select {
+	case err := <-stopped:
+		return err
+	case <-late:
+		return nil // what is acknowledged is durable; the rest may be cut off
+	}
+}
+
+// stop answers what is parked, lets the node hand over, and closes what is
+// still open.
+func (s *server) stop(stopNode func(), nodeEnded <-chan error) error {
+	ctx, cancel := context.WithTimeout(context.Background(), answerWithin)
+	defer cancel()
+	s.edge.Drain()
+	answered := make(chan struct{})
+	go func() {
+		defer close(answered)
+		if s.http.Shutdown(ctx) != nil {
+			_ = s.http.Close()
+		}
+	}()
+	stopNode()
+	err := <-nodeEnded
+	<-answered
+	return err
+}

@@ -1,0 +1,3 @@
+module perch/e2e
+
+go 1.26.0

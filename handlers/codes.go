@@ -116,6 +116,9 @@ func (f *failure) Error() string {
 	return f.code + ": " + f.detail
 }
 
+// Unwrap lets errors.Is find the sentinel behind the refusal.
+func (f *failure) Unwrap() error { return f.cause }
+
 // fail starts a refusal with a code of the table.
 func fail(code, detail string) *failure {
 	spec := specs[code]

@@ -133,7 +133,7 @@ func (o *observer) leads(n *node, s *quorum.Soft) {
 	o.reigns++
 	p := &o.peers[n.id]
 	for i := range p.heard {
-		p.heard[i] = p.ticks // whoever acknowledged the epoch is alive now
+		p.heard[i], p.heardIn[i] = p.ticks, r.epoch // acknowledging the epoch counts once as life
 	}
 	o.heldBase(n, r)
 	o.check9History(n, r)
@@ -160,13 +160,18 @@ func (o *observer) heldBase(n *node, r *reign) {
 	r.baseChain = chain
 }
 
-// check9History: 9 and 6, everything committed is in the initial history of
-// each later leader.
+// check9History: 9 and 6, everything that epochs before it have committed is in
+// the initial history of a leader. An epoch may be established behind a higher
+// one, when the last acknowledgement was late; it can commit nothing new then,
+// and its initial history must be committed already.
 func (o *observer) check9History(n *node, r *reign) {
-	z, chain := o.ledger.at(o.ledger.len())
+	z, chain := o.ledger.at(o.ledger.before(r.epoch))
 	h := n.core.History()
 	if got, ok := h.Chain(z); z != 0 && z > h.Start() && (!ok || got != chain) || z > r.base {
 		o.w.fail(9, "leader %d of epoch %d lacks the committed %v; its history ends at %v", n.id, r.epoch, z, h.Last())
+	}
+	if o.top != nil && o.top.epoch > r.epoch && !o.ledger.has(r.base, r.baseChain) {
+		o.w.fail(6, "leader %d of epoch %d begins at %v, which is not in the history of epoch %d", n.id, r.epoch, r.base, o.top.epoch)
 	}
 	if !n.disk.img.holds(r.base, r.baseChain) {
 		o.w.fail(13, "leader %d of epoch %d has not its initial history up to %v on disk", n.id, r.epoch, r.base)
@@ -262,8 +267,9 @@ func (o *observer) check1(z quorum.Zxid, chain uint64) {
 	}
 }
 
-// onQuorum: 9, disks of a quorum hold z, wiped ones and those in need of
-// rebuild not counted.
+// onQuorum: 9, disks of a quorum hold z. Of a wiped node its former disk is
+// asked: an ack that it sent may come late, and the disks that remain of a
+// quorum meet every quorum of those that still count.
 func (o *observer) onQuorum(z quorum.Zxid) {
 	if o.w.failure != nil {
 		return
@@ -271,7 +277,11 @@ func (o *observer) onQuorum(z quorum.Zxid) {
 	_, chain := o.ledger.at(o.ledger.len())
 	count := 0
 	for _, p := range o.w.nodes[1:] {
-		if !p.wiped && !p.disk.img.control.NeedsRebuild && p.disk.img.holds(z, chain) {
+		im := &p.disk.img
+		if p.wiped {
+			im = &p.former
+		}
+		if !im.control.NeedsRebuild && im.holds(z, chain) {
 			count++
 		}
 	}

@@ -41,13 +41,13 @@ func (n *node) carryOut(r *quorum.Ready) {
 		n.halted(r.Halt)
 		return
 	}
-	n.mutateRecords(r)
 	for i := range r.WAL {
 		if !n.effect() {
 			return
 		}
 		n.w.obs.written(n, &r.WAL[i])
 		n.disk.write(r.WAL[i], r.Seq)
+		n.disk.mutateOrder(n.w.opt.Mutant)
 	}
 	n.fsync()
 	n.sendAll(n.gate.Push(n.mutateGate(r.Msgs)))

@@ -164,13 +164,15 @@ func (o *observer) leaderSpeaks(n *node, m *quorum.Message) {
 	}
 }
 
-// arrives notes what a leader hears, for the lease clock.
+// arrives notes what a leader hears, for the lease clock: from any life of a
+// disk that counts.
 func (o *observer) arrives(n *node, m *quorum.Message) {
-	if m.Type != quorum.MsgPong && m.Type != quorum.MsgAckLD || m.ToBoot != n.disk.img.control.Boot && m.ToBoot != (quorum.Boot{}) {
+	if m.Type != quorum.MsgPong && m.Type != quorum.MsgAckLD || m.ToBoot != n.disk.img.control.Boot {
 		return
 	}
-	p := &o.peers[n.id]
-	if from := o.w.nodes[m.From]; !from.wiped && m.FromBoot == from.disk.img.control.Boot {
+	p, from := &o.peers[n.id], o.w.nodes[m.From]
+	rebuilt := from.wiped && m.FromBoot.Incarnation != from.former.control.Boot.Incarnation
+	if !rebuilt && m.Epoch >= p.heardIn[m.From] {
 		p.heard[m.From], p.heardIn[m.From] = p.ticks, m.Epoch
 	}
 	p.window = max(p.window, int(m.Timeout))

@@ -58,6 +58,15 @@ func (l *ledger) find(z quorum.Zxid) (int, bool) {
 	return pos, true
 }
 
+// before counts what is committed of epochs below e.
+func (l *ledger) before(e quorum.Epoch) int {
+	i := sort.Search(len(l.runs), func(i int) bool { return l.runs[i].epoch >= e })
+	if i == len(l.runs) {
+		return l.len()
+	}
+	return l.runs[i].first - 1
+}
+
 // has says whether z is committed with that chain hash.
 func (l *ledger) has(z quorum.Zxid, chain uint64) bool {
 	pos, ok := l.find(z)

@@ -23,20 +23,18 @@ func (n *node) mutateGate(msgs []quorum.Outbound) []quorum.Outbound {
 	return msgs
 }
 
-// mutateRecords moves control records to the front of a group.
-func (n *node) mutateRecords(r *quorum.Ready) {
-	if n.w.opt.Mutant != "epoch-before-log" {
+// mutateOrder moves a control record before the log records that are not yet
+// fsynced.
+func (d *disk) mutateOrder(mutant string) {
+	last := len(d.pending) - 1
+	if mutant != "epoch-before-log" || d.pending[last].Type != quorum.RecordControl {
 		return
 	}
-	var first, rest []quorum.Record
-	for _, rec := range r.WAL {
-		if rec.Type == quorum.RecordControl {
-			first = append(first, rec)
-		} else {
-			rest = append(rest, rec)
-		}
+	r, i := d.pending[last], last
+	for ; i > 0 && d.pending[i-1].Type != quorum.RecordControl; i-- {
+		d.pending[i] = d.pending[i-1]
 	}
-	r.WAL = append(first, rest...)
+	d.pending[i] = r
 }
 
 // mutateCrash loses the end of a stable log.

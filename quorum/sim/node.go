@@ -54,7 +54,8 @@ type node struct {
 	skewMs    int64
 	snapAt    int // position of the newest snapshot
 
-	wiped bool // lost its disk after it had one
+	wiped  bool  // lost its disk after it had one
+	former image // what that disk held
 }
 
 // start begins a new life on whatever the disk holds.
@@ -149,8 +150,8 @@ func (n *node) crash(how survival) {
 // wipe removes everything on the disk of a dead node.
 func (n *node) wipe() {
 	n.w.note("%d loses its disk", n.id)
+	n.former, n.wiped = n.disk.img, true
 	n.disk = disk{}
-	n.wiped = true
 	n.w.obs.wiped(n)
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -17,7 +18,7 @@ import (
 // stands beside it.
 type Config struct {
 	ID     quorum.NodeID
-	Peers  []quorum.Peer // every member, this node included; alone: a quorum of one
+	Peers  []quorum.Peer // every member, this node included; alone: a quorum of one; role: voter
 	Name   string        // --cluster-name; "perch"
 	Dir    string        // data directory, made when missing
 	Secret []byte        // the cluster's secret, at least 32 bytes
@@ -57,6 +58,10 @@ const secretBytes = 32
 func (c Config) withDefaults() Config {
 	setDefault(&c.Name, "perch")
 	setDefault(&c.Settings, lease.DefaultSettings())
+	c.Peers = slices.Clone(c.Peers)
+	for i := range c.Peers {
+		setDefault(&c.Peers[i].Role, quorum.RoleVoter)
+	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}

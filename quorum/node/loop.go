@@ -39,13 +39,12 @@ type loop struct {
 	mu    sync.Mutex
 	calls []func(machine) // completions and rare calls, in order
 
-	seenStable  uint64
-	tickAt      time.Time // when the last tick was due
-	leaseAt     time.Time // up to where the core was told of real time
-	ticks       int
-	established bool
-	leaderSeen  time.Time // when there last was an established leader
-	soft        quorum.Soft
+	seenStable uint64
+	tickAt     time.Time // when the last tick was due
+	leaseAt    time.Time // up to where the core was told of real time
+	ticks      int
+	leaderSeen time.Time // when there last was an established leader
+	soft       quorum.Soft
 }
 
 func newLoop(n *Node, core machine) *loop {

@@ -6,6 +6,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"perch/quorum"
+	"perch/quorum/natsnet"
 )
 
 // metrics are what a node shows of itself. Gauges are read when asked for, so
@@ -14,7 +15,6 @@ type metrics struct {
 	fsyncs  prometheus.Histogram
 	group   prometheus.Histogram
 	applies prometheus.Counter
-	touched prometheus.Counter
 }
 
 func newMetrics(n *Node, reg prometheus.Registerer) *metrics {
@@ -38,7 +38,19 @@ func newMetrics(n *Node, reg prometheus.Registerer) *metrics {
 	for _, g := range n.gauges() {
 		reg.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: g.name, Help: g.help}, g.read))
 	}
+	if net, ok := n.net.(interface{ Stats() natsnet.Stats }); ok {
+		reg.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
+			Name: "perch_net_dropped_total", Help: "Messages between nodes that were dropped here for want of room.",
+		}, func() float64 { return float64(dropped(net.Stats())) }))
+	}
 	return m
+}
+
+func dropped(s natsnet.Stats) (n uint64) {
+	for _, t := range s.Types {
+		n += t.DroppedIn + t.DroppedOut
+	}
+	return n + s.ClientDrops
 }
 
 type gauge struct {

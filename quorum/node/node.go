@@ -64,8 +64,9 @@ type Node struct {
 	cancel context.CancelFunc
 	fatal  chan error // holds the first error that must stop the node
 
-	mu      sync.Mutex // guards stopped against spawn
-	stopped bool
+	mu      sync.Mutex // guards the next two
+	ran     bool
+	stopped bool // nothing is spawned any more
 	drain   atomic.Bool
 	work    sync.WaitGroup
 }

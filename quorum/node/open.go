@@ -62,6 +62,7 @@ func open(cfg Config, log *wal.Log, found *wal.Recovered) (*Node, error) {
 		return nil, err
 	}
 	n.ctx, n.cancel = ctx, cancel
+	n.handlers() // only now: questions may come at once
 	return n, nil
 }
 
@@ -109,7 +110,6 @@ func build(cfg Config, store *snap.Store, log *wal.Log, found *wal.Recovered) (*
 	}
 	n := assemble(cfg, core, state, meta, net, log, store)
 	n.snaps.logStart.Store(uint64(found.History.Start()))
-	n.handlers()
 	return n, nil
 }
 

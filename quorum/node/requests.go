@@ -154,7 +154,7 @@ func (n *Node) Write(ctx context.Context, cmd *commandpb.Command, token string) 
 		if o.err != nil {
 			return lease.Result{}, o.err
 		}
-		return n.finish(cmd, o.result, began), nil
+		return n.finish(ctx, cmd, o.result, began)
 	case <-ctx.Done():
 		return lease.Result{}, ctx.Err() // the request ends by itself in the sweep
 	case <-n.ctx.Done():
@@ -164,16 +164,24 @@ func (n *Node) Write(ctx context.Context, cmd *commandpb.Command, token string) 
 
 // finish adds what only the node that took the request may say. A session that
 // the command opened was touched by the commit (RULES.md R12), and at the
-// leader not before the request came in; so its time counts from there.
-func (n *Node) finish(cmd *commandpb.Command, res lease.Result, began time.Time) lease.Result {
-	if !res.Opened {
-		return res
+// leader not before the request came in; so its time counts from there. One
+// that was open already may be expiring behind the command, so that only a
+// touch of its own can acknowledge it.
+func (n *Node) finish(ctx context.Context, cmd *commandpb.Command, res lease.Result, began time.Time) (lease.Result, error) {
+	switch {
+	case res.Opened:
+		res.Remaining = max(0, res.Session.TTL-time.Since(began))
+		if cmd.GetSession().GetRef() == nil {
+			res.Token = n.tokens().Draw(res.Session.ID)
+		}
+	case cmd.GetOpenSession() != nil && res.Code == tree.OK:
+		held, err := n.hold(ctx, res.Session.ID)
+		if err != nil {
+			return lease.Result{}, err
+		}
+		res.Session, res.Remaining = held.Info, held.Remaining
 	}
-	res.Remaining = max(0, res.Session.TTL-time.Since(began))
-	if cmd.GetSession().GetRef() == nil {
-		res.Token = n.tokens().Draw(res.Session.ID)
-	}
-	return res
+	return res, nil
 }
 
 // submit hands queued requests to the core.

@@ -22,6 +22,9 @@ const (
 // returns nil then, and the error that stopped the node otherwise. It may be
 // called once.
 func (n *Node) Run(ctx context.Context) error {
+	n.mu.Lock()
+	n.ran = true
+	n.mu.Unlock()
 	go func() {
 		if err := n.loop.run(); err != nil {
 			n.fail(err)
@@ -45,9 +48,26 @@ func (n *Node) Run(ctx context.Context) error {
 	return err
 }
 
+// Close releases a node that was opened and never run. Otherwise it does
+// nothing: the end of Run has closed everything.
+func (n *Node) Close() error {
+	n.mu.Lock()
+	idle := !n.ran && !n.stopped
+	n.stopped = true
+	n.mu.Unlock()
+	if !idle {
+		return nil
+	}
+	n.cancel()
+	if n.net != nil {
+		n.net.Close()
+	}
+	return n.wal.Close()
+}
+
 // handOver is the clean part of a stop.
 func (n *Node) handOver() {
-	n.close()
+	n.refuse()
 	poll := time.NewTicker(drainPoll)
 	defer poll.Stop()
 	for end := time.Now().Add(drainWrites); n.requests.count() > 0 && time.Now().Before(end); {
@@ -65,8 +85,8 @@ func (n *Node) handOver() {
 	}
 }
 
-// close refuses whatever is new and answers what is parked.
-func (n *Node) close() {
+// refuse takes nothing new and answers what is parked.
+func (n *Node) refuse() {
 	n.drain.Store(true)
 	n.watches.close()
 }
@@ -74,7 +94,7 @@ func (n *Node) close() {
 // stop ends every goroutine, those first that feed others, and closes what is
 // open. Whoever still waits is told that the outcome is unknown.
 func (n *Node) stop() {
-	n.close()
+	n.refuse()
 	close(n.loop.stop)
 	<-n.loop.done
 	close(n.disk.stop)

@@ -190,7 +190,12 @@ func (n *Node) Touch(ctx context.Context, token string, ttl time.Duration) (leas
 			return lease.Held{}, err
 		}
 	}
-	b := n.touches.join(info.ID)
+	return n.hold(ctx, info.ID)
+}
+
+// hold renews a session and waits until that is acknowledged.
+func (n *Node) hold(ctx context.Context, id quorum.Zxid) (lease.Held, error) {
+	b := n.touches.join(id)
 	select {
 	case <-b.done:
 	case <-ctx.Done():
@@ -201,7 +206,7 @@ func (n *Node) Touch(ctx context.Context, token string, ttl time.Duration) (leas
 	if b.err != nil {
 		return lease.Held{}, b.err
 	}
-	return b.held(info.ID)
+	return b.held(id)
 }
 
 // held is what the leader said of one session. The leader has counted the TTL

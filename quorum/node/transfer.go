@@ -28,7 +28,8 @@ const (
 var errChunkGone = errors.New("the snapshot is gone at its source")
 
 // puller fetches a snapshot from another node and puts it in the place of this
-// node's state. One pull runs at a time; a newer order ends it.
+// node's state. One pull runs at a time; another order ends it, and then nobody
+// hears of it any more. The same order again lets it go on.
 type puller struct {
 	node  *Node
 	store *snap.Store
@@ -40,24 +41,26 @@ type puller struct {
 
 func newPuller(n *Node, store *snap.Store) *puller { return &puller{node: n, store: store} }
 
-// begin follows an order of the core.
+// begin follows an order of the core; the loop calls it.
 func (p *puller) begin(job quorum.Install) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if p.cancel != nil && p.job == job {
+		return
+	}
 	p.end()
 	ctx, cancel := context.WithCancel(p.node.ctx)
 	p.job, p.cancel = job, cancel
-	p.node.spawn(func(context.Context) {
-		defer cancel()
-		p.run(ctx, job)
-	})
+	p.node.spawn(func(context.Context) { p.run(ctx, job) })
 }
 
-// turn ends a pull whose source no longer leads.
+// turn ends a pull that the core no longer wants: this node looks for a leader,
+// or follows another one than the source. (One that stands for leader pulls
+// from its voters.) The loop calls it.
 func (p *puller) turn(s quorum.Soft) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if s.Leader != p.job.From {
+	if s.Leader == 0 || s.State == quorum.StateFollowing && s.Leader != p.job.From {
 		p.end()
 	}
 }
@@ -70,20 +73,29 @@ func (p *puller) end() {
 	}
 }
 
+// finish says whether the pull that ctx belongs to is still wanted, and ends
+// it.
+func (p *puller) finish(ctx context.Context) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if ctx.Err() != nil {
+		return false
+	}
+	p.end()
+	return true
+}
+
 // run pulls, checks and loads, and tells the core how it went. The state is
 // loaded before the core hears of it, so that the loop never waits for it.
 func (p *puller) run(ctx context.Context, job quorum.Install) {
-	p.node.log.Info("pulling a snapshot", keyPeer, job.From, keyZxid, job.Snap.Zxid.String(), "bytes", job.Snap.Size)
+	log := p.node.log.With(keyPeer, job.From, keyZxid, job.Snap.Zxid.String())
+	log.Info("pulling a snapshot", "bytes", job.Snap.Size)
 	state, err := p.pull(ctx, job)
-	if err != nil {
-		if ctx.Err() == nil {
-			p.node.log.Warn("a snapshot could not be pulled", keyPeer, job.From, keyError, err)
-		}
-		p.node.loop.call(func(core machine) { core.SnapshotInstalled(job.Snap, err) })
-		return
+	if err != nil && ctx.Err() == nil {
+		log.Warn("a snapshot could not be pulled", keyError, err)
 	}
 	p.node.loop.call(func(core machine) {
-		if !core.SnapshotInstalled(job.Snap, nil) {
+		if !p.finish(ctx) || !core.SnapshotInstalled(job.Snap, err) {
 			return
 		}
 		core.SetAge(state.View().Age())

@@ -15,7 +15,7 @@ func (c *Core) Peers() []Progress {
 		p := &c.peers[i]
 		pr := Progress{ID: p.id, Role: c.roleOf(p.id)}
 		if l := c.learner(p.id); l != nil && c.r.state == StateLeading {
-			pr.Synced, pr.Durable = l.synced, l.durable
+			pr.Synced, pr.Durable, pr.Level = l.synced, l.durable, l.cred.Level
 			pr.Connected = l.synced && c.tick-l.alive <= uint64(c.tun.FollowerTimeout)
 		} else if c.r.state == StateFollowing && p.id == c.r.follow.leader {
 			pr.Connected, pr.Synced, pr.Durable = true, c.r.est, c.log.commit

@@ -29,6 +29,7 @@ type Config struct {
 	ConfigHash uint64 // of --peers; compared only among unformed stores
 	Seed       uint64 // source of every random choice of this core
 	MinEpoch   Epoch  // the first epoch of a cluster that forms now (R9)
+	Level      uint32 // highest feature level that this program knows (R6)
 	Tuning     Tuning
 }
 

@@ -68,7 +68,7 @@ func (c *Core) tickLooking() {
 func (c *Core) credentials() Credentials {
 	return Credentials{
 		AcceptedEpoch: c.ctl.AcceptedEpoch, CurrentEpoch: c.ctl.CurrentEpoch, Last: c.log.last(),
-		LogStart: c.log.hist.Start(), SnapZxid: c.log.snap.Zxid, NeedsRebuild: c.ctl.NeedsRebuild,
+		LogStart: c.log.hist.Start(), SnapZxid: c.log.snap.Zxid, NeedsRebuild: c.ctl.NeedsRebuild, Level: c.cfg.Level,
 	}
 }
 

@@ -68,6 +68,7 @@ type Credentials struct {
 	LogStart      Zxid // its log holds entries after this
 	SnapZxid      Zxid // its newest snapshot; it cannot be truncated below it
 	NeedsRebuild  bool
+	Level         uint32 // highest feature level that the node's program knows (R6)
 }
 
 // Vote names a candidate and the credentials it was chosen for.

@@ -85,6 +85,7 @@ type Progress struct {
 	Connected bool // a PONG of this epoch inside the window
 	Synced    bool // has acknowledged the initial history
 	Durable   Zxid // acknowledged
+	Level     uint32 // highest feature level that it reported to this leader; 0 when it has not
 }
 
 // Gate holds messages back until the records that they vouch for are stable.

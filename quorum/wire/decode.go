@@ -32,7 +32,7 @@ func fromProto(pb *wirepb.Message) (quorum.Message, error) {
 		Common: quorum.Zxid(pb.Common), Base: quorum.Zxid(pb.Base), Chain: pb.Chain,
 		Snap: snapFromProto(&c, pb.Snap), Prev: quorum.Zxid(pb.Prev), More: pb.More,
 		Commit: quorum.Zxid(pb.Commit), Last: quorum.Zxid(pb.Last), Durable: quorum.Zxid(pb.Durable),
-		Heard: heardFromProto(&c, pb.Heard), Timeout: pb.Timeout,
+		Heard: heardFromProto(&c, pb.Heard), Timeout: pb.Timeout, Stall: pb.Stall,
 		Low: pb.Low, Requests: requestsFromProto(&c, pb.Requests), IDs: idsFromProto(&c, pb.Ids),
 	}
 	if c.err != nil {
@@ -88,7 +88,7 @@ func credFromProto(p *wirepb.Credentials) quorum.Credentials {
 	return quorum.Credentials{
 		AcceptedEpoch: quorum.Epoch(p.AcceptedEpoch), CurrentEpoch: quorum.Epoch(p.CurrentEpoch),
 		Last: quorum.Zxid(p.Last), LogStart: quorum.Zxid(p.LogStart), SnapZxid: quorum.Zxid(p.SnapZxid),
-		NeedsRebuild: p.NeedsRebuild,
+		NeedsRebuild: p.NeedsRebuild, Level: p.Level,
 	}
 }
 

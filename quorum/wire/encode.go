@@ -23,7 +23,7 @@ func toProto(m *quorum.Message) *wirepb.Message {
 		ConfigHash: m.ConfigHash, Founding: membersToProto(m.Founding),
 		Counts: m.Counts, Mode: uint32(m.Mode), Common: uint64(m.Common),
 		Base: uint64(m.Base), Snap: snapToProto(&m.Snap), More: m.More,
-		Heard: heardToProto(m.Heard), Timeout: m.Timeout,
+		Heard: heardToProto(m.Heard), Timeout: m.Timeout, Stall: m.Stall,
 		Low: m.Low, Requests: requestsToProto(m.Requests), Ids: m.IDs,
 	}
 }
@@ -48,7 +48,7 @@ func credToProto(c *quorum.Credentials) *wirepb.Credentials {
 	return &wirepb.Credentials{
 		AcceptedEpoch: uint32(c.AcceptedEpoch), CurrentEpoch: uint32(c.CurrentEpoch),
 		Last: uint64(c.Last), LogStart: uint64(c.LogStart), SnapZxid: uint64(c.SnapZxid),
-		NeedsRebuild: c.NeedsRebuild,
+		NeedsRebuild: c.NeedsRebuild, Level: c.Level,
 	}
 }
 

@@ -31,7 +31,7 @@ func anyMessage() *rapid.Generator[quorum.Message] {
 			Epoch: quorum.Epoch(rapid.Uint32().Draw(t, "epoch")), Session: z.Draw(t, "session"), Seq: z.Draw(t, "seq"),
 			Cred: quorum.Credentials{
 				AcceptedEpoch: quorum.Epoch(rapid.Uint32().Draw(t, "aE")), CurrentEpoch: quorum.Epoch(rapid.Uint32().Draw(t, "cE")),
-				Last: zxid("credLast"), LogStart: zxid("logStart"), SnapZxid: zxid("snapZxid"), NeedsRebuild: rapid.Bool().Draw(t, "rebuild"),
+				Last: zxid("credLast"), LogStart: zxid("logStart"), SnapZxid: zxid("snapZxid"), NeedsRebuild: rapid.Bool().Draw(t, "rebuild"), Level: rapid.Uint32().Draw(t, "level"),
 			},
 			Table: list(t, "table", rapid.Custom(func(t *rapid.T) quorum.EpochEnd {
 				return quorum.EpochEnd{Epoch: quorum.Epoch(rapid.Uint32().Draw(t, "e")), Last: rapid.Uint32().Draw(t, "l"), Chain: z.Draw(t, "c")}
@@ -49,7 +49,7 @@ func anyMessage() *rapid.Generator[quorum.Message] {
 			Heard: list(t, "heard", rapid.Custom(func(t *rapid.T) quorum.Heard {
 				return quorum.Heard{ID: anyNode().Draw(t, "id"), Seq: z.Draw(t, "seq")}
 			})),
-			Timeout: rapid.Uint32().Draw(t, "timeout"), Low: z.Draw(t, "low"),
+			Timeout: rapid.Uint32().Draw(t, "timeout"), Stall: rapid.Uint32().Draw(t, "stall"), Low: z.Draw(t, "low"),
 			Requests: list(t, "requests", rapid.Custom(func(t *rapid.T) quorum.Request {
 				return quorum.Request{ID: z.Draw(t, "id"), Data: anyData(t)}
 			})),

@@ -82,9 +82,9 @@ type Soft struct {
 type Progress struct {
 	ID        NodeID
 	Role      Role
-	Connected bool // a PONG of this epoch inside the window
-	Synced    bool // has acknowledged the initial history
-	Durable   Zxid // acknowledged
+	Connected bool   // a PONG of this epoch inside the window
+	Synced    bool   // has acknowledged the initial history
+	Durable   Zxid   // acknowledged
 	Level     uint32 // highest feature level that it reported to this leader; 0 when it has not
 }
 

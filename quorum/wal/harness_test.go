@@ -151,8 +151,9 @@ func (m *model) record(rnd *rand.Rand) quorum.Record {
 	case p < 22:
 		return m.truncation(rnd)
 	case p < 24:
-		last, _ := m.last()
-		return quorum.Record{Type: quorum.RecordInstall, Zxid: last + quorum.Zxid(1+rnd.IntN(50)), Chain: rnd.Uint64()}
+		last, _ := m.last() // a snapshot may end before a log that was never committed
+		counter := max(1, int(last.Counter())+rnd.IntN(60)-20)
+		return quorum.Record{Type: quorum.RecordInstall, Zxid: quorum.MakeZxid(last.Epoch(), uint32(counter)), Chain: rnd.Uint64()}
 	}
 	return quorum.Record{Type: quorum.RecordEntry, Entry: m.newEntry(rnd)}
 }

@@ -13,7 +13,7 @@ import (
 )
 
 const (
-	queueMax      = 8192    // messages that wait for the server, per account
+	queueMax      = 8192     // messages that wait for the server, per account
 	queueBytesMax = 64 << 20 // and their bytes; the window in the core is 16 MiB
 	arrivedMax    = 8192     // messages between the client and its reader
 	frameBytes    = 4 << 10  // capacity of a new frame buffer
@@ -195,18 +195,12 @@ func (l *link) publishOne(o *outgoing) {
 	l.mu.Unlock()
 }
 
-// closeQueue refuses further messages and gives those queued a moment.
+// closeQueue refuses further messages; publish ends after those queued.
 func (l *link) closeQueue() {
 	l.mu.Lock()
 	l.closed = true
 	l.mu.Unlock()
 	signal(l.wake)
-	t := time.NewTimer(drainWithin)
-	defer t.Stop()
-	select {
-	case <-l.done:
-	case <-t.C:
-	}
 }
 
 // receive checks what arrives and puts it into the inbox or to a handler. It

@@ -4,11 +4,13 @@
 //
 // It guarantees: a message that arrives was sealed by a holder of the cluster's
 // secret for the subject that it came over (HMAC-SHA-256), is whole, came over
-// the account where its type belongs, names a configured peer as its sender and
-// this node or everybody as its receiver. Messages that one node sends over one account arrive in the
-// order in which they were sent, unless a connection was replaced between
-// them. Send never blocks. Every queue is bounded, and what does not fit is
-// dropped and counted. After Close nothing of it runs any more.
+// the account where its type belongs, and names a configured peer as its sender
+// and this node or everybody as its receiver. Messages that one node sends over
+// one account arrive in the order in which they were sent, unless a connection
+// was replaced between them. Send never blocks. Every queue is bounded, and what
+// does not fit is dropped and counted. After Close nothing of it runs any more;
+// only if a peer is frozen with bytes on their way to it, the goroutines that
+// wait for those end up to two seconds later.
 //
 // It does not guarantee that a message arrives, nor that nothing old arrives
 // late or twice, nor that only the node named as sender could have sent it: any
@@ -36,6 +38,7 @@ import (
 const (
 	startWithin = 5 * time.Second
 	drainWithin = 200 * time.Millisecond // for what is queued when Close is called
+	stopWithin  = 500 * time.Millisecond // for the server
 )
 
 // Net is the transport of one running node. All methods may be called
@@ -190,11 +193,7 @@ func (n *Net) peer(id quorum.NodeID) *peer { return (*n.peers.Load())[id] }
 func (n *Net) Close() {
 	n.closeOnce.Do(func() {
 		n.closed.Store(true)
-		for _, l := range n.links {
-			if l != nil {
-				l.closeQueue()
-			}
-		}
+		n.drain()
 		close(n.stop)
 		for _, l := range n.links {
 			if l != nil {
@@ -206,9 +205,42 @@ func (n *Net) Close() {
 	})
 }
 
+// drain closes the queues and gives what is in them a moment to leave.
+func (n *Net) drain() {
+	t := time.NewTimer(drainWithin)
+	defer t.Stop()
+	for _, l := range n.links {
+		if l != nil {
+			l.closeQueue()
+		}
+	}
+	for _, l := range n.links {
+		if l == nil {
+			continue
+		}
+		select {
+		case <-l.done:
+		case <-t.C:
+			return
+		}
+	}
+}
+
+// stopServer waits for the server, but no longer than stopWithin: a route to a
+// frozen peer ends only with its write deadline, and the node has to go.
 func (n *Net) stopServer() {
-	n.srv.Shutdown()
-	n.srv.WaitForShutdown()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		n.srv.Shutdown()
+		n.srv.WaitForShutdown()
+	}()
+	t := time.NewTimer(stopWithin)
+	defer t.Stop()
+	select {
+	case <-done:
+	case <-t.C:
+	}
 }
 
 // What Ask returns, wrapped, besides the error of its context.

@@ -112,14 +112,14 @@ type answer struct {
 func (a *answer) conform(r *http.Request, method string) {
 	a.t.Helper()
 	for name, want := range map[string]string{
-		"Cache-Control": "no-store, no-transform", "X-Content-Type-Options": "nosniff", "Perch-Cluster": clusterID2Hex(),
+		"Cache-Control": "no-store, no-transform", "X-Content-Type-Options": "nosniff", "Perch-Cluster": testClusterHex,
 	} {
 		if got := a.Header.Get(name); got != want {
 			a.t.Errorf("%s %s: %s is %q, want %q", method, r.URL, name, got, want)
 		}
 	}
-	if method == http.MethodHead && len(a.body) > 0 {
-		a.t.Errorf("%s %s: a body of %d bytes", method, r.URL, len(a.body))
+	if method == http.MethodHead {
+		a.body = nil // net/http leaves it out; a test with a real server sees that
 	}
 	if a.StatusCode >= 400 {
 		a.conformProblem(r, method)
@@ -155,8 +155,6 @@ func (a *answer) conform(r *http.Request, method string) {
 		a.t.Errorf("%s %s: the answer is not that of openapi.yaml: %v\n%s", method, r.URL, err, a.body)
 	}
 }
-
-func clusterID2Hex() string { return "c1050000000000000000000000000000" }
 
 func (a *answer) conformProblem(r *http.Request, method string) {
 	a.t.Helper()
@@ -202,3 +200,6 @@ func (a *answer) want(status string) *answer {
 }
 
 func jsonNumber(n int) string { b, _ := json.Marshal(n); return string(b) }
+
+// testClusterHex is testCluster as Perch-Cluster shows it.
+const testClusterHex = "c1050000000000000000000000000000"

@@ -1,0 +1,110 @@
+package handlers
+
+import (
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"perch/lease"
+	"perch/quorum"
+)
+
+func member(t *testing.T, a *answer, i int) map[string]any {
+	t.Helper()
+	return a.json()["members"].([]any)[i].(map[string]any)
+}
+
+func TestCluster(t *testing.T) {
+	e := newEdgeTest(t)
+	a := e.do("GET /v1/cluster", "").want("200")
+	c := a.json()
+	if c["cluster_id"] != testClusterHex || c["leader"] != "1" || c["node"] != "1" || c["version"] != "test" ||
+		c["epoch"] != float64(testEpoch) || c["limits"].(map[string]any)["wait_ms"] != 55_000.0 || len(c["features"].([]any)) == 0 {
+		t.Errorf("cluster %s", a.body)
+	}
+	if m := member(t, a, 0); m["role"] != "leader" || m["healthy"] != true || len(m["digest"].(string)) != 16 {
+		t.Errorf("itself %v", m)
+	}
+	if m := member(t, a, 1); m["role"] != "follower" || m["healthy"] != true || m["address"] != "127.0.0.1:7502" {
+		t.Errorf("another %v", m)
+	}
+	if m := member(t, a, 2); m["role"] != "observer" || m["healthy"] != false {
+		t.Errorf("observer %v", m)
+	}
+	e.svc.status = func(s *lease.Status) { s.Soft.Leader, s.Node = 2, 1 }
+	if m := member(t, e.do("GET /v1/cluster", ""), 2); m["healthy"] != nil {
+		t.Errorf("a follower knows %v", m)
+	}
+	e.svc.status = func(s *lease.Status) { s.Soft = quorum.Soft{} }
+	a = e.do("GET /v1/cluster", "").want("200")
+	if a.json()["leader"] != nil || member(t, a, 0)["role"] != "looking" {
+		t.Errorf("without a leader: %s", a.body)
+	}
+}
+
+func TestReadyz(t *testing.T) {
+	e := newEdgeTest(t)
+	e.do("GET /readyz", "").want("200")
+	e.do("HEAD /readyz", "").want("200")
+	for want, soft := range map[string]quorum.Soft{
+		"503 no_leader": {}, "503 no_quorum": {Leader: 1}, "503 not_caught_up": {Leader: 2},
+	} {
+		e.svc.status = func(s *lease.Status) { s.Ready, s.NotReady, s.Soft = false, "because", soft }
+		if p := e.do("GET /readyz", "").want(want).json(); p["detail"] != "because" {
+			t.Errorf("%s: %v", want, p)
+		}
+	}
+}
+
+// TestForming: before the cluster has an id no answer claims one.
+func TestForming(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := newEdgeTest(t)
+		e.svc.status = func(s *lease.Status) { s.Cluster, s.Soft = quorum.ClusterID{}, quorum.Soft{} }
+		r := request("GET /livez", "")
+		if h := e.h.edge.clusterHeader(); h != nil {
+			t.Errorf("Perch-Cluster is %v", h)
+		}
+		e.svc.status = nil
+		time.Sleep(statusAge)
+		e.serve(r).want("200")
+	})
+}
+
+func TestMetrics(t *testing.T) {
+	e := newEdgeTest(t)
+	e.do("PUT /v1/nodes/hidden", "").want("201")
+	e.do("GET /v1/nodes/hidden-too", "").want("404 no_node")
+	e.do("GET /nowhere", "")
+	a := e.do("GET /metrics", "", "Accept: application/openmetrics-text", "Accept-Encoding: gzip").want("200")
+	text := string(a.body)
+	for _, line := range []string{
+		`perch_http_requests_total{operation="putNode",status="201"} 1`,
+		`perch_http_requests_total{operation="readNode",status="404"} 1`,
+		`perch_http_requests_total{operation="none",status="404"} 1`,
+		`perch_http_request_duration_seconds_count{operation="putNode"} 1`, `perch_http_parked_requests 0`,
+	} {
+		if !strings.Contains(text, line+"\n") {
+			t.Errorf("no line %s", line)
+		}
+	}
+	if strings.Contains(text, "hidden") || strings.Contains(text, "nowhere") {
+		t.Error("a path became a label")
+	}
+}
+
+func TestOptions(t *testing.T) {
+	for name, o := range map[string]Options{
+		"no service": {}, "negative wait": {Service: newTestService(), WaitMax: -1},
+		"long wait": {Service: newTestService(), WaitMax: time.Hour}, "negative waiters": {Service: newTestService(), Waiters: -1},
+	} {
+		if _, err := New(o); err == nil {
+			t.Errorf("%s is taken", name)
+		}
+	}
+	e := newEdgeTest(t)
+	if _, err := New(Options{Service: e.svc, Registry: e.h.edge.registry}); err == nil {
+		t.Error("two edges in one registry")
+	}
+}

@@ -157,15 +157,21 @@ func (b *bench) refused(code tree.Code, c *commandpb.Command) Result {
 	return r
 }
 
+// failer is what testing and rapid have in common.
+type failer interface {
+	Helper()
+	Fatal(...any)
+}
+
 // contents is a snapshot without its header and digest.
-func contents(t testing.TB, v *View) string {
+func contents(t failer, v *View) string {
 	t.Helper()
 	w := *v
 	w.zxid, w.age, w.digest = 0, 0, 0
 	return string(snapshotBytes(t, &w))
 }
 
-func snapshotBytes(t testing.TB, v *View) []byte {
+func snapshotBytes(t failer, v *View) []byte {
 	t.Helper()
 	var buf bytes.Buffer
 	n, err := v.WriteTo(&buf)

@@ -22,8 +22,9 @@ func TestDeletedDirectoryIsRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	wiped.spawn()
+	var told string
 	eventually(t, patience, "the node refuses and names a remedy", func() error {
-		var told string
+		told = ""
 		if wiped.alive() {
 			a, err := wiped.get("/readyz")
 			if err != nil {
@@ -34,13 +35,13 @@ func TestDeletedDirectoryIsRefused(t *testing.T) {
 			}
 			told = a.body
 		}
-		if told += wiped.tail(); !strings.Contains(told, "rebuil") {
+		if told += wiped.tail(); !strings.Contains(told, "does not vote") {
 			return fmt.Errorf("it says: %s", told)
 		}
 		return nil
 	})
 	c.leader().put("/kept", "after")
-	t.Logf("it says: %s", lastLine(wiped))
+	t.Logf("it says: %s", told)
 }
 
 // lastLine is the last thing that a node wrote.
@@ -82,18 +83,15 @@ func flip(numerator, denominator int) damage {
 }
 
 // A follower whose log was damaged while it was down ends in sync, or refuses
-// with a message that says file, offset and remedy. It never serves what is
-// not so.
+// with a message that says file, offset and remedy, and changes nothing: with
+// the damage undone it is in sync again. (Nothing else is ever put back: a
+// voter's directory from an image is refused, as RULES.md R3 wants it.)
 func TestDamagedLog(t *testing.T) {
 	c := startThree(t)
 	l := &load{root: "/damage", nodes: c.nodes, writers: 4, limit: 400}
 	l.start()
 	l.done.Wait()
 	victim := c.follower()
-	victim.kill()
-	whole := t.TempDir()
-	copyTree(t, victim.dir, whole)
-
 	cases := []damage{cutTail(1), cutTail(7), cutTail(64), flip(1, 3), flip(1, 2), flip(9, 10)}
 	if soak {
 		for n := range int64(300) { // beyond the length of the last record
@@ -104,22 +102,27 @@ func TestDamagedLog(t *testing.T) {
 		}
 	}
 	for _, d := range cases {
-		if err := os.RemoveAll(victim.dir); err != nil {
+		victim.kill()
+		log := newestLog(t, victim.dir)
+		whole, err := os.ReadFile(log)
+		if err != nil {
 			t.Fatal(err)
 		}
-		copyTree(t, whole, victim.dir)
-		d.do(t, newestLog(t, victim.dir))
+		d.do(t, log)
 		told := victim.damagedStart(d.name)
-		if told == "" {
-			l.verify(victim)
-			c.sameState()
-			t.Logf("%s: in sync again", d.name)
-		} else {
+		if told != "" {
 			t.Logf("%s: %s", d.name, told)
+			if err := os.WriteFile(log, whole, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if again := victim.damagedStart(d.name + " and undone"); again != "" {
+				t.Fatalf("%s and undone: %s", d.name, again)
+			}
+		} else {
+			t.Logf("%s: in sync again", d.name)
 		}
-		if victim.alive() {
-			victim.kill()
-		}
+		l.verify(victim)
+		c.sameState()
 	}
 }
 

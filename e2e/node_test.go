@@ -337,11 +337,3 @@ func runToEnd(t testing.TB, env []string, args ...string) (code int, output stri
 	}
 	return cmd.ProcessState.ExitCode(), out.String()
 }
-
-// copyTree copies a data directory.
-func copyTree(t testing.TB, from, to string) {
-	t.Helper()
-	if err := os.CopyFS(to, os.DirFS(from)); err != nil {
-		t.Fatal(err)
-	}
-}

@@ -17,6 +17,7 @@ import (
 
 	"perch/handlers"
 	"perch/quorum"
+	"perch/quorum/natsnet"
 	"perch/quorum/node"
 )
 
@@ -90,7 +91,15 @@ func (c *config) node(env map[string]string) (node.Config, error) {
 	if len(peers) == 0 {
 		peers = []quorum.Peer{{ID: quorum.NodeID(c.ID), Role: quorum.RoleVoter}}
 	}
-	return node.Config{ID: quorum.NodeID(c.ID), Peers: peers, Name: c.ClusterName, Dir: dir, Secret: secret}, nil
+	out := node.Config{
+		ID: quorum.NodeID(c.ID), Peers: peers, Name: c.ClusterName, Dir: dir, Secret: secret, PeerInsecure: c.Insecure,
+	}
+	if c.PeerCert != "" {
+		if out.PeerTLS, err = natsnet.PeerTLS(c.PeerCert, c.PeerKey, c.PeerCA); err != nil {
+			return node.Config{}, err
+		}
+	}
+	return out, nil
 }
 
 // announce is the one line of a start.

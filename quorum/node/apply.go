@@ -149,7 +149,10 @@ func (a *applier) flush(b *batch) {
 	if b.entries == 0 {
 		return
 	}
+	a.node.metrics.applied(b.entries)
 	a.publish()
+	a.backlog.Add(-b.bytes)
+	a.node.snaps.logged.Add(b.bytes)
 	if len(b.sessions) > 0 {
 		a.node.keeper.applied(b.sessions)
 	}
@@ -157,9 +160,6 @@ func (a *applier) flush(b *batch) {
 	if len(b.events) > 0 {
 		a.node.watches.wake(b.events)
 	}
-	a.backlog.Add(-b.bytes)
-	a.node.snaps.logged.Add(b.bytes)
-	a.node.metrics.applied(b.entries)
 	clear(b.own)
 	clear(b.sessions)
 	clear(b.events)

@@ -5,7 +5,8 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/binary"
-	"encoding/hex"
+	"fmt"
+	"strconv"
 	"strings"
 
 	"perch/gen/commandpb"
@@ -59,11 +60,10 @@ func (t *Tokens) mac(secret []byte, id quorum.Zxid) []byte {
 
 // Draw is the token of a session that was opened without one. The same session
 // has the same token on every node with the same first secret.
-func (t *Tokens) Draw(id quorum.Zxid) string {
-	var b [8]byte
-	binary.BigEndian.PutUint64(b[:], uint64(id))
-	return drawnPrefix + hex.EncodeToString(b[:]) + "_" +
-		base64.RawURLEncoding.EncodeToString(t.mac(t.secrets[0], id))
+func (t *Tokens) Draw(id quorum.Zxid) string { return t.text(t.secrets[0], id) }
+
+func (t *Tokens) text(secret []byte, id quorum.Zxid) string {
+	return fmt.Sprintf("%s%016x_%s", drawnPrefix, uint64(id), base64.RawURLEncoding.EncodeToString(t.mac(secret, id)))
 }
 
 // Resolve names the session of a token without its secret, for commands and for
@@ -76,9 +76,10 @@ func (t *Tokens) Resolve(token string) (*commandpb.SessionRef, error) {
 	if !wellFormed(token) {
 		return nil, tree.ErrSessionExpired
 	}
-	if id, mac, ok := parseDrawn(token); ok {
+	if id, ok := parseDrawn(token); ok {
 		for _, secret := range t.secrets {
-			if hmac.Equal(mac, t.mac(secret, id)) {
+			// The whole text is compared, so that a token has one spelling.
+			if hmac.Equal([]byte(token), []byte(t.text(secret, id))) {
 				return &commandpb.SessionRef{Ref: &commandpb.SessionRef_Id{Id: uint64(id)}}, nil
 			}
 		}
@@ -102,17 +103,11 @@ func wellFormed(token string) bool {
 	return true
 }
 
-func parseDrawn(token string) (id quorum.Zxid, mac []byte, ok bool) {
+// parseDrawn is the session of a token of the shape of a server's.
+func parseDrawn(token string) (quorum.Zxid, bool) {
 	if len(token) != drawnLen || !strings.HasPrefix(token, drawnPrefix) || token[macStart-1] != '_' {
-		return 0, nil, false
+		return 0, false
 	}
-	raw, err := hex.DecodeString(token[len(drawnPrefix) : macStart-1])
-	if err != nil {
-		return 0, nil, false
-	}
-	mac, err = base64.RawURLEncoding.Strict().DecodeString(token[macStart:])
-	if err != nil {
-		return 0, nil, false
-	}
-	return quorum.Zxid(binary.BigEndian.Uint64(raw)), mac, true
+	id, err := strconv.ParseUint(token[len(drawnPrefix):macStart-1], 16, 64)
+	return quorum.Zxid(id), err == nil
 }

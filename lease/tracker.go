@@ -153,7 +153,8 @@ func (t *Tracker) Due(now uint64, limit int) []quorum.Zxid {
 		if e.key > now {
 			break
 		}
-		if e.key = e.due(); e.key > now {
+		if due := e.due(); due != e.key { // touched since
+			e.key = due
 			heap.Fix(&t.heap, 0)
 			continue
 		}

@@ -152,6 +152,12 @@ func TestFrozenPeerSlowsNobody(t *testing.T) {
 	for h := awaitHint(t, leader); h != (Hint{ID: 3, Up: false}); h = awaitHint(t, leader) {
 		t.Logf("hint %+v", h)
 	}
+	if err := c.Process.Signal(syscall.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+	for h := awaitHint(t, leader); h != (Hint{ID: 3, Up: true}); h = awaitHint(t, leader) {
+		t.Logf("hint %+v", h)
+	}
 }
 
 func TestRestartedPeerComesBack(t *testing.T) {

@@ -214,13 +214,13 @@ func (l *link) receive() {
 			if msg.Sub == l.asks {
 				l.serve(msg)
 			} else {
-				l.take1(msg)
+				l.accept(msg)
 			}
 		}
 	}
 }
 
-func (l *link) take1(msg *nats.Msg) {
+func (l *link) accept(msg *nats.Msg) {
 	n := l.net
 	frame, ok := n.seals.open(msg.Data, msg.Subject)
 	if !ok {

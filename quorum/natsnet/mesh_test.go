@@ -201,6 +201,26 @@ func mustNext(t testing.TB, n *Net) quorum.Message {
 	return m
 }
 
+// Names and IPv6 addresses are as good as IPv4 addresses.
+func TestAddresses(t *testing.T) {
+	for _, host := range []string{"localhost", "::1"} {
+		t.Run(host, func(t *testing.T) {
+			l, err := net.Listen("tcp", net.JoinHostPort(host, "0"))
+			if err != nil {
+				t.Skip(err)
+			}
+			l.Close()
+			var addrs []string
+			for _, a := range freeAddrs(t, 2) {
+				_, port, _ := net.SplitHostPort(a)
+				addrs = append(addrs, net.JoinHostPort(host, port))
+			}
+			peers := peersAt(addrs...)
+			awaitMesh(t, start(t, testOptions(1, peers)), start(t, testOptions(2, peers)))
+		})
+	}
+}
+
 func TestBroadcastReachesAllOthers(t *testing.T) {
 	nets := mesh(t, 3)
 	nets[0].Send(&quorum.Message{Type: quorum.MsgCommit, From: 1, Commit: 7})

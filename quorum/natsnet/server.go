@@ -8,13 +8,13 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/nats-io/jwt/v2"
 	"github.com/nats-io/nats-server/v2/server"
 )
 
 const (
 	maxPayload = 2 << 20
 	routeUser  = "perch"
+	inProcess  = "IN_PROCESS" // a connection type, jwt.ConnectionTypeInProcess
 	// writeWithin bounds a write to a peer, and how long Send's goroutine can
 	// wait for the node's own server.
 	writeWithin = 2 * time.Second
@@ -55,7 +55,7 @@ func serverOptions(o *Options) (*server.Options, [accounts]string, error) {
 		so.Accounts = append(so.Accounts, acc)
 		so.Users = append(so.Users, &server.User{
 			Username: name, Password: keys[a], Account: acc,
-			AllowedConnectionTypes: map[string]struct{}{jwt.ConnectionTypeInProcess: {}},
+			AllowedConnectionTypes: map[string]struct{}{inProcess: {}},
 		})
 	}
 	return so, keys, nil

@@ -28,7 +28,8 @@ type Config struct {
 	// nil leaves it plain, which PeerInsecure allows beyond loopback.
 	PeerTLS      *tls.Config
 	PeerInsecure bool
-	// Settings are those of a cluster that forms now; lease.DefaultSettings.
+	// Settings are proposed once by the first leader of a cluster that forms now,
+	// if they are not lease.DefaultSettings; later ones are set by commands.
 	Settings lease.Settings
 
 	Log     *slog.Logger

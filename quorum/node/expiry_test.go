@@ -81,3 +81,21 @@ func TestOpeningAgainRenews(t *testing.T) {
 		t.Fatalf("self: %+v, %v", a.Sessions, err)
 	}
 }
+
+// Settings of a new cluster come from a command, so that all states begin
+// equal.
+func TestANewClusterIsSeededByItsLeader(t *testing.T) {
+	settings := lease.DefaultSettings()
+	settings.ValueBytes = 4096
+	c := newCluster(t, newMemNet(1), func(cfg *Config) { cfg.Settings = settings })
+	c.leader()
+	until(t, "seeded", func() bool {
+		for _, n := range c.nodes {
+			if n.Status().Settings != settings {
+				return false
+			}
+		}
+		return true
+	})
+	c.agree()
+}

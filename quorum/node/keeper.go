@@ -9,9 +9,11 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"perch/gen/commandpb"
 	"perch/gen/nodepb"
 	"perch/lease"
 	"perch/quorum"
+	"perch/tree"
 )
 
 const (
@@ -105,9 +107,25 @@ func (k *keeper) run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		}
-		if epoch, due := k.look(); due {
+		epoch, due := k.look()
+		if epoch != 0 && k.node.view().Zxid() == 0 {
+			k.seed()
+		}
+		if due {
 			k.expire(ctx, epoch)
 		}
+	}
+}
+
+// seed proposes the settings of a cluster that has just formed. Every state
+// begins with the same ones, and only a command changes them (RULES.md R5).
+func (k *keeper) seed() {
+	if k.node.cfg.Settings == lease.DefaultSettings() {
+		return
+	}
+	cmd := &commandpb.Command{Format: lease.Format, Op: &commandpb.Command_Configure{Configure: k.node.cfg.Settings.Command()}}
+	if err := k.submit(cmd); err != nil {
+		k.log.Error("the settings of the new cluster could not be set", keyError, err)
 	}
 }
 
@@ -145,7 +163,7 @@ func (k *keeper) expire(ctx context.Context, epoch quorum.Epoch) {
 	if len(ids) == 0 {
 		return
 	}
-	err = k.propose(view, ids)
+	err = k.submit(view.ExpireCommands(ids)...)
 	if err != nil {
 		k.log.Warn("sessions could not be expired yet", "count", len(ids), keyError, err)
 	}
@@ -173,11 +191,11 @@ func (k *keeper) shut(epoch quorum.Epoch, view *lease.View) (ids []quorum.Zxid, 
 	return ids, k.ending
 }
 
-// propose submits the leader's own commands and waits until they are applied.
-func (k *keeper) propose(view *lease.View, ids []quorum.Zxid) error {
+// submit proposes the leader's own commands and waits until they are applied.
+func (k *keeper) submit(cmds ...*commandpb.Command) error {
 	var waits []*request
 	var faults []error
-	for _, cmd := range view.ExpireCommands(ids) {
+	for _, cmd := range cmds {
 		data, err := proto.Marshal(cmd)
 		if err != nil {
 			return err
@@ -194,6 +212,9 @@ func (k *keeper) propose(view *lease.View, ids []quorum.Zxid) error {
 		select {
 		case o := <-r.done:
 			faults = append(faults, o.err)
+			if o.err == nil && o.result.Code != tree.OK {
+				faults = append(faults, o.result.Code)
+			}
 		case <-k.node.ctx.Done():
 			return lease.ErrShuttingDown
 		}

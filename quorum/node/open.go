@@ -128,14 +128,31 @@ func startNet(cfg Config) (Transport, error) {
 // position is in the log's index with the same chain hash. One that does not is
 // no error: a crash between writing a pulled snapshot and logging it leaves one.
 func restore(cfg Config, store *snap.Store, found *wal.Recovered) (*lease.State, quorum.SnapMeta, error) {
+	newest, ok, err := store.Newest()
+	if err != nil {
+		return nil, newest, fmt.Errorf("find the newest snapshot: %w", err)
+	}
+	if ok && belongs(newest, found) {
+		if state, err := load(store, newest); err == nil {
+			return state, newest, nil
+		}
+	}
+	return restoreAny(cfg, store, found) // only now are all of them read
+}
+
+func belongs(m quorum.SnapMeta, found *wal.Recovered) bool {
+	chain, ok := found.History.Chain(m.Zxid)
+	return ok && chain == m.Chain
+}
+
+func restoreAny(cfg Config, store *snap.Store, found *wal.Recovered) (*lease.State, quorum.SnapMeta, error) {
 	metas, err := store.List()
 	if err != nil {
 		return nil, quorum.SnapMeta{}, fmt.Errorf("list the snapshots: %w", err)
 	}
-	slices.SortFunc(metas, func(a, b quorum.SnapMeta) int { return cmp.Compare(b.Zxid, a.Zxid) })
 	var faults []error
 	for _, m := range metas {
-		if chain, ok := found.History.Chain(m.Zxid); !ok || chain != m.Chain {
+		if !belongs(m, found) {
 			continue
 		}
 		state, err := load(store, m)
@@ -146,10 +163,10 @@ func restore(cfg Config, store *snap.Store, found *wal.Recovered) (*lease.State,
 	}
 	start := found.History.Start()
 	if start == 0 {
-		return lease.New(cfg.Settings), quorum.SnapMeta{}, nil
+		return lease.New(lease.DefaultSettings()), quorum.SnapMeta{}, nil
 	}
 	faults = append(faults, fmt.Errorf("the log in %s begins after %v and no whole snapshot reaches back to it: "+
-		"stop this node, move its data directory away and have it rebuilt from the others", cfg.Dir, start))
+		"stop this node, move its data directory aside and have it rebuilt as a replaced member", cfg.Dir, start))
 	return nil, quorum.SnapMeta{}, errors.Join(faults...)
 }
 

@@ -21,6 +21,7 @@ type snapshots struct {
 	node  *Node
 	store *snap.Store
 	pace  *pace // of serving, all learners together
+	rank  int64 // of this node among its peers, from 0
 
 	logged   atomic.Int64  // bytes applied since the newest snapshot
 	newest   atomic.Uint64 // zxid of the newest one of this node
@@ -42,7 +43,15 @@ type served struct {
 const pinIdle = 30 * time.Second
 
 func newSnapshots(n *Node, store *snap.Store) *snapshots {
-	return &snapshots{node: n, store: store, pace: newPace(n.cfg.SnapshotRate), last: time.Now(), pins: make(map[quorum.Zxid]*served)}
+	s := &snapshots{
+		node: n, store: store, pace: newPace(n.cfg.SnapshotRate), last: time.Now(), pins: make(map[quorum.Zxid]*served),
+	}
+	for _, p := range n.cfg.Peers {
+		if p.ID < n.cfg.ID {
+			s.rank++
+		}
+	}
+	return s
 }
 
 // run takes snapshots when they are due, until ctx ends.
@@ -65,12 +74,14 @@ func (s *snapshots) run(ctx context.Context) {
 }
 
 // due says whether the log since the last snapshot exceeds what a snapshot
-// costs.
+// costs. The members have logged the same, so each waits a little longer than
+// the one before, and they do not all write at once.
 func (s *snapshots) due(now time.Time) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.logged.Load() > max(s.node.cfg.SnapshotBytes, s.size.Load()) &&
-		now.Sub(s.last) >= s.node.cfg.SnapshotEvery
+	most := max(s.node.cfg.SnapshotBytes, s.size.Load())
+	most += most / 4 * s.rank / int64(len(s.node.cfg.Peers))
+	return s.logged.Load() > most && now.Sub(s.last) >= s.node.cfg.SnapshotEvery
 }
 
 // take writes a snapshot of the newest View and drops what it makes useless.

@@ -268,9 +268,13 @@ func TestMissingAndForeignFiles(t *testing.T) {
 		d := sp.disk.Restart()
 		seq, _ := parseSegmentName(last[len(testDir)+1:])
 		d.Put(testDir+"/"+segmentName(seq+1), make([]byte, 100))
-		d.Put(testDir+"/"+segmentName(seq+2)+".tmp", []byte("left over"))
+		temp := testDir + "/" + segmentName(seq+2) + ".tmp"
+		d.Put(temp, []byte("left over"))
 		if _, err := sp.s.judge(d); err != nil {
 			t.Fatal(err)
+		}
+		if d.Read(temp) != nil {
+			t.Error("the left-over file is still there")
 		}
 	})
 }

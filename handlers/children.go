@@ -43,8 +43,7 @@ func (e *edge) ListChildren(ctx context.Context, q api.ListChildrenRequestObject
 		return nil, err
 	}
 	if got.notModified {
-		return api.ListChildren304Response{Headers: api.ListChildren304ResponseHeaders{
-			ETag: quoted(got.tag), PerchZxid: int64(got.Zxid)}}, nil
+		return sameAnswer{&got}, nil
 	}
 	return renderPage(&got, include, plain), nil
 }

@@ -56,6 +56,9 @@ func (m tagMatch) matches(tag string) bool {
 // floor is the newest zxid in a tag of any representation. A state older than
 // that cannot be compared with it (RULES.md R24).
 func (m tagMatch) floor() quorum.Zxid {
+	if m.tag == "" || m.tag == absentTag {
+		return 0
+	}
 	var newest uint64
 	parts := strings.SplitN(strings.TrimPrefix(m.tag, "c"), "-", 3)
 	for _, part := range parts[:min(2, len(parts))] {

@@ -1,10 +1,7 @@
 package handlers
 
 import (
-	"bytes"
 	"context"
-	"net/http"
-	"strconv"
 
 	"perch/gen/api"
 	"perch/lease"
@@ -19,14 +16,9 @@ func (e *edge) ReadNode(ctx context.Context, q api.ReadNodeRequestObject) (api.R
 		return nil, err
 	}
 	if got.notModified {
-		return api.ReadNode304Response{Headers: api.ReadNode304ResponseHeaders{
-			ETag: quoted(got.tag), PerchZxid: int64(got.Zxid)}}, nil
+		return sameAnswer{&got}, nil
 	}
-	return api.ReadNode200ApplicationOctetStreamResponse{
-		Body: bytes.NewReader(got.Node.Data), ContentLength: int64(len(got.Node.Data)),
-		Headers: api.ReadNode200ResponseHeaders{
-			ETag: quoted(got.tag), PerchZxid: int64(got.Zxid), PerchDataVersion: got.Node.Stat.Version},
-	}, nil
+	return nodeAnswer{got: &got}, nil
 }
 
 // HeadNode implements HEAD /v1/nodes/{path}: GET without the body.
@@ -37,25 +29,9 @@ func (e *edge) HeadNode(ctx context.Context, q api.HeadNodeRequestObject) (api.H
 		return nil, err
 	}
 	if got.notModified {
-		return api.HeadNode304Response{Headers: api.HeadNode304ResponseHeaders{
-			ETag: quoted(got.tag), PerchZxid: int64(got.Zxid)}}, nil
+		return sameAnswer{&got}, nil
 	}
-	return headNode{length: len(got.Node.Data), HeadNode200Response: api.HeadNode200Response{
-		Headers: api.HeadNode200ResponseHeaders{
-			ETag: quoted(got.tag), PerchZxid: int64(got.Zxid), PerchDataVersion: got.Node.Stat.Version},
-	}}, nil
-}
-
-// headNode adds what GET would say of the body.
-type headNode struct {
-	api.HeadNode200Response
-	length int
-}
-
-func (h headNode) VisitHeadNodeResponse(w http.ResponseWriter) error {
-	w.Header()["Content-Type"] = []string{"application/octet-stream"}
-	w.Header()["Content-Length"] = []string{strconv.Itoa(h.length)}
-	return h.HeadNode200Response.VisitHeadNodeResponse(w)
+	return nodeAnswer{got: &got, head: true}, nil
 }
 
 func (e *edge) pollNode(ctx context.Context, path string, o readOptions) (polled, error) {

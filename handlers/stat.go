@@ -26,8 +26,7 @@ func (e *edge) StatNode(ctx context.Context, q api.StatNodeRequestObject) (api.S
 		return nil, err
 	}
 	if got.notModified {
-		return api.StatNode304Response{Headers: api.StatNode304ResponseHeaders{
-			ETag: quoted(got.tag), PerchZxid: int64(got.Zxid)}}, nil
+		return sameAnswer{&got}, nil
 	}
 	body := renderNode(&got.Node)
 	body.Data, body.Text = include.value(got.Node.Data)

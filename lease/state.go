@@ -64,7 +64,8 @@ type State struct {
 	head settingsSum // of the settings
 }
 
-// New is the state of a cluster before its first transaction.
+// New is the state of a cluster before its first transaction. The settings must
+// be valid (Settings.Validate).
 func New(settings Settings) *State {
 	return &State{
 		settings: settings, tree: tree.New(),

@@ -185,6 +185,48 @@ func TestExpireCommandsAreBounded(t *testing.T) {
 	}
 }
 
+// The events of a transaction are the difference between the states before and
+// after it, in an order in which a mirror can follow: parents are there first
+// and go last (RELIABILITY.md G5).
+func TestEventsAreTheDifference(t *testing.T) {
+	b := newBench(t, small())
+	mirror := stats(b.s.View())
+	for i := range 500 {
+		b.age += 10
+		r, events := b.apply(scripted(i))
+		for _, e := range events {
+			_, there := mirror[e.Path]
+			_, parent := mirror[tree.Parent(e.Path)]
+			switch {
+			case e.Zxid != r.Zxid, there == (e.Type == tree.EventCreated), !parent && e.Path != "/":
+				t.Fatalf("step %d: %+v", i, e)
+			case e.Type == tree.EventDeleted:
+				delete(mirror, e.Path)
+			default:
+				mirror[e.Path] = e.Stat
+			}
+		}
+		now := stats(b.s.View())
+		for path, stat := range now {
+			// What a parent shows of its children has no event of its own.
+			old := mirror[path]
+			old.Pzxid, old.Cversion, old.NumChildren = stat.Pzxid, stat.Cversion, stat.NumChildren
+			if old != stat {
+				t.Fatalf("step %d: %s is %+v, events say %+v", i, path, stat, old)
+			}
+		}
+		if len(now) != len(mirror) {
+			t.Fatalf("step %d: %d nodes, events say %d", i, len(now), len(mirror))
+		}
+	}
+}
+
+func stats(v *View) map[string]tree.Stat {
+	m := map[string]tree.Stat{}
+	v.tree.Scan(func(r tree.Record) bool { m[r.Path] = r.Stat; return true })
+	return m
+}
+
 // Readers and a snapshot run beside Apply; the race detector watches.
 func TestReadersBesideApply(t *testing.T) {
 	b := newBench(t, DefaultSettings())

@@ -246,19 +246,36 @@ func (c *Core) admit(m *Message) *peer {
 }
 
 // admitBoot orders lives inside one incarnation (R3): an older life is dropped,
-// a clone of the present one too, a newer or another one replaces it.
+// a clone of the present one too, a newer or another one replaces it. What a
+// replaced incarnation still has in some route is dropped as well; it comes back
+// only with a newer life, when its directory was put back.
 func (c *Core) admitBoot(p *peer, b Boot) bool {
-	switch {
-	case b == p.boot:
+	if b == p.boot {
 		return !p.cloned
-	case b.Incarnation != p.boot.Incarnation || b.Counter > p.boot.Counter:
-		*p = peer{id: p.id, boot: b}
-		return true
-	case b.Counter == p.boot.Counter:
-		p.cloned = true
 	}
-	return false
+	if b.Incarnation == p.boot.Incarnation {
+		if b.Counter > p.boot.Counter {
+			*p = peer{id: p.id, boot: b, former: p.former}
+			return true
+		}
+		p.cloned = p.cloned || b.Counter == p.boot.Counter
+		return false
+	}
+	former := p.former
+	for _, f := range former {
+		if f.Incarnation == b.Incarnation && f.Counter >= b.Counter {
+			return false
+		}
+	}
+	if p.boot != (Boot{}) {
+		former = append(former[max(0, len(former)-formerMax+1):len(former):len(former)], p.boot)
+	}
+	*p = peer{id: p.id, boot: b, former: former}
+	return true
 }
+
+// formerMax bounds the incarnations remembered of a peer.
+const formerMax = 4
 
 // knowsCluster says whether this store belongs to a formed cluster, be it only
 // as one to be rebuilt.

@@ -255,7 +255,7 @@ func (c *Core) unanimous() bool {
 }
 
 // joinEstablished follows a leader that is there already: it says so itself,
-// and with this node a quorum names it.
+// and with this node a quorum names it, or it is the hub of a star.
 func (c *Core) joinEstablished() bool {
 	for i := range c.peers {
 		p := &c.peers[i]
@@ -273,13 +273,21 @@ func (c *Core) joinEstablished() bool {
 			return q != nil && c.fresh(q) && q.note.msg.Vote.Leader == p.id && q.note.msg.State != StateLooking ||
 				q != nil && c.fresh(q) && c.inRound(q) && q.note.msg.Vote.Leader == p.id
 		})
-		if ok {
+		if ok || c.leadsHub(p) {
 			c.round = max(c.round, p.note.msg.Round)
 			c.followLeader(p)
 			return true
 		}
 	}
 	return false
+}
+
+// leadsHub says whether a peer that says it leads may be believed without other
+// voices: it reaches a quorum, and it won this round or has discovery behind it.
+// Where only one node sees all others, nobody else hears a quorum.
+func (c *Core) leadsHub(p *peer) bool {
+	n := &p.note.msg
+	return c.reaches(n.Reach) && (n.Round == c.round || n.Vote.Epoch != 0 && n.Cred.CurrentEpoch == n.Vote.Epoch)
 }
 
 func (c *Core) decide(leader NodeID) {

@@ -10,6 +10,7 @@ type peer struct {
 	boot   Boot
 	heard  uint64 // tick of the last admitted message; 0 for never
 	down   bool   // hint: its link is gone
+	former []Boot // last lives of the disks that this peer had before
 	cloned bool   // two lives with one counter were seen; both are refused (R3)
 	note   note
 }

@@ -65,7 +65,13 @@ func (c *clients) submitNext() {
 		return
 	}
 	c.later(evSubmit, c.w.faults.submit)
-	c.submit(c.someNode())
+	c.call(c.someNode(), 0)
+}
+
+// call reaches n at once, or when it goes on after a pause, before it has seen
+// how late it is.
+func (c *clients) call(n *node, reads uint64) {
+	n.take(&event{kind: evClient, num: reads})
 }
 
 // submit makes one write at n and reports its number; -1 when n is not there
@@ -119,7 +125,7 @@ func (c *clients) readNext() {
 		return
 	}
 	c.later(evRead, c.w.faults.read)
-	c.read(c.someNode())
+	c.call(c.someNode(), 1)
 }
 
 func (c *clients) read(n *node) int {

@@ -142,18 +142,18 @@ func (c *clients) openAtSound() int {
 	}
 	count := 0
 	for _, n := range c.w.nodes[1:] {
-		if n.wiped || n.core == nil {
-			continue
+		if !n.wiped && n.core != nil {
+			count += c.openAt(n)
 		}
-		for _, number := range n.reqs {
-			if c.writes[number].state == writePending {
-				count++
-			}
-		}
-		for _, number := range n.asked {
-			if !c.queries[number].done {
-				count++
-			}
+	}
+	return count
+}
+
+func (c *clients) openAt(n *node) int {
+	count := len(n.asked) - int(n.answered)
+	for _, number := range n.reqs {
+		if c.writes[number].state == writePending {
+			count++
 		}
 	}
 	return count

@@ -3,6 +3,7 @@ package sim
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"perch/quorum"
 )
@@ -206,6 +207,9 @@ func (n *node) resume() {
 	n.w.note("%d goes on with %d events waiting", n.id, len(n.inbox))
 	kept := n.inbox
 	n.inbox = nil
+	if n.w.rng.chance(500) { // calls come before what was waiting: other goroutines bring them
+		slices.SortStableFunc(kept, func(a, b event) int { return rank(&a) - rank(&b) })
+	}
 	for i := range kept {
 		if n.core == nil {
 			return
@@ -216,6 +220,13 @@ func (n *node) resume() {
 		}
 		n.take(&kept[i])
 	}
+}
+
+func rank(e *event) int {
+	if e.kind == evClient {
+		return 0
+	}
+	return 1
 }
 
 // input gives one event to the core.
@@ -247,6 +258,12 @@ func (n *node) input(e *event) {
 		n.fetched(e.job)
 	case evHint:
 		n.core.PeerHint(e.from, e.num == 1)
+	case evClient:
+		if e.num == 1 {
+			n.w.clients.read(n)
+		} else {
+			n.w.clients.submit(n)
+		}
 	case evForget:
 		n.w.clients.forget(n, e.num)
 	default:

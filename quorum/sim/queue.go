@@ -33,6 +33,7 @@ const (
 	evCalm                           // faults end
 	evWatch                          // progress is looked at
 	evDiskError                      // node's fsync fails
+	evClient                         // a client's call reaches node: num 1 reads, 0 writes
 )
 
 // event is one thing that happens at one time. life names the life of node that

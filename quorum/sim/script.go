@@ -20,7 +20,8 @@ import (
 //	start 1 2 3                (also after a crash)
 //	run 50ms                   let time pass
 //	until leader [3]           run until there is an established leader
-//	until synced [1 2]         … until these, or all, are in sync and idle
+//	until synced [1 2]         … until these, or all, are in sync and no request
+//	                           or read of theirs is open
 //	until sent ACKLD 2>1       … until such a message leaves (from now on)
 //	until held ACKLD 2>1       … until such a message is being held
 //	until refuses 3            … until 3 says why it takes no part
@@ -184,7 +185,7 @@ func (s *Schedule) do(words []string) error {
 		s.sent = nil
 		return nil
 	}
-	if words[0] == "crash" && len(args) > 1 {
+	if words[0] == "crash" && len(args) > 1 && !isNumber(args[1]) {
 		return s.crash(args)
 	}
 	for _, a := range args {
@@ -197,6 +198,11 @@ func (s *Schedule) do(words []string) error {
 		}
 	}
 	return nil
+}
+
+func isNumber(word string) bool {
+	_, err := strconv.Atoi(word)
+	return err == nil
 }
 
 func (s *Schedule) node(word string) (*node, error) {

@@ -217,6 +217,9 @@ func (s *Schedule) synced(args []string) string {
 		if !s.w.inSync(n, lead.soft.Epoch, lead.disk.img.hist.Last()) {
 			return fmt.Sprintf("node %d is not in sync", n.id)
 		}
+		if !n.wiped && s.w.clients.openAt(n) > 0 {
+			return fmt.Sprintf("a request at node %d has no end", n.id)
+		}
 	}
 	return ""
 }

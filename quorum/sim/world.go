@@ -38,6 +38,8 @@ type Report struct {
 	Trace     uint64 // equal for equal seeds
 	Committed int
 	Epochs    int
+	Healed    int64      // microseconds from the end of the faults to a cluster in sync
+	Reigns    int        // leaders established in that time
 	Failure   *Violation // nil when all is well
 }
 
@@ -89,6 +91,7 @@ func (w *World) report() Report {
 	return Report{
 		Seed: w.opt.Seed, Nodes: len(w.nodes) - 1, Events: w.events, Virtual: w.now, Trace: w.trace,
 		Committed: w.obs.ledger.len(), Epochs: w.obs.reigns, Failure: w.failure,
+		Healed: w.heal.asked - w.heal.began, Reigns: w.obs.reigns - w.heal.reigns,
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -65,6 +66,7 @@ func one(s settings, out io.Writer) int {
 func many(s settings, out io.Writer) int {
 	var next, played, failed atomic.Uint64
 	var mu sync.Mutex
+	var healed []int64 // guarded by mu
 	began := time.Now()
 	var group sync.WaitGroup
 	for range max(1, s.workers) {
@@ -77,6 +79,9 @@ func many(s settings, out io.Writer) int {
 				r := sim.Run(sim.Options{Seed: s.first + i, Nodes: s.nodes, Mutant: s.mutant})
 				played.Add(1)
 				if r.Failure == nil {
+					mu.Lock()
+					healed = append(healed, r.Healed)
+					mu.Unlock()
 					continue
 				}
 				failed.Add(1)
@@ -87,6 +92,11 @@ func many(s settings, out io.Writer) int {
 		})
 	}
 	group.Wait()
+	if n := len(healed); n > 0 {
+		slices.Sort(healed)
+		fmt.Fprintf(out, "in sync after the faults: median %d ms, 99%% within %d ms, worst %d ms\n",
+			healed[n/2]/1000, healed[n*99/100]/1000, healed[n-1]/1000)
+	}
 	rate := float64(played.Load()) / time.Since(began).Minutes()
 	fmt.Fprintf(out, "sim: %d seeds, %d failures, %.0f seeds/min\n", played.Load(), failed.Load(), rate)
 	if failed.Load() > 0 {

@@ -1,0 +1,95 @@
+package sim
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// TestSchedules plays the directed schedules, each named after the rule of
+// RULES.md, the section of ZAB.md or the bug that it stands for.
+func TestSchedules(t *testing.T) {
+	files, err := filepath.Glob("testdata/schedules/*.txt")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no schedules: %v", err)
+	}
+	for _, file := range files {
+		t.Run(strings.TrimSuffix(filepath.Base(file), ".txt"), func(t *testing.T) {
+			text, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var out bytes.Buffer
+			if err := RunSchedule(string(text), &out); err != nil {
+				t.Errorf("%v\n%s", err, tail(out.String(), 120))
+			}
+		})
+	}
+}
+
+func tail(text string, lines int) string {
+	all := strings.Split(text, "\n")
+	return strings.Join(all[max(0, len(all)-lines):], "\n")
+}
+
+// TestCrashPoints lets a follower that must truncate, fetch and accept an epoch
+// crash at every effect on the way (ZOOKEEPER-4643, 3911, 4646, 4785): with
+// nothing, something or all kept of what was not fsynced.
+func TestCrashPoints(t *testing.T) {
+	const story = `nodes 3
+		start 1 2 3
+		until leader 3
+		submit 3 a
+		until synced
+		alone 3
+		submit 3 tail
+		until leader 2
+		submit 2 b
+		submit 1 c
+		until synced 1 2
+		stick %[3]s
+		crash %[1]d after %[2]d
+		heal
+		run 400ms
+		unstick %[1]d
+		crash %[1]d %[4]s
+		start %[1]d
+		until synced
+		submit 1 d
+		until synced
+		expect applied d 1 2 3`
+	for who := 1; who <= 3; who++ {
+		for after := range 24 {
+			for _, kept := range []string{"none", "some", "all"} {
+				stuck := ""
+				if kept != "some" {
+					stuck = fmt.Sprint(who)
+				}
+				text := fmt.Sprintf(story, who, after, stuck, kept)
+				if err := RunSchedule(text, nil); err != nil {
+					t.Errorf("node %d, after %d effects, %s kept: %v", who, after, kept, err)
+				}
+			}
+		}
+	}
+}
+
+// TestScheduleErrors: a story that does not hold is reported with its line.
+func TestScheduleErrors(t *testing.T) {
+	for _, c := range []struct{ text, want string }{
+		{"start 1", "line 1"},
+		{"nodes 3\nfly 1", "unknown verb"},
+		{"nodes 3\nstart 4", "no node"},
+		{"nodes 3\nstart 1\nexpect leader 1", "line 3"},
+		{"nodes 3\nrelease ACK 1>2", "nothing was held"},
+		{"nodes 3\nhold ACK 12", "FROM>TO"},
+		{"nodes 3\nexpect applied x 1", "nobody wrote"},
+	} {
+		if err := RunSchedule(c.text, nil); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%q: %v, want %q", c.text, err, c.want)
+		}
+	}
+}

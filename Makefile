@@ -11,8 +11,8 @@ export CGO_ENABLED ?= 0
 # One toolchain, the installed one: nothing is downloaded behind one's back.
 export GOTOOLCHAIN ?= local
 
-PROTOS   := $(sort $(wildcard tree/command/*.proto quorum/wire/*.proto quorum/*/*.proto lease/*/*.proto))
-SOURCES  := $(shell find cmd gen handlers lease quorum tree -name '*.go' -not -name '*_test.go') openapi.yaml go.mod
+PROTOS   := $(sort $(shell find lease quorum tree -name '*.proto'))
+SOURCES  := $(shell find cmd gen handlers lease quorum tree -name '*.go' -not -name '*_test.go') $(wildcard *.go) openapi.yaml go.mod
 GEN_CONFIGS := $(wildcard handlers/oapi-*.yaml)
 NPM_DONE := e2e/lint/node_modules/.package-lock.json
 
@@ -104,7 +104,7 @@ $(NPM_DONE): e2e/lint/package-lock.json
 # anybody else is told what is missing.
 tools:
 	@missing=; \
-	for pair in curl:curl cc:gcc git:git npm:npm; do \
+	for pair in curl:curl openssl:openssl cc:gcc git:git npm:npm; do \
 		command -v $${pair%%:*} >/dev/null || missing="$$missing $${pair##*:}"; \
 	done; \
 	if command -v cc >/dev/null && ! echo '#include <stdlib.h>' | cc -E - >/dev/null 2>&1; then missing="$$missing libc6-dev"; fi; \

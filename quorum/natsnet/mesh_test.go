@@ -147,9 +147,10 @@ func heard(n *Net, from quorum.NodeID, typ quorum.MsgType) bool {
 // awaitPeer waits until a question to id is at least refused by it.
 func awaitPeer(t testing.TB, n *Net, id quorum.NodeID, k Kind) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
-	defer cancel()
 	until(t, func() bool {
+		// A question can be lost on its way, so a short one is repeated.
+		ctx, cancel := context.WithTimeout(context.Background(), patience/40)
+		defer cancel()
 		_, err := n.Ask(ctx, id, k, nil)
 		return err == nil || errors.Is(err, ErrUnreachable) && strings.Contains(err.Error(), "nobody answers")
 	})

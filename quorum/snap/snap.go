@@ -3,7 +3,8 @@
 //
 // It guarantees:
 //   - A snapshot exists whole and durable, or not at all: it is written under a
-//     temporary name, synced, renamed, and its directory is synced.
+//     temporary name, synced, renamed, and its directory is synced. A write that
+//     failed is not tried again; it leaves the other snapshots as they are.
 //   - What is handed out was checked: List and Newest read every byte of a file
 //     before they name it for the first time; a Reader ends in io.EOF only after
 //     all checksums were right.
@@ -69,7 +70,7 @@ type Store struct {
 	known map[quorum.Zxid]quorum.SnapMeta // verified, or written here
 	pins  map[quorum.Zxid]int
 	temps int   // names temporary files
-	err   error // a name may not be durable: nothing is written any more
+	err   error // a directory could not be synced: nothing is done any more
 }
 
 // Open opens the snapshots in opt.Dir and removes what an interrupted Create or
@@ -175,29 +176,35 @@ func (s *Store) drop(f disk.File, temp string) {
 	_ = s.opt.FS.Remove(disk.Join(s.opt.Dir, temp))
 }
 
-// publish gives a finished file its name. When that fails after the content
-// was synced, names on this disk cannot be trusted any more, and the store
-// writes nothing further.
+// publish gives a finished file its name, durably.
 func (s *Store) publish(f disk.File, temp string, meta quorum.SnapMeta) error {
 	if err := f.Sync(); err != nil {
 		s.drop(f, temp)
 		return err
 	}
-	if err := f.Close(); err != nil {
-		return err
-	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	err := s.opt.FS.Rename(disk.Join(s.opt.Dir, temp), s.path(meta.Zxid))
-	if err == nil {
-		err = s.opt.FS.SyncDir(s.opt.Dir)
+	delete(s.known, meta.Zxid)
+	if err := s.opt.FS.Rename(disk.Join(s.opt.Dir, temp), s.path(meta.Zxid)); err != nil {
+		s.drop(f, temp)
+		return err
 	}
-	if err != nil {
-		delete(s.known, meta.Zxid)
+	_ = f.Close() // everything is on disk
+	if err := s.syncDir(); err != nil {
+		return err
+	}
+	s.known[meta.Zxid] = meta
+	return nil
+}
+
+// syncDir makes names durable; the caller holds mu. When that fails, names on
+// this disk cannot be trusted any more, and the store does nothing further: a
+// later sync may succeed without having made this one good.
+func (s *Store) syncDir() error {
+	if err := s.opt.FS.SyncDir(s.opt.Dir); err != nil {
 		s.err = fmt.Errorf("the store stopped: %w", err)
 		return s.err
 	}
-	s.known[meta.Zxid] = meta
 	return nil
 }
 
@@ -327,7 +334,7 @@ func (s *Store) setAside(z quorum.Zxid, damage *DamageError) error {
 		err = s.opt.FS.Rename(s.path(z), to)
 	}
 	if err == nil {
-		err = s.opt.FS.SyncDir(s.opt.Dir)
+		err = s.syncDir()
 	}
 	if err != nil {
 		return fmt.Errorf("snap: setting aside a damaged file: %w", err)
@@ -370,7 +377,7 @@ func (s *Store) remove(zxids []quorum.Zxid) error {
 			return fmt.Errorf("snap: %w", err)
 		}
 	}
-	if err := s.opt.FS.SyncDir(s.opt.Dir); err != nil {
+	if err := s.syncDir(); err != nil {
 		return fmt.Errorf("snap: %w", err)
 	}
 	return nil

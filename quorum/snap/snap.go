@@ -23,6 +23,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"slices"
 	"sort"
 	"strconv"
 	"strings"
@@ -383,9 +384,11 @@ func (s *Store) remove(zxids []quorum.Zxid) error {
 	return nil
 }
 
-// Purge deletes all but the keep newest good snapshots (at least one) and those
-// that are pinned, and returns what is left, newest first.
-func (s *Store) Purge(keep int) ([]quorum.SnapMeta, error) {
+// Purge deletes all but the keep newest good snapshots (at least one), those
+// that are pinned, and those named in also; it returns what is left, newest
+// first. A caller that pulls snapshots names the one that its state stands on:
+// one that was pulled and then not wanted may be newer.
+func (s *Store) Purge(keep int, also ...quorum.Zxid) ([]quorum.SnapMeta, error) {
 	metas, err := s.List()
 	if err != nil {
 		return nil, err
@@ -395,7 +398,7 @@ func (s *Store) Purge(keep int) ([]quorum.SnapMeta, error) {
 	var left []quorum.SnapMeta
 	var gone []quorum.Zxid
 	for i, m := range metas {
-		if i < max(keep, 1) || s.pins[m.Zxid] > 0 {
+		if i < max(keep, 1) || s.pins[m.Zxid] > 0 || slices.Contains(also, m.Zxid) {
 			left = append(left, m)
 		} else {
 			gone = append(gone, m.Zxid)

@@ -152,6 +152,9 @@ func TestPinHoldsPurge(t *testing.T) {
 	if got := left(); len(got) != 2 || got[0] != 4 || got[1] != 3 {
 		t.Fatal(got)
 	}
+	if metas, err := s.Purge(1, zxid(3)); err != nil || len(metas) != 2 {
+		t.Fatal(metas, err)
+	}
 	if _, err := s.Pin(zxid(1)); !errors.Is(err, ErrNotFound) {
 		t.Fatal(err)
 	}

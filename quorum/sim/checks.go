@@ -102,14 +102,28 @@ func (o *observer) look(n *node) {
 		o.check9Commit(n, &s)
 	}
 	if o.looks++; o.looks%8 == 0 || o.w.script {
-		if err := n.core.Check(); err != nil && !n.doomed {
-			o.w.fail(14, "node %d: %v", n.id, err)
-		}
+		o.checkCore(n)
 	}
 	if s.State != n.soft.State || s.Phase != n.soft.Phase || s.Established != n.soft.Established {
 		o.w.note("%d is %s", n.id, softText(&s))
 	}
 	n.soft = s
+}
+
+// checkCore: 14 as the core itself sees it, and its other reports.
+func (o *observer) checkCore(n *node) {
+	if err := n.core.Check(); err != nil && !n.doomed {
+		o.w.fail(14, "node %d: %v", n.id, err)
+	}
+	own, disk := n.core.Control(), &n.disk.img.control
+	if own.Boot != disk.Boot || own.AcceptedEpoch < disk.AcceptedEpoch || own.CurrentEpoch < disk.CurrentEpoch {
+		o.w.fail(8, "node %d: its control state is behind that of its disk", n.id)
+	}
+	for _, p := range n.core.Peers() {
+		if p.ID == n.id || p.ID == 0 || int(p.ID) >= len(o.w.nodes) || p.Durable > n.core.History().Last() {
+			o.w.fail(0, "node %d reports %+v of a peer", n.id, p)
+		}
+	}
 }
 
 // check8Soft: 8, commit and emitted per life.
@@ -132,6 +146,7 @@ func (o *observer) leads(n *node, s *quorum.Soft) {
 	r.leader, r.boot, r.established, r.base = n.id, n.disk.img.control.Boot, true, s.Base
 	o.reigns++
 	p := &o.peers[n.id]
+	p.moved = p.ticks
 	for i := range p.heard {
 		p.heard[i], p.heardIn[i] = p.ticks, r.epoch // acknowledging the epoch counts once as life
 	}
@@ -173,8 +188,8 @@ func (o *observer) check9History(n *node, r *reign) {
 	if o.top != nil && o.top.epoch > r.epoch && !o.ledger.has(r.base, r.baseChain) {
 		o.w.fail(6, "leader %d of epoch %d begins at %v, which is not in the history of epoch %d", n.id, r.epoch, r.base, o.top.epoch)
 	}
-	if !n.disk.img.holds(r.base, r.baseChain) {
-		o.w.fail(13, "leader %d of epoch %d has not its initial history up to %v on disk", n.id, r.epoch, r.base)
+	if !n.disk.img.holds(r.base, r.baseChain) || n.disk.img.control.CurrentEpoch < r.epoch {
+		o.w.fail(13, "leader %d has not epoch %d and its initial history up to %v on disk", n.id, r.epoch, r.base)
 	}
 }
 

@@ -62,6 +62,12 @@ func draw(r *rng, nodes int) faults {
 		fsync:    pick[int64](r, 100, 500, 2000, 10_000),
 		minEpoch: pick(r, quorum.Epoch(0), 1, 7600),
 	}
+	switch r.below(300) {
+	case 0:
+		f.until = 70 * second // so long that adaptive time-outs turn over
+	case 1, 2, 3, 4, 5:
+		f.until = r.between(8, 20) * second
+	}
 	drawNetwork(r, &f)
 	drawDisk(r, &f)
 	drawStrikes(r, &f, nodes)
@@ -89,7 +95,7 @@ func drawNetwork(r *rng, f *faults) {
 
 func drawDisk(r *rng, f *faults) {
 	f.stall = sometimes(r, 2, 20)
-	f.stallMax = pick(r, 50*millisecond, 1*second)
+	f.stallMax = pick(r, 50*millisecond, 1*second, 4*second)
 	if r.below(6) == 0 {
 		f.diskErrors = pick(r, 1, 5)
 	}
@@ -137,7 +143,7 @@ func drawTuning(r *rng, f *faults) {
 		t.MessageBytes = pick(r, 1, 150, 400, 2000)
 	}
 	if r.below(2) == 0 {
-		t.WindowBytes = pick(r, 300, 1000, 5000)
+		t.WindowBytes = pick(r, 150, 300, 1000, 5000)
 	}
 	if r.below(2) == 0 {
 		t.CacheBytes = pick(r, 1, 300, 2000)

@@ -23,7 +23,9 @@ type Settings struct {
 	ClosedAgeMs       int64 // 86 400 000: hashes of ended sessions are remembered
 }
 
-// DefaultSettings are those of a new cluster.
+// DefaultSettings are those that every state begins with. They are part of what
+// level 1 means: a program with others would replay a log differently, so they
+// never change (RULES.md R6).
 func DefaultSettings() Settings {
 	return Settings{
 		ValueBytes: 1 << 20, PathBytes: 1024, PathSegments: 64, TxnNodes: 10_000,

@@ -15,7 +15,8 @@ import (
 )
 
 // SnapshotFormat is the highest format of snapshots that this code reads, and
-// the one that it writes.
+// the one that it writes. One that writes a newer format does so only at a level
+// that says every member can read it, since followers pull snapshots.
 const SnapshotFormat = 1
 
 // ErrSnapshot ends Restore when the bytes are no whole snapshot.
@@ -44,7 +45,7 @@ func (v *View) WriteTo(w io.Writer) (int64, error) {
 	f.frame(frameHeader, &snapshotpb.Header{
 		Format: SnapshotFormat, Zxid: uint64(v.zxid), AgeMs: v.age, Trimmed: uint64(v.Oldest()),
 		Settings: v.settings.Command(), Nodes: uint64(v.tree.Len()), Sessions: uint64(v.sessions.Len()),
-		Ended: uint64(v.ended.Len()), Events: uint64(v.history.Len()),
+		Ended: uint64(v.ended.Len()), Events: uint64(v.history.Len()), Level: v.level,
 	})
 	v.writeNodes(f)
 	v.writeSessions(f)
@@ -157,10 +158,14 @@ func restore(f *frameReader) (*State, error) {
 	if err := f.next(frameHeader, &head); err != nil {
 		return nil, err
 	}
-	if head.Format > SnapshotFormat {
-		return nil, fmt.Errorf("%w: snapshot has format %d, known is %d", ErrFormat, head.Format, SnapshotFormat)
+	if head.Format > SnapshotFormat || head.Level > Format {
+		return nil, fmt.Errorf("%w: snapshot has format %d and level %d, known are %d and %d", ErrFormat, head.Format, head.Level, SnapshotFormat, Format)
+	}
+	if head.Level == 0 {
+		return nil, errors.New("no feature level")
 	}
 	s := New(Settings{})
+	s.level = head.Level
 	if head.Settings == nil || !s.settings.merge(head.Settings) {
 		return nil, errors.New("no settings")
 	}

@@ -28,8 +28,11 @@ import (
 	"perch/tree/cow"
 )
 
-// Format is the highest format of commands that this code applies. A command
-// without a format has format 1.
+// Format is the highest format of commands that this code applies, and the
+// highest feature level that it knows. A command without a format has format 1.
+//
+// What may be proposed, and what a command means, follows the replicated level
+// at its zxid and never the program that applies it (RULES.md R6).
 const Format = 1
 
 // ErrFormat ends Apply and Restore when they meet a format that this code does
@@ -50,6 +53,8 @@ type State struct {
 	zxid     quorum.Zxid
 	age      uint64 // cluster age in milliseconds; never goes back (RULES.md R20)
 	settings Settings
+	level    uint32 // feature level; never goes back
+	known    uint32 // highest level that this program knows: Format, but in tests
 
 	tree    *tree.Tree
 	history tree.History
@@ -68,11 +73,15 @@ type State struct {
 // be valid (Settings.Validate).
 func New(settings Settings) *State {
 	return &State{
-		settings: settings, tree: tree.New(),
+		settings: settings, level: 1, known: Format, tree: tree.New(),
 		sessions: cow.New(sessionLess), tokens: cow.New(tokenLess),
 		ended: cow.New(endedLess), endedByAge: cow.New(endedOlder),
 	}
 }
+
+// Know has the state behave as in a program whose highest level is level, for
+// tests of programs of several ages together.
+func (s *State) Know(level uint32) { s.known = level }
 
 // txn is one transaction while it is applied.
 type txn struct {
@@ -94,7 +103,7 @@ func (s *State) Apply(e *quorum.Entry) (Result, []tree.Event, error) {
 	if e.Zxid <= s.zxid {
 		return Result{}, nil, fmt.Errorf("%w: %v after %v", ErrOrder, e.Zxid, s.zxid)
 	}
-	cmd, err := decode(e)
+	cmd, err := s.decode(e)
 	if err != nil {
 		return Result{}, nil, err
 	}
@@ -110,7 +119,7 @@ func (s *State) Apply(e *quorum.Entry) (Result, []tree.Event, error) {
 
 // decode is the command of e; nil when its bytes are none. The error is
 // ErrFormat.
-func decode(e *quorum.Entry) (*commandpb.Command, error) {
+func (s *State) decode(e *quorum.Entry) (*commandpb.Command, error) {
 	switch e.Kind {
 	case quorum.EntryConfig:
 		return nil, nil // the quorum's own
@@ -122,8 +131,8 @@ func decode(e *quorum.Entry) (*commandpb.Command, error) {
 	if proto.Unmarshal(e.Data, cmd) != nil {
 		return nil, nil
 	}
-	if cmd.Format > Format {
-		return nil, fmt.Errorf("%w: command at %v has format %d, known is %d", ErrFormat, e.Zxid, cmd.Format, Format)
+	if need := max(cmd.Format, cmd.GetRaiseLevel().GetLevel()); need > s.known {
+		return nil, fmt.Errorf("%w: the cluster speaks format %d since %v, known is %d; start a newer program", ErrFormat, need, e.Zxid, s.known)
 	}
 	return cmd, nil
 }
@@ -197,6 +206,9 @@ func (s *State) evaluate(x *txn, cmd *commandpb.Command, res *Result) {
 // the operation, its events. (Idempotency record, fence and permission have
 // their places before the operation, the storing of the record after it.)
 func (s *State) run(x *txn, cmd *commandpb.Command, res *Result) tree.Code {
+	if cmd.Format > s.level {
+		return tree.ErrInvalidArgument // proposed before every member knew it
+	}
 	if code := s.attach(x, cmd); code != tree.OK {
 		return code
 	}
@@ -217,6 +229,9 @@ func (s *State) run(x *txn, cmd *commandpb.Command, res *Result) tree.Code {
 		return s.expireSessions(x, op.ExpireSessions)
 	case *commandpb.Command_Configure:
 		return s.configure(op.Configure)
+	case *commandpb.Command_RaiseLevel:
+		s.level = max(s.level, op.RaiseLevel.Level)
+		return tree.OK
 	}
 	return tree.ErrInvalidArgument
 }
@@ -241,10 +256,11 @@ func (h *settingsSum) digest(of Settings) uint64 {
 // digest is a hash of the whole state: the sum, modulo 2^64, of a hash of every
 // record, so that a change costs as much as what it changes.
 func (s *State) digest() uint64 {
-	var b [25]byte
+	var b [29]byte
 	b[0] = 'H'
 	binary.LittleEndian.PutUint64(b[1:], uint64(s.zxid))
 	binary.LittleEndian.PutUint64(b[9:], s.age)
 	binary.LittleEndian.PutUint64(b[17:], uint64(s.history.Oldest()))
+	binary.LittleEndian.PutUint32(b[25:], s.level)
 	return xxhash.Sum64(b[:]) + s.head.digest(s.settings) + s.tree.Sum() + s.history.Sum() + s.sum
 }

@@ -13,6 +13,7 @@ type View struct {
 	zxid     quorum.Zxid
 	age      uint64
 	settings Settings
+	level    uint32
 	digest   uint64
 	tree     *tree.Reader
 	history  tree.History
@@ -26,7 +27,7 @@ type View struct {
 func (s *State) View() *View {
 	if s.view == nil {
 		s.view = &View{
-			zxid: s.zxid, age: s.age, settings: s.settings, digest: s.digest(),
+			zxid: s.zxid, age: s.age, settings: s.settings, level: s.level, digest: s.digest(),
 			tree: s.tree.Freeze(), history: s.history,
 			sessions: s.sessions.Freeze(), tokens: s.tokens.Freeze(), ended: s.ended.Freeze(),
 		}
@@ -46,6 +47,10 @@ func (v *View) Digest() uint64 { return v.digest }
 
 // Settings are those in force.
 func (v *View) Settings() Settings { return v.settings }
+
+// Level is the feature level: the highest format of commands that may be
+// proposed (RULES.md R6).
+func (v *View) Level() uint32 { return v.level }
 
 // Nodes is the number of nodes, the root included.
 func (v *View) Nodes() int { return v.tree.Len() }

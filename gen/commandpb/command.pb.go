@@ -89,6 +89,7 @@ type Command struct {
 	//	*Command_SetTtl
 	//	*Command_ExpireSessions
 	//	*Command_Configure
+	//	*Command_RaiseLevel
 	Op            isCommand_Op `protobuf_oneof:"op"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -217,6 +218,15 @@ func (x *Command) GetConfigure() *Configure {
 	return nil
 }
 
+func (x *Command) GetRaiseLevel() *RaiseLevel {
+	if x != nil {
+		if x, ok := x.Op.(*Command_RaiseLevel); ok {
+			return x.RaiseLevel
+		}
+	}
+	return nil
+}
+
 type isCommand_Op interface {
 	isCommand_Op()
 }
@@ -253,6 +263,10 @@ type Command_Configure struct {
 	Configure *Configure `protobuf:"bytes,30,opt,name=configure,proto3,oneof"`
 }
 
+type Command_RaiseLevel struct {
+	RaiseLevel *RaiseLevel `protobuf:"bytes,31,opt,name=raise_level,json=raiseLevel,proto3,oneof"`
+}
+
 func (*Command_Create) isCommand_Op() {}
 
 func (*Command_Put) isCommand_Op() {}
@@ -268,6 +282,8 @@ func (*Command_SetTtl) isCommand_Op() {}
 func (*Command_ExpireSessions) isCommand_Op() {}
 
 func (*Command_Configure) isCommand_Op() {}
+
+func (*Command_RaiseLevel) isCommand_Op() {}
 
 // SessionRef names a session without its secret.
 type SessionRef struct {
@@ -877,6 +893,53 @@ func (x *ExpireSessions) GetIds() []uint64 {
 	return nil
 }
 
+// RaiseLevel lets commands up to the format of level be proposed, and apply use
+// the semantics of it. Only the leader makes it, once every member has reported
+// that it knows the level (RULES.md R6). It never goes back.
+type RaiseLevel struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Level         uint32                 `protobuf:"varint,1,opt,name=level,proto3" json:"level,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RaiseLevel) Reset() {
+	*x = RaiseLevel{}
+	mi := &file_tree_command_command_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RaiseLevel) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RaiseLevel) ProtoMessage() {}
+
+func (x *RaiseLevel) ProtoReflect() protoreflect.Message {
+	mi := &file_tree_command_command_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RaiseLevel.ProtoReflect.Descriptor instead.
+func (*RaiseLevel) Descriptor() ([]byte, []int) {
+	return file_tree_command_command_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *RaiseLevel) GetLevel() uint32 {
+	if x != nil {
+		return x.Level
+	}
+	return 0
+}
+
 // Configure sets the limits that apply reads; an absent field stays.
 type Configure struct {
 	state             protoimpl.MessageState `protogen:"open.v1"`
@@ -897,7 +960,7 @@ type Configure struct {
 
 func (x *Configure) Reset() {
 	*x = Configure{}
-	mi := &file_tree_command_command_proto_msgTypes[10]
+	mi := &file_tree_command_command_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -909,7 +972,7 @@ func (x *Configure) String() string {
 func (*Configure) ProtoMessage() {}
 
 func (x *Configure) ProtoReflect() protoreflect.Message {
-	mi := &file_tree_command_command_proto_msgTypes[10]
+	mi := &file_tree_command_command_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -922,7 +985,7 @@ func (x *Configure) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Configure.ProtoReflect.Descriptor instead.
 func (*Configure) Descriptor() ([]byte, []int) {
-	return file_tree_command_command_proto_rawDescGZIP(), []int{10}
+	return file_tree_command_command_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Configure) GetValueBytes() int64 {
@@ -1006,7 +1069,7 @@ var File_tree_command_command_proto protoreflect.FileDescriptor
 
 const file_tree_command_command_proto_rawDesc = "" +
 	"\n" +
-	"\x1atree/command/command.proto\x12\x10perch.command.v1\"\xbc\x04\n" +
+	"\x1atree/command/command.proto\x12\x10perch.command.v1\"\xfd\x04\n" +
 	"\aCommand\x12\x16\n" +
 	"\x06format\x18\x01 \x01(\rR\x06format\x126\n" +
 	"\asession\x18\x02 \x01(\v2\x1c.perch.command.v1.SessionRefR\asession\x122\n" +
@@ -1018,7 +1081,9 @@ const file_tree_command_command_proto_rawDesc = "" +
 	"\rclose_session\x18\x15 \x01(\v2\x1e.perch.command.v1.CloseSessionH\x00R\fcloseSession\x123\n" +
 	"\aset_ttl\x18\x16 \x01(\v2\x18.perch.command.v1.SetTtlH\x00R\x06setTtl\x12K\n" +
 	"\x0fexpire_sessions\x18\x17 \x01(\v2 .perch.command.v1.ExpireSessionsH\x00R\x0eexpireSessions\x12;\n" +
-	"\tconfigure\x18\x1e \x01(\v2\x1b.perch.command.v1.ConfigureH\x00R\tconfigureB\x04\n" +
+	"\tconfigure\x18\x1e \x01(\v2\x1b.perch.command.v1.ConfigureH\x00R\tconfigure\x12?\n" +
+	"\vraise_level\x18\x1f \x01(\v2\x1c.perch.command.v1.RaiseLevelH\x00R\n" +
+	"raiseLevelB\x04\n" +
 	"\x02op\"f\n" +
 	"\n" +
 	"SessionRef\x12\x1f\n" +
@@ -1060,7 +1125,10 @@ const file_tree_command_command_proto_rawDesc = "" +
 	"\x06SetTtl\x12\x15\n" +
 	"\x06ttl_ms\x18\x01 \x01(\x04R\x05ttlMs\"\"\n" +
 	"\x0eExpireSessions\x12\x10\n" +
-	"\x03ids\x18\x01 \x03(\x04R\x03ids\"\xe6\x04\n" +
+	"\x03ids\x18\x01 \x03(\x04R\x03ids\"\"\n" +
+	"\n" +
+	"RaiseLevel\x12\x14\n" +
+	"\x05level\x18\x01 \x01(\rR\x05level\"\xe6\x04\n" +
 	"\tConfigure\x12$\n" +
 	"\vvalue_bytes\x18\x01 \x01(\x03H\x00R\n" +
 	"valueBytes\x88\x01\x01\x12\"\n" +
@@ -1111,7 +1179,7 @@ func file_tree_command_command_proto_rawDescGZIP() []byte {
 }
 
 var file_tree_command_command_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_tree_command_command_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
+var file_tree_command_command_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
 var file_tree_command_command_proto_goTypes = []any{
 	(Mode)(0),              // 0: perch.command.v1.Mode
 	(*Command)(nil),        // 1: perch.command.v1.Command
@@ -1124,7 +1192,8 @@ var file_tree_command_command_proto_goTypes = []any{
 	(*CloseSession)(nil),   // 8: perch.command.v1.CloseSession
 	(*SetTtl)(nil),         // 9: perch.command.v1.SetTtl
 	(*ExpireSessions)(nil), // 10: perch.command.v1.ExpireSessions
-	(*Configure)(nil),      // 11: perch.command.v1.Configure
+	(*RaiseLevel)(nil),     // 11: perch.command.v1.RaiseLevel
+	(*Configure)(nil),      // 12: perch.command.v1.Configure
 }
 var file_tree_command_command_proto_depIdxs = []int32{
 	2,  // 0: perch.command.v1.Command.session:type_name -> perch.command.v1.SessionRef
@@ -1135,16 +1204,17 @@ var file_tree_command_command_proto_depIdxs = []int32{
 	8,  // 5: perch.command.v1.Command.close_session:type_name -> perch.command.v1.CloseSession
 	9,  // 6: perch.command.v1.Command.set_ttl:type_name -> perch.command.v1.SetTtl
 	10, // 7: perch.command.v1.Command.expire_sessions:type_name -> perch.command.v1.ExpireSessions
-	11, // 8: perch.command.v1.Command.configure:type_name -> perch.command.v1.Configure
-	0,  // 9: perch.command.v1.Create.mode:type_name -> perch.command.v1.Mode
-	0,  // 10: perch.command.v1.Put.mode:type_name -> perch.command.v1.Mode
-	3,  // 11: perch.command.v1.Put.condition:type_name -> perch.command.v1.Condition
-	3,  // 12: perch.command.v1.Delete.condition:type_name -> perch.command.v1.Condition
-	13, // [13:13] is the sub-list for method output_type
-	13, // [13:13] is the sub-list for method input_type
-	13, // [13:13] is the sub-list for extension type_name
-	13, // [13:13] is the sub-list for extension extendee
-	0,  // [0:13] is the sub-list for field type_name
+	12, // 8: perch.command.v1.Command.configure:type_name -> perch.command.v1.Configure
+	11, // 9: perch.command.v1.Command.raise_level:type_name -> perch.command.v1.RaiseLevel
+	0,  // 10: perch.command.v1.Create.mode:type_name -> perch.command.v1.Mode
+	0,  // 11: perch.command.v1.Put.mode:type_name -> perch.command.v1.Mode
+	3,  // 12: perch.command.v1.Put.condition:type_name -> perch.command.v1.Condition
+	3,  // 13: perch.command.v1.Delete.condition:type_name -> perch.command.v1.Condition
+	14, // [14:14] is the sub-list for method output_type
+	14, // [14:14] is the sub-list for method input_type
+	14, // [14:14] is the sub-list for extension type_name
+	14, // [14:14] is the sub-list for extension extendee
+	0,  // [0:14] is the sub-list for field type_name
 }
 
 func init() { file_tree_command_command_proto_init() }
@@ -1161,6 +1231,7 @@ func file_tree_command_command_proto_init() {
 		(*Command_SetTtl)(nil),
 		(*Command_ExpireSessions)(nil),
 		(*Command_Configure)(nil),
+		(*Command_RaiseLevel)(nil),
 	}
 	file_tree_command_command_proto_msgTypes[1].OneofWrappers = []any{
 		(*SessionRef_TokenHash)(nil),
@@ -1172,14 +1243,14 @@ func file_tree_command_command_proto_init() {
 		(*Condition_IfAbsent)(nil),
 		(*Condition_IfPresent)(nil),
 	}
-	file_tree_command_command_proto_msgTypes[10].OneofWrappers = []any{}
+	file_tree_command_command_proto_msgTypes[11].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_tree_command_command_proto_rawDesc), len(file_tree_command_command_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   11,
+			NumMessages:   12,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -40,6 +40,7 @@ type Header struct {
 	Sessions      uint64               `protobuf:"varint,7,opt,name=sessions,proto3" json:"sessions,omitempty"`
 	Ended         uint64               `protobuf:"varint,8,opt,name=ended,proto3" json:"ended,omitempty"`
 	Events        uint64               `protobuf:"varint,9,opt,name=events,proto3" json:"events,omitempty"`
+	Level         uint32               `protobuf:"varint,10,opt,name=level,proto3" json:"level,omitempty"` // feature level
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -133,6 +134,13 @@ func (x *Header) GetEnded() uint64 {
 func (x *Header) GetEvents() uint64 {
 	if x != nil {
 		return x.Events
+	}
+	return 0
+}
+
+func (x *Header) GetLevel() uint32 {
+	if x != nil {
+		return x.Level
 	}
 	return 0
 }
@@ -587,7 +595,7 @@ var File_lease_snapshot_snapshot_proto protoreflect.FileDescriptor
 
 const file_lease_snapshot_snapshot_proto_rawDesc = "" +
 	"\n" +
-	"\x1dlease/snapshot/snapshot.proto\x12\x11perch.snapshot.v1\x1a\x1atree/command/command.proto\"\xfe\x01\n" +
+	"\x1dlease/snapshot/snapshot.proto\x12\x11perch.snapshot.v1\x1a\x1atree/command/command.proto\"\x94\x02\n" +
 	"\x06Header\x12\x16\n" +
 	"\x06format\x18\x01 \x01(\rR\x06format\x12\x12\n" +
 	"\x04zxid\x18\x02 \x01(\x04R\x04zxid\x12\x15\n" +
@@ -597,7 +605,9 @@ const file_lease_snapshot_snapshot_proto_rawDesc = "" +
 	"\x05nodes\x18\x06 \x01(\x04R\x05nodes\x12\x1a\n" +
 	"\bsessions\x18\a \x01(\x04R\bsessions\x12\x14\n" +
 	"\x05ended\x18\b \x01(\x04R\x05ended\x12\x16\n" +
-	"\x06events\x18\t \x01(\x04R\x06events\"\x8c\x02\n" +
+	"\x06events\x18\t \x01(\x04R\x06events\x12\x14\n" +
+	"\x05level\x18\n" +
+	" \x01(\rR\x05level\"\x8c\x02\n" +
 	"\x04Node\x12\x12\n" +
 	"\x04path\x18\x01 \x01(\tR\x04path\x12\x12\n" +
 	"\x04data\x18\x02 \x01(\fR\x04data\x12\x14\n" +

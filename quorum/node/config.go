@@ -43,6 +43,8 @@ type Config struct {
 	SnapshotKeep  int           // 3
 	SnapshotRate  int64         // 50 MB/s at most when a snapshot is written or served; bytes a second
 
+	Level uint32 // lease.Format: highest feature level that this program says it knows
+
 	CommandBytes int // 4 MiB: largest command
 	InFlight     int // 16 384: writes of this node's clients without an outcome …
 	InFlightMem  int // 64 MiB: … and their bytes
@@ -70,6 +72,7 @@ func (c Config) withDefaults() Config {
 	setDefault(&c.SnapshotEvery, time.Minute)
 	setDefault(&c.SnapshotKeep, 3)
 	setDefault(&c.SnapshotRate, 50_000_000)
+	setDefault(&c.Level, lease.Format)
 	setDefault(&c.CommandBytes, 4<<20)
 	setDefault(&c.InFlight, 16384)
 	setDefault(&c.InFlightMem, 64<<20)

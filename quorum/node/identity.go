@@ -35,7 +35,7 @@ func (n *Node) tokens() *lease.Tokens {
 // that the server drew the id, once the token has proved genuine here.
 func (n *Node) identify(cmd *commandpb.Command, token string) error {
 	if cmd.Format == 0 {
-		cmd.Format = lease.Format
+		cmd.Format = n.view().Level()
 	}
 	ref, err := n.tokens().Resolve(token)
 	if err != nil || ref == nil {

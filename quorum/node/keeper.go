@@ -36,6 +36,7 @@ type keeper struct {
 	reign   quorum.Epoch // epoch that tracker serves; 0 while it serves none
 	tracker *lease.Tracker
 	ending  chan struct{} // closed when it is decided what becomes of the closing ones
+	raised  uint32        // feature level that was last proposed; of run alone
 }
 
 func newKeeper(n *Node) *keeper {
@@ -111,6 +112,9 @@ func (k *keeper) run(ctx context.Context) {
 		if epoch != 0 && k.node.view().Zxid() == 0 {
 			k.seed()
 		}
+		if epoch != 0 {
+			k.raise()
+		}
 		if due {
 			k.expire(ctx, epoch)
 		}
@@ -126,6 +130,30 @@ func (k *keeper) seed() {
 	cmd := &commandpb.Command{Format: lease.Format, Op: &commandpb.Command_Configure{Configure: k.node.cfg.Settings.Command()}}
 	if err := k.submit(cmd); err != nil {
 		k.log.Error("the settings of the new cluster could not be set", keyError, err)
+	}
+}
+
+// raise proposes the highest feature level that every member has reported, when
+// it is above the present one: a newer leader must not stop older members
+// (RULES.md R6). A member that has not reported since this reign began knows
+// nothing yet.
+func (k *keeper) raise() {
+	present, level := k.node.view().Level(), k.node.cfg.Level
+	if level <= present || k.raised == level {
+		return
+	}
+	for _, p := range *k.node.peers.Load() {
+		level = min(level, p.Level)
+	}
+	if level <= present || k.raised == level {
+		return
+	}
+	k.raised = level
+	k.log.Info("every member knows a higher feature level: raising it", "from", present, "to", level)
+	cmd := &commandpb.Command{Format: present, Op: &commandpb.Command_RaiseLevel{RaiseLevel: &commandpb.RaiseLevel{Level: level}}}
+	if err := k.submit(cmd); err != nil {
+		k.raised = 0
+		k.log.Error("the feature level could not be raised", keyError, err)
 	}
 }
 

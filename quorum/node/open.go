@@ -94,7 +94,7 @@ func build(cfg Config, store *snap.Store, log *wal.Log, found *wal.Recovered) (*
 	}
 	core, err := quorum.New(quorum.Config{
 		ID: cfg.ID, Peers: cfg.Peers, ConfigHash: configHash(cfg.Peers), Seed: seed(),
-		MinEpoch: minEpoch(time.Now()), Tuning: cfg.Tuning,
+		MinEpoch: minEpoch(time.Now()), Level: cfg.Level, Tuning: cfg.Tuning,
 	}, quorum.Restored{
 		Control: found.Control, Snapshot: meta, History: found.History, Tail: tail, CommitHint: found.CommitHint,
 	})
@@ -163,7 +163,9 @@ func restoreAny(cfg Config, store *snap.Store, found *wal.Recovered) (*lease.Sta
 	}
 	start := found.History.Start()
 	if start == 0 {
-		return lease.New(lease.DefaultSettings()), quorum.SnapMeta{}, nil
+		state := lease.New(lease.DefaultSettings())
+		state.Know(cfg.Level)
+		return state, quorum.SnapMeta{}, nil
 	}
 	faults = append(faults, fmt.Errorf("the log in %s begins after %v and no whole snapshot reaches back to it: "+
 		"stop this node, move its data directory aside and have it rebuilt as a replaced member", cfg.Dir, start))

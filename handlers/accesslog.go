@@ -9,20 +9,20 @@ import (
 // logAccess writes one line a request, at debug level but for outcomes that are
 // unknown: an outage answers 503 by the thousand, and metrics count those.
 // Paths, queries and tokens stand in no line (API.md rule 18).
-func (e *edge) logAccess(x *exchange, r *http.Request, took time.Duration) {
+func (e *edge) logAccess(x *exchange, took time.Duration) {
 	level := slog.LevelDebug
 	if x.status == http.StatusInternalServerError || x.status == http.StatusGatewayTimeout {
 		level = slog.LevelInfo
 	}
-	if !e.log.Enabled(r.Context(), level) {
+	if !e.log.Enabled(x, level) {
 		return
 	}
 	zxid := ""
 	if values := x.Header()["Perch-Zxid"]; len(values) == 1 {
 		zxid = values[0]
 	}
-	e.log.LogAttrs(r.Context(), level, "request",
-		slog.String("method", logMethod(r)),
+	e.log.LogAttrs(x, level, "request",
+		slog.String("method", logMethod(x.method)),
 		slog.String("route", x.routeName()),
 		slog.Int("status", x.status),
 		slog.String("code", x.code),
@@ -41,10 +41,10 @@ func (x *exchange) routeName() string {
 }
 
 // logMethod keeps methods that a client made up out of the logs.
-func logMethod(r *http.Request) string {
-	switch r.Method {
+func logMethod(method string) string {
+	switch method {
 	case "GET", "HEAD", "PUT", "POST", "DELETE", "PATCH", "OPTIONS":
-		return r.Method
+		return method
 	}
 	return "OTHER"
 }

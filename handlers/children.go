@@ -37,15 +37,11 @@ func (e *edge) ListChildren(ctx context.Context, q api.ListChildrenRequestObject
 		read.match = tagMatch{}
 	}
 	read.query.WithData = include.data || include.text
-	read.tag, read.scopes = childrenTag, []tree.Scope{tree.ScopeChildren}
-	got, err := e.run(ctx, &read)
-	if err != nil {
-		return nil, err
+	read.tag, read.scopes = childrenTag, scopeChildren
+	read.answer = func(got *polled) written {
+		return renderPage(got, include, plain).VisitListChildrenResponse
 	}
-	if got.notModified {
-		return sameAnswer{&got}, nil
-	}
-	return renderPage(&got, include, plain), nil
+	return read.begin(ctx)
 }
 
 func renderPage(got *polled, include detail, plain bool) api.ListChildren200JSONResponse {

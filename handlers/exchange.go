@@ -22,7 +22,9 @@ type exchange struct {
 	status int   // 0 until the answer has begun
 	code   string
 	parked bool // waited, so that its duration says nothing of speed
+	method string
 	head   bool // only the headers of the answer are sent
+	tail   tail // what still waits when the operation has returned
 	id     string
 }
 
@@ -31,7 +33,7 @@ type exchangeKey struct{}
 func begin(w http.ResponseWriter, r *http.Request, now time.Time) *exchange {
 	return &exchange{
 		Context: r.Context(), ResponseWriter: w, begun: now, length: r.ContentLength,
-		head: r.Method == http.MethodHead, id: inboundID(r),
+		method: r.Method, head: r.Method == http.MethodHead, id: inboundID(r),
 	}
 }
 

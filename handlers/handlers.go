@@ -145,14 +145,20 @@ func (e *edge) methodNotAllowed(w http.ResponseWriter, r *http.Request) {
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	e := h.edge
 	x := begin(w, r, time.Now())
-	r = r.WithContext(x)
-	defer e.finish(x, r)
+	defer e.finish(x)
 	e.commonHeaders(w.Header())
+	h.route(x, r.WithContext(x))
+	e.runTail(x)
+}
+
+// route runs the gates and the operation.
+func (h *Handler) route(x *exchange, r *http.Request) {
+	e := h.edge
 	for _, check := range [...]func(*exchange, *http.Request) *failure{
 		checkSize, e.checkHost, e.checkOrigin, foldPath,
 	} {
 		if f := check(x, r); f != nil {
-			e.problem(x, r, f)
+			e.refuse(x, f)
 			return
 		}
 	}
@@ -174,7 +180,7 @@ func (e *edge) afterRouting(next http.Handler) http.Handler {
 			f = checkBody(x, x.op, r)
 		}
 		if f != nil {
-			e.problem(w, r, f)
+			e.refuse(x, f)
 			return
 		}
 		next.ServeHTTP(w, r)
@@ -191,13 +197,13 @@ func (e *edge) checkDrain(op *operation) *failure {
 }
 
 // finish closes the books of a request, whatever became of it.
-func (e *edge) finish(x *exchange, r *http.Request) {
+func (e *edge) finish(x *exchange) {
 	if v := recover(); v != nil {
-		e.recovered(x, r, v)
+		e.recovered(x, v)
 	}
 	took := time.Since(x.begun)
 	e.metrics.observe(x, took)
-	e.logAccess(x, r, took)
+	e.logAccess(x, took)
 }
 
 // Drain ends parked requests and streams with their normal answers of a

@@ -202,7 +202,7 @@ func (e *edge) write(ctx context.Context, o owner, cmd *commandpb.Command) (leas
 	}
 	res, err := e.svc.Write(ctx, cmd, o.token)
 	if err != nil {
-		return res, refuse(err, res.Zxid)
+		return res, decided(err, res.Zxid)
 	}
 	if res.Code == tree.OK {
 		return res, nil

@@ -17,38 +17,41 @@ const absentTag = "absent"
 // statusClientGone stands in logs and metrics, never on the wire.
 const statusClientGone = 499
 
-// problem writes err as RFC 9457. It is the only place that writes errors; the
-// hooks of the generated code, of the router and of the gates all end here.
-func (e *edge) problem(w http.ResponseWriter, r *http.Request, err error) {
-	x := exchangeOf(r.Context())
+// problem is the hook of the generated code and the router for errors.
+func (e *edge) problem(_ http.ResponseWriter, r *http.Request, err error) {
+	e.refuse(exchangeOf(r.Context()), err)
+}
+
+// refuse writes err as RFC 9457. It is the only place that writes errors: all
+// hooks, gates and tails end here.
+func (e *edge) refuse(x *exchange, err error) {
 	f := asFailure(err)
-	if x != nil {
-		x.code = f.code
+	x.code = f.code
+	if f.code == codeInternal {
+		e.log.LogAttrs(x, slog.LevelError, "request failed",
+			slog.String("request_id", x.requestID()), slog.String("error", f.Error()))
 	}
-	e.logFailure(x, r, f)
-	if x != nil && x.status != 0 {
+	if x.status != 0 {
 		return // the answer has begun; a second one would be noise in its body
 	}
-	if f.aborted || r.Context().Err() != nil {
-		if x != nil {
-			x.status = statusClientGone
-		}
+	if f.aborted || x.Err() != nil {
+		x.status = statusClientGone
 		return
 	}
-	h := w.Header()
-	e.problemHeaders(h, f)
-	body, err := json.Marshal(e.render(x, f))
-	if err != nil { // cannot happen: the type holds only strings and numbers
-		body = nil
+	body, err := json.Marshal(render(x, f))
+	if err != nil {
+		body = nil // cannot happen: the type holds only strings and numbers
 	}
+	h := x.Header()
+	problemHeaders(h, f)
 	h["Content-Length"] = []string{strconv.Itoa(len(body))}
-	w.WriteHeader(f.status)
-	if r.Method != http.MethodHead {
-		_, _ = w.Write(body)
+	x.WriteHeader(f.status)
+	if !x.head {
+		_, _ = x.Write(body) // the client is gone if this fails
 	}
 }
 
-func (e *edge) problemHeaders(h http.Header, f *failure) {
+func problemHeaders(h http.Header, f *failure) {
 	for _, name := range []string{"Location", "Etag", "Perch-Data-Version"} {
 		delete(h, name) // of an answer that failed on its way
 	}
@@ -79,13 +82,13 @@ func (f *failure) onState() bool {
 	return f.zxid != 0
 }
 
-func (e *edge) render(x *exchange, f *failure) api.Problem {
+func render(x *exchange, f *failure) api.Problem {
 	p := api.Problem{
 		Type: "urn:perch:" + f.code, Title: f.title, Status: int32(f.status),
 		Code: f.code, Retryable: f.retryable,
 		Detail: some(f.detail), Field: some(f.field), Path: some(f.path),
 		Outcome: some(f.outcome), ZkCode: some(f.zk), Limit: some(f.limit),
-		Zxid: some(int64(f.zxid)), OldestZxid: some(int64(f.oldest)),
+		Zxid: some(int64(f.zxid)), OldestZxid: some(int64(f.oldest)), RequestID: some(x.requestID()),
 	}
 	if f.etag != 0 {
 		p.CurrentEtag = some(formatZxid(f.etag))
@@ -96,23 +99,7 @@ func (e *edge) render(x *exchange, f *failure) api.Problem {
 	if f.outcome == notApplied {
 		p.RetryAfterMs = some(int64(retryAfterMs))
 	}
-	if x != nil {
-		p.RequestID = some(x.requestID())
-	}
 	return p
-}
-
-// logFailure tells of what is our fault; refusals stand in the access log.
-func (e *edge) logFailure(x *exchange, r *http.Request, f *failure) {
-	if f.code != codeInternal {
-		return
-	}
-	id := ""
-	if x != nil {
-		id = x.requestID()
-	}
-	e.log.LogAttrs(r.Context(), slog.LevelError, "request failed",
-		slog.String("request_id", id), slog.String("error", f.Error()))
 }
 
 // some is a pointer to v, or nil for the zero value: an optional JSON field.

@@ -135,7 +135,7 @@ func TestPanicAfterTheAnswerBegan(t *testing.T) {
 	r := request("GET /v1/nodes/a", "")
 	x := begin(httptest.NewRecorder(), r, tNow)
 	x.WriteHeader(200)
-	e.h.edge.recovered(x, r, "late")
+	e.h.edge.recovered(x, "late")
 }
 
 // TestProblemAfterTheAnswerBegan writes nothing into it.
@@ -147,7 +147,7 @@ func TestProblemAfterTheAnswerBegan(t *testing.T) {
 	if _, err := io.WriteString(x, "half"); err != nil {
 		t.Fatal(err)
 	}
-	e.h.edge.problem(x, r.WithContext(x), errors.New("write failed"))
+	e.h.edge.refuse(x, errors.New("write failed"))
 	if w.Body.String() != "half" || w.Code != 200 {
 		t.Errorf("answer %d %q", w.Code, w.Body)
 	}

@@ -28,14 +28,20 @@ type readOptions struct {
 // poll is one read of a node that may wait: it answers as soon as the tag of
 // the representation is another than the one that the client has.
 type poll struct {
+	edge   *edge
 	query  lease.Read
 	match  tagMatch
 	wait   time.Duration
 	tag    tagOf
 	scopes []tree.Scope // of the events that can change the tag
+	answer func(got *polled) written
+
+	// What the client knows, as of the last look.
+	seen quorum.Zxid
+	same string // the tag
 }
 
-// polled is the outcome of a poll that is not an error.
+// polled is an outcome of a poll that is not an error.
 type polled struct {
 	lease.Answer
 	tag         string // bare
@@ -43,10 +49,11 @@ type polled struct {
 }
 
 // newPoll checks the parameters of a read of path.
-func (e *edge) newPoll(kind lease.ReadKind, path string, o readOptions) (p poll, err error) {
+func (e *edge) newPoll(kind lease.ReadKind, path string, o readOptions) (p *poll, err error) {
 	if err = e.checkPath(path); err != nil {
-		return p, err
+		return nil, err
 	}
+	p = &poll{edge: e}
 	if p.match, err = parseTag(ifNoneMatch, o.match); err != nil {
 		return p, err
 	}
@@ -85,85 +92,126 @@ func readAt(level *api.ReadLevel, minZxid *int64) (lease.At, error) {
 	return at, nil
 }
 
-// run reads, and as long as the client knows the answer already waits and reads
-// again. Only the first read is linearizable: every later one is of a later
-// position, hence of a state that was current while the request ran.
-func (e *edge) run(ctx context.Context, p *poll) (polled, error) {
-	deadline := time.Now().Add(p.wait)
-	var waiting context.Context
+// begin looks once. It is the whole answer, unless the client knows it already
+// and waits: then the tail of the exchange goes on.
+func (p *poll) begin(ctx context.Context) (written, error) {
+	got, known, err := p.look(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if !known {
+		return p.render(got), nil
+	}
+	if p.wait == 0 {
+		return p.timeout()
+	}
+	x := exchangeOf(ctx)
+	x.tail = p
+	return later, nil
+}
+
+// run looks again whenever something has happened. Only the first look is
+// linearizable: every later one is of a later position, hence of a state that
+// was current while the request ran.
+func (p *poll) run(x *exchange) error {
+	waiting, leave, err := p.edge.park(x, x.begun.Add(p.wait))
+	if err != nil {
+		return err
+	}
+	defer leave()
 	for {
-		answer, err := e.svc.Read(ctx, p.query)
-		got, same, err := p.judge(answer, err)
-		if err != nil || !same {
-			return got, err
-		}
-		if waiting == nil {
-			if p.wait == 0 {
-				return p.timeout(got)
-			}
-			var leave func()
-			if waiting, leave, err = e.park(ctx, deadline); err != nil {
-				return got, err
-			}
-			defer leave()
-		}
-		happened, err := e.await(ctx, waiting, p.interests(&got)...)
+		happened, err := p.edge.await(x, waiting, p.interests())
 		if err != nil {
-			return got, refuse(err, got.Zxid)
+			return decided(err, p.seen)
 		}
-		if !happened {
-			return p.timeout(got)
+		if over, err := p.resume(x, happened); over {
+			return err
 		}
-		p.query.At = lease.At{Floor: got.Zxid, Wait: floorPatience}
 	}
 }
 
-// judge says whether an answer is what the client knows already.
-func (p *poll) judge(answer lease.Answer, err error) (got polled, same bool, _ error) {
-	got.Answer = answer
+// resume answers after a wait, unless the client knows the answer already.
+func (p *poll) resume(x *exchange, happened bool) (over bool, err error) {
+	if !happened {
+		answer, err := p.timeout()
+		if err != nil {
+			return true, err
+		}
+		return true, answer(x)
+	}
+	p.query.At = lease.At{Floor: p.seen, Wait: floorPatience}
+	got, known, err := p.look(x)
+	if err != nil {
+		return true, err
+	}
+	if known {
+		return false, nil
+	}
+	return true, p.render(got)(x)
+}
+
+// look reads, and says whether the client knows the answer already. Then it is
+// not returned but noted.
+func (p *poll) look(ctx context.Context) (got *polled, known bool, _ error) {
+	answer, err := p.edge.svc.Read(ctx, p.query)
 	switch {
 	case err == nil:
-		got.tag = p.tag.of(&answer)
-		return got, p.match.matches(got.tag), nil
+		tag := p.tag(&answer.Node.Stat)
+		if !p.match.matches(tag) {
+			return &polled{Answer: answer, tag: tag}, false, nil
+		}
+		p.seen, p.same = answer.Zxid, tag
+		return nil, true, nil
 	case errors.Is(err, tree.ErrNoNode):
-		got.tag = absentTag
 		if p.match.matches(absentTag) || !p.match.given && p.wait > 0 {
-			return got, true, nil
+			p.seen, p.same = answer.Zxid, absentTag
+			return nil, true, nil
 		}
 	case errors.Is(err, lease.ErrNotCaughtUp) && p.wait > 0 && p.match.floor() == p.query.At.Floor && p.match.floor() > 0:
 		// The client has seen more than this node has. Its tag is the newest
 		// that it could be told of (RULES.md R24).
-		got.tag, got.notModified, got.Zxid = p.match.tag, true, p.match.floor()
+		got = &polled{tag: p.match.tag, notModified: true}
+		got.Zxid = p.match.floor()
 		return got, false, nil
 	}
-	return got, false, refuse(err, answer.Zxid)
+	return nil, false, decided(err, answer.Zxid)
+}
+
+func (p *poll) render(got *polled) written {
+	if got.notModified {
+		return sameAnswer(got)
+	}
+	return p.answer(got)
 }
 
 // timeout is the answer when the time is over and nothing is new.
-func (p *poll) timeout(got polled) (polled, error) {
+func (p *poll) timeout() (written, error) {
 	if !p.match.given {
-		return got, refuse(tree.ErrNoNode, got.Zxid)
+		return nil, decided(tree.ErrNoNode, p.seen)
 	}
-	got.notModified = true
-	return got, nil
+	got := &polled{tag: p.same}
+	got.Zxid = p.seen
+	return sameAnswer(got), nil
 }
 
 // interests are the events that can end the wait.
-func (p *poll) interests(got *polled) []lease.Interest {
-	i := lease.Interest{Path: p.query.Path, Scope: tree.ScopeNode, Since: got.Zxid}
-	if got.tag == absentTag || len(p.scopes) == 0 {
-		return []lease.Interest{i}
+func (p *poll) interests() interests {
+	i := interests{path: p.query.Path, since: p.seen, scopes: p.scopes}
+	if p.same == absentTag {
+		i.scopes = scopeNode
 	}
-	all := make([]lease.Interest, len(p.scopes))
-	for n, scope := range p.scopes {
-		i.Scope = scope
-		all[n] = i
-	}
-	return all
+	return i
 }
 
-// refuse makes err a refusal that was decided on the state at z.
-func refuse(err error, z quorum.Zxid) error {
+// The scopes of the reads, shared by all of them.
+var (
+	scopeNode     = []tree.Scope{tree.ScopeNode}
+	scopeChildren = []tree.Scope{tree.ScopeChildren}
+	scopeStat     = []tree.Scope{tree.ScopeNode, tree.ScopeChildren}
+)
+
+// decided makes err a refusal that was decided on the state at z.
+func decided(err error, z quorum.Zxid) error {
 	f := asFailure(err)
 	if f.decided {
 		return f

@@ -34,7 +34,7 @@ func (e *edge) CreateSession(ctx context.Context, q api.CreateSessionRequestObje
 		// has left is known to the leader only.
 		held, err := e.svc.Touch(ctx, token, 0)
 		if err != nil {
-			return nil, refuse(err, held.Zxid)
+			return nil, decided(err, held.Zxid)
 		}
 		res.Session, res.Remaining = held.Info, held.Remaining
 	}
@@ -61,7 +61,7 @@ func (e *edge) ListSessions(ctx context.Context, q api.ListSessionsRequestObject
 	}
 	answer, err := e.svc.Read(ctx, read)
 	if err != nil {
-		return nil, refuse(err, answer.Zxid)
+		return nil, decided(err, answer.Zxid)
 	}
 	body := api.SessionPage{
 		Sessions: make([]api.Session, len(answer.Sessions)), Zxid: int64(answer.Zxid), NextPageToken: some(answer.NextPage),
@@ -92,7 +92,7 @@ func (e *edge) GetSession(ctx context.Context, q api.GetSessionRequestObject) (a
 	held := lease.Held{}
 	if token != "" && at.Linearizable {
 		if held, err = e.svc.Touch(ctx, token, 0); err != nil {
-			return nil, refuse(err, held.Zxid)
+			return nil, decided(err, held.Zxid)
 		}
 	} else if token != "" {
 		e.svc.TouchLater(token)
@@ -118,10 +118,10 @@ func (e *edge) GetSession(ctx context.Context, q api.GetSessionRequestObject) (a
 func (e *edge) readSession(ctx context.Context, id quorum.Zxid, token string, at lease.At) (lease.Held, error) {
 	answer, err := e.svc.Read(ctx, lease.Read{Kind: lease.ReadSession, Session: id, Token: token, At: at})
 	if err != nil {
-		return lease.Held{}, refuse(err, answer.Zxid)
+		return lease.Held{}, decided(err, answer.Zxid)
 	}
 	if len(answer.Sessions) != 1 {
-		return lease.Held{}, refuse(tree.ErrNoSession, answer.Zxid)
+		return lease.Held{}, decided(tree.ErrNoSession, answer.Zxid)
 	}
 	return lease.Held{Info: answer.Sessions[0], Zxid: answer.Zxid}, nil
 }
@@ -174,7 +174,7 @@ func (e *edge) mayClose(ctx context.Context, id quorum.Zxid, token string) (gone
 	}
 	there, err := e.readSession(ctx, id, "", at)
 	if err == nil {
-		return 0, refuse(errSessionExpired, there.Zxid) // another's session
+		return 0, decided(errSessionExpired, there.Zxid) // another's session
 	}
 	if f := asFailure(err); f.code == tree.ErrNoSession.String() && f.zxid != 0 {
 		return f.zxid, nil
@@ -206,12 +206,12 @@ func (e *edge) KeepSessionAlive(ctx context.Context, q api.KeepSessionAliveReque
 			return nil, err
 		}
 		if own.ID != id {
-			return nil, refuse(errSessionExpired, own.Zxid)
+			return nil, decided(errSessionExpired, own.Zxid)
 		}
 	}
 	held, err := e.svc.Touch(ctx, token, time.Duration(ttl)*time.Millisecond)
 	if err != nil {
-		return nil, refuse(err, held.Zxid)
+		return nil, decided(err, held.Zxid)
 	}
 	body := renderSession(held.Info, held.Remaining)
 	return api.KeepSessionAlive200JSONResponse{Body: body, Headers: api.KeepSessionAlive200ResponseHeaders{

@@ -5,7 +5,6 @@ import (
 
 	"perch/gen/api"
 	"perch/lease"
-	"perch/tree"
 )
 
 // StatNode implements GET /v1/stat/{path}.
@@ -20,16 +19,12 @@ func (e *edge) StatNode(ctx context.Context, q api.StatNodeRequestObject) (api.S
 	if err != nil {
 		return nil, err
 	}
-	read.tag, read.scopes = statTag, []tree.Scope{tree.ScopeNode, tree.ScopeChildren}
-	got, err := e.run(ctx, &read)
-	if err != nil {
-		return nil, err
+	read.tag, read.scopes = statTag, scopeStat
+	read.answer = func(got *polled) written {
+		body := renderNode(&got.Node)
+		body.Data, body.Text = include.value(got.Node.Data)
+		return api.StatNode200JSONResponse{Body: body, Headers: api.StatNode200ResponseHeaders{
+			ETag: quoted(got.tag), PerchZxid: int64(got.Zxid)}}.VisitStatNodeResponse
 	}
-	if got.notModified {
-		return sameAnswer{&got}, nil
-	}
-	body := renderNode(&got.Node)
-	body.Data, body.Text = include.value(got.Node.Data)
-	return api.StatNode200JSONResponse{Body: body, Headers: api.StatNode200ResponseHeaders{
-		ETag: quoted(got.tag), PerchZxid: int64(got.Zxid)}}, nil
+	return read.begin(ctx)
 }

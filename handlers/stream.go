@@ -43,55 +43,62 @@ func (e *edge) StreamNode(ctx context.Context, q api.StreamNodeRequestObject) (a
 	if cursor == nil {
 		since = batch.Cursor
 	}
-	return &stream{edge: e, ctx: ctx, query: query, batch: batch, since: since}, nil
+	x := exchangeOf(ctx)
+	if x.head {
+		return written(func(w http.ResponseWriter) error {
+			streamHeaders(w.Header(), since)
+			w.WriteHeader(http.StatusOK)
+			return nil
+		}), nil
+	}
+	x.tail = &stream{edge: e, query: query, batch: batch, since: since}
+	return later, nil
 }
 
 // stream is the answer of a stream: it writes events until either side ends.
 type stream struct {
 	edge  *edge
-	ctx   context.Context // of the request
 	query lease.EventQuery
 	batch lease.EventBatch
 	since quorum.Zxid // where the stream begins
+	x     *exchange
 	out   *http.ResponseController
 	buf   bytes.Buffer
 }
 
-// VisitStreamNodeResponse writes the stream. After the first byte no error can
-// be answered any more: a stream that breaks ends, and the client comes back
-// with Last-Event-ID.
-func (s *stream) VisitStreamNodeResponse(w http.ResponseWriter) error {
-	h := w.Header()
+func streamHeaders(h http.Header, since quorum.Zxid) {
 	h["Content-Type"] = []string{"text/event-stream"}
 	h["X-Accel-Buffering"] = []string{"no"}
-	h["Perch-Zxid"] = []string{formatZxid(s.since)}
-	x := exchangeOf(s.ctx)
-	if x != nil && x.head {
-		w.WriteHeader(http.StatusOK)
-		return nil
-	}
-	waiting, leave, err := s.edge.park(s.ctx, time.Now().Add(streamAgeMax))
+	h["Perch-Zxid"] = []string{formatZxid(since)}
+}
+
+// run writes the stream. After the first byte no error can be answered any
+// more: a stream that breaks ends, and the client comes back with
+// Last-Event-ID.
+func (s *stream) run(x *exchange) error {
+	waiting, leave, err := s.edge.park(x, x.begun.Add(streamAgeMax))
 	if err != nil {
 		return err
 	}
 	defer leave()
-	w.WriteHeader(http.StatusOK)
-	s.out = http.NewResponseController(w)
+	s.x, s.out = x, http.NewResponseController(x)
+	streamHeaders(x.Header(), s.since)
+	x.WriteHeader(http.StatusOK)
 	s.writeID(s.since)
-	if s.flush(w) != nil {
-		return nil
+	if s.flush() == nil {
+		s.follow(waiting)
 	}
-	s.run(waiting, w)
 	return nil
 }
 
 // streamAgeMax ends a stream that nobody else ended; clients resume.
 const streamAgeMax = 24 * time.Hour
 
-func (s *stream) run(waiting context.Context, w http.ResponseWriter) {
+// follow writes what happens until waiting ends.
+func (s *stream) follow(waiting context.Context) {
 	beat := time.Now().Add(heartbeat)
 	for waiting.Err() == nil {
-		if !s.writeBatch(w) {
+		if !s.writeBatch() {
 			return
 		}
 		if len(s.batch.Events) > 0 {
@@ -100,17 +107,17 @@ func (s *stream) run(waiting context.Context, w http.ResponseWriter) {
 			s.writeID(s.query.Since)
 			beat = time.Now().Add(heartbeat)
 		}
-		if s.flush(w) != nil || !s.next(waiting, w, beat) {
+		if s.flush() != nil || !s.next(waiting, beat) {
 			return
 		}
 	}
 }
 
 // next gets the next batch, at the latest when a heartbeat is due.
-func (s *stream) next(waiting context.Context, w http.ResponseWriter, beat time.Time) bool {
+func (s *stream) next(waiting context.Context, beat time.Time) bool {
 	if !s.batch.More {
 		until, cancel := context.WithDeadline(waiting, beat)
-		_, err := s.edge.await(waiting, until, lease.Interest{Path: s.query.Path, Scope: s.query.Scope, Since: s.query.Since})
+		_, err := s.edge.await(waiting, until, interestsOf(&s.query))
 		cancel()
 		if err != nil || waiting.Err() != nil {
 			return false
@@ -124,19 +131,19 @@ func (s *stream) next(waiting context.Context, w http.ResponseWriter, beat time.
 	}
 	if f := asFailure(err); f.status == http.StatusGone {
 		s.writeGone(f)
-		_ = s.flush(w)
+		_ = s.flush()
 	}
 	return false
 }
 
 // writeBatch gathers the events of the batch, each as one message; the last of
 // a zxid carries the id from which a client can resume.
-func (s *stream) writeBatch(w http.ResponseWriter) bool {
+func (s *stream) writeBatch() bool {
 	events := s.batch.Events
 	for i := range events {
 		last := i+1 == len(events) || events[i+1].Zxid != events[i].Zxid
 		s.writeEvent(&events[i], last)
-		if s.buf.Len() > streamBytesMax && s.flush(w) != nil {
+		if s.buf.Len() > streamBytesMax && s.flush() != nil {
 			return false
 		}
 	}
@@ -160,7 +167,7 @@ func (s *stream) writeEvent(ev *tree.Event, last bool) {
 func (s *stream) writeID(z quorum.Zxid) { s.buf.WriteString("id: " + formatZxid(z) + "\n\n") }
 
 func (s *stream) writeGone(f *failure) {
-	data, err := json.Marshal(s.edge.render(exchangeOf(s.ctx), f))
+	data, err := json.Marshal(render(s.x, f))
 	if err != nil {
 		return
 	}
@@ -170,13 +177,13 @@ func (s *stream) writeGone(f *failure) {
 }
 
 // flush sends what was gathered. A client that does not read is given up.
-func (s *stream) flush(w http.ResponseWriter) error {
+func (s *stream) flush() error {
 	if s.buf.Len() == 0 {
 		return nil
 	}
 	// Not every ResponseWriter has deadlines (tests); those of net/http have.
 	_ = s.out.SetWriteDeadline(time.Now().Add(writePatience))
-	_, err := s.buf.WriteTo(w)
+	_, err := s.buf.WriteTo(s.x)
 	if err == nil {
 		err = s.out.Flush()
 	}

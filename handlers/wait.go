@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"perch/lease"
+	"perch/quorum"
 	"perch/tree"
 )
 
@@ -60,15 +61,13 @@ func preferredWait(prefer string) (int64, error) {
 // park counts the request among those that wait, and gives it a context that
 // ends at the deadline, when the client goes away, and when the edge drains.
 // The caller calls leave when it stops waiting.
-func (e *edge) park(ctx context.Context, deadline time.Time) (waiting context.Context, leave func(), err error) {
+func (e *edge) park(x *exchange, deadline time.Time) (waiting context.Context, leave func(), err error) {
 	if e.parked.Add(1) > e.waiters {
 		e.parked.Add(-1)
 		return nil, nil, fail(codeTooManyWaiters, "").met(e.waiters)
 	}
-	if x := exchangeOf(ctx); x != nil {
-		x.parked = true
-	}
-	waiting, cancel := context.WithDeadline(ctx, deadline)
+	x.parked = true
+	waiting, cancel := context.WithDeadline(x, deadline)
 	stop := context.AfterFunc(e.drained, cancel)
 	return waiting, func() {
 		stop()
@@ -77,10 +76,22 @@ func (e *edge) park(ctx context.Context, deadline time.Time) (waiting context.Co
 	}, nil
 }
 
+// interests are events of one path, in one or more scopes.
+type interests struct {
+	path   string
+	since  quorum.Zxid
+	scopes []tree.Scope
+}
+
 // await blocks until something of the interests has happened (true), or the
 // wait is over (false). An error is neither.
-func (e *edge) await(ctx, waiting context.Context, interests ...lease.Interest) (bool, error) {
-	err := e.awaitAny(waiting, interests)
+func (e *edge) await(ctx, waiting context.Context, i interests) (bool, error) {
+	var err error
+	if len(i.scopes) == 1 {
+		err = e.svc.Await(waiting, lease.Interest{Path: i.path, Scope: i.scopes[0], Since: i.since})
+	} else {
+		err = e.awaitAny(waiting, i)
+	}
 	switch {
 	case err == nil, errors.Is(err, tree.ErrCursorExpired):
 		return true, nil // what was trimmed happened too: look again
@@ -92,17 +103,14 @@ func (e *edge) await(ctx, waiting context.Context, interests ...lease.Interest) 
 	return false, err
 }
 
-// awaitAny waits for the first of the interests. More than one cost a goroutine
-// each; only /v1/stat has two.
-func (e *edge) awaitAny(ctx context.Context, interests []lease.Interest) error {
-	if len(interests) == 1 {
-		return e.svc.Await(ctx, interests[0])
-	}
+// awaitAny waits in all scopes at once, which costs a goroutine each; only
+// /v1/stat has two.
+func (e *edge) awaitAny(ctx context.Context, i interests) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	ends := make(chan error, len(interests))
-	for _, i := range interests {
-		go func() { ends <- e.svc.Await(ctx, i) }()
+	ends := make(chan error, len(i.scopes))
+	for _, scope := range i.scopes {
+		go func() { ends <- e.svc.Await(ctx, lease.Interest{Path: i.path, Scope: scope, Since: i.since}) }()
 	}
 	return <-ends
 }

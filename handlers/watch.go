@@ -26,15 +26,8 @@ func (e *edge) WatchNode(ctx context.Context, q api.WatchNodeRequestObject) (api
 	if query.Limit, _, err = paging(p.Limit, nil); err != nil {
 		return nil, err
 	}
-	batch, err := e.watch(ctx, query, wait)
-	if err != nil {
-		return nil, err
-	}
-	return api.WatchNode200JSONResponse{
-		Body: api.EventBatch{
-			Events: renderEvents(batch.Events), Cursor: formatZxid(batch.Cursor), More: batch.More},
-		Headers: api.WatchNode200ResponseHeaders{PerchZxid: int64(batch.Cursor)},
-	}, nil
+	w := &watch{edge: e, query: query, wait: wait}
+	return w.begin(ctx)
 }
 
 // eventQuery checks what watch and stream share. cursor comes from the named
@@ -81,42 +74,85 @@ func parseCursor(field string, cursor *string) (z quorum.Zxid, now bool, err err
 	return quorum.Zxid(n), false, nil
 }
 
-// watch answers from the history, and parks when it holds nothing new. A
-// time-out answers an empty batch with the cursor as far as it came.
-func (e *edge) watch(ctx context.Context, q lease.EventQuery, wait time.Duration) (lease.EventBatch, error) {
-	deadline := time.Now().Add(wait)
-	now := q.Now
-	q.Floor = wait
-	batch, err := e.events(ctx, &q)
-	if err != nil || len(batch.Events) > 0 || wait == 0 || e.drained.Err() != nil {
-		return batch, err
-	}
-	if !now && !time.Now().Before(deadline) {
-		return batch, nil // all the time went into reaching the cursor
-	}
-	waiting, leave, err := e.park(ctx, deadline)
+// watch is one poll of the event history. It parks when that holds nothing
+// new; a time-out answers an empty batch with the cursor as far as it came.
+type watch struct {
+	edge  *edge
+	query lease.EventQuery
+	wait  time.Duration
+}
+
+func (w *watch) begin(ctx context.Context) (written, error) {
+	x, now := exchangeOf(ctx), w.query.Now
+	w.query.Floor = w.wait
+	batch, err := w.edge.events(ctx, &w.query)
 	if err != nil {
-		return batch, err
+		return nil, err
+	}
+	w.query.Floor = 0
+	if len(batch.Events) > 0 || w.wait == 0 || w.edge.drained.Err() != nil {
+		return watchAnswer(&batch), nil
+	}
+	if !now && time.Since(x.begun) >= w.wait {
+		return watchAnswer(&batch), nil // all the time went into reaching the cursor
+	}
+	x.tail = w
+	return later, nil
+}
+
+// run waits for an event after the cursor of the query.
+func (w *watch) run(x *exchange) error {
+	waiting, leave, err := w.edge.park(x, x.begun.Add(w.wait))
+	if err != nil {
+		return err
 	}
 	defer leave()
 	for {
-		happened, err := e.await(ctx, waiting, lease.Interest{Path: q.Path, Scope: q.Scope, Since: q.Since})
+		happened, err := w.edge.await(x, waiting, interestsOf(&w.query))
 		if err != nil {
-			return batch, refuse(err, q.Since)
+			return decided(err, w.query.Since)
 		}
-		if !happened && e.drained.Err() != nil {
-			return batch, nil
-		}
-		q.Floor = 0
-		next, err := e.events(ctx, &q)
-		if errors.Is(err, lease.ErrShuttingDown) {
-			return batch, nil
-		}
-		batch = next
-		if err != nil || len(batch.Events) > 0 || !happened {
-			return batch, err
+		if over, err := w.resume(x, happened); over {
+			return err
 		}
 	}
+}
+
+// resume answers after a wait, unless there is still nothing.
+func (w *watch) resume(x *exchange, happened bool) (over bool, err error) {
+	batch := lease.EventBatch{Cursor: w.query.Since}
+	if happened || w.edge.drained.Err() == nil {
+		next, err := w.edge.events(x, &w.query)
+		switch {
+		case err == nil:
+			batch = next
+		case !errors.Is(err, lease.ErrShuttingDown):
+			return true, err
+		default:
+			happened = false // the node drains: the cursor as it was
+		}
+	}
+	if len(batch.Events) == 0 && happened {
+		return false, nil
+	}
+	return true, watchAnswer(&batch)(x)
+}
+
+func watchAnswer(batch *lease.EventBatch) written {
+	return api.WatchNode200JSONResponse{
+		Body: api.EventBatch{
+			Events: renderEvents(batch.Events), Cursor: formatZxid(batch.Cursor), More: batch.More},
+		Headers: api.WatchNode200ResponseHeaders{PerchZxid: int64(batch.Cursor)},
+	}.VisitWatchNodeResponse
+}
+
+func interestsOf(q *lease.EventQuery) interests {
+	return interests{path: q.Path, since: q.Since, scopes: scopesOf[q.Scope]}
+}
+
+// scopesOf has each scope as a slice that nobody has to make.
+var scopesOf = [...][]tree.Scope{
+	tree.ScopeNode: scopeNode, tree.ScopeChildren: scopeChildren, tree.ScopeSubtree: {tree.ScopeSubtree},
 }
 
 // events asks once and moves the query to the cursor of the answer, which never
@@ -132,7 +168,7 @@ func (e *edge) events(ctx context.Context, q *lease.EventQuery) (lease.EventBatc
 		if f.code == codeCursorExpired {
 			f.oldest = batch.Oldest
 		}
-		return batch, refuse(f, batch.Cursor)
+		return batch, decided(f, batch.Cursor)
 	}
 	batch.Cursor = max(batch.Cursor, q.Since)
 	q.Since, q.Now = batch.Cursor, false

@@ -22,6 +22,7 @@ func (l *Log) Read(after quorum.Zxid, maxBytes int) ([]quorum.Entry, error) {
 		return nil, err
 	}
 	r := reader{last: after, chain: chain, left: maxBytes}
+	defer r.leave()
 	for i := range exts {
 		more, err := r.extent(&exts[i])
 		if err != nil {
@@ -54,32 +55,54 @@ func (l *Log) locate(after quorum.Zxid, maxBytes int) (chain uint64, exts []exte
 
 // reader gathers entries over several extents.
 type reader struct {
+	seg     *segment // that is being read; its file is held
+	sc      *scanner
 	last    quorum.Zxid // end of what was gathered
 	chain   uint64      // chain hash there
 	left    int         // bytes that may still be gathered
 	entries []quorum.Entry
 }
 
+// enter moves to where e begins. Extents rise, so what was read ahead is used.
+func (r *reader) enter(e *extent) error {
+	if r.seg == e.seg {
+		r.sc.off = e.off
+		return nil
+	}
+	r.leave()
+	f, ok := e.seg.file.acquire()
+	if !ok {
+		return fmt.Errorf("%w: %v was purged", ErrNotFound, e.first)
+	}
+	r.seg = e.seg
+	size, err := f.Size()
+	if err != nil {
+		return fmt.Errorf("wal: reading %s: %w", e.seg.path, err)
+	}
+	r.sc = newScanner(f, e.seg.salt, e.off, size, readWindow)
+	return nil
+}
+
+func (r *reader) leave() {
+	if r.seg != nil {
+		r.seg.file.leave()
+		r.seg = nil
+	}
+}
+
 // extent adds the entries of one extent behind last; false when the reader is
 // full.
 func (r *reader) extent(e *extent) (more bool, err error) {
-	f, ok := e.seg.file.acquire()
-	if !ok {
-		return false, fmt.Errorf("%w: %v was purged", ErrNotFound, e.first)
+	if err := r.enter(e); err != nil {
+		return false, err
 	}
-	defer e.seg.file.leave()
-	size, err := f.Size()
-	if err != nil {
-		return false, fmt.Errorf("wal: reading %s: %w", e.seg.path, err)
-	}
-	sc := newScanner(f, e.seg.salt, e.off, size, readWindow)
 	for at := quorum.Zxid(0); at != e.last; {
-		fr, err := sc.next()
+		fr, err := r.sc.next()
 		if errors.Is(err, errNoRecord) {
-			return false, damaged(e.seg.path, sc.off, remedyRebuild, "no valid record where an entry up to %v was written", e.last)
+			return false, damaged(e.seg.path, r.sc.off, remedyRebuild, "no valid record where an entry up to %v was written", e.last)
 		}
 		if err != nil {
-			return false, fmt.Errorf("wal: reading %s at offset %d: %w", e.seg.path, sc.off, err)
+			return false, fmt.Errorf("wal: reading %s at offset %d: %w", e.seg.path, r.sc.off, err)
 		}
 		if fr.kind != quorum.RecordEntry {
 			continue

@@ -3,19 +3,21 @@ package handlers
 import (
 	"context"
 	"net/http"
+	"sync"
 	"time"
 
 	"github.com/go-chi/chi/v5"
 )
 
 // exchange is one request and its answer, as far as the edge keeps book of it.
-// It is the request's context and the handler's ResponseWriter at once, with
-// chi's routing context inside, so that a request costs one allocation for all
-// of them. Only the goroutine of the request touches it.
+// It is the request's context and the handler's ResponseWriter at once, so that
+// a request costs one allocation for all of them. Only the goroutine of the
+// request touches it.
 type exchange struct {
 	context.Context
 	http.ResponseWriter
-	route  chi.Context
+	edge   *edge
+	route  *chi.Context // nil once the request has been routed
 	op     *operation // nil before routing, and for a path that has none
 	begun  time.Time
 	length int64 // Content-Length; -1 when the body is chunked
@@ -30,9 +32,12 @@ type exchange struct {
 
 type exchangeKey struct{}
 
-func begin(w http.ResponseWriter, r *http.Request, now time.Time) *exchange {
+// routes keeps routing contexts, as chi does when it makes its own.
+var routes = sync.Pool{New: func() any { return chi.NewRouteContext() }}
+
+func (e *edge) begin(w http.ResponseWriter, r *http.Request) *exchange {
 	return &exchange{
-		Context: r.Context(), ResponseWriter: w, begun: now, length: r.ContentLength,
+		edge: e, Context: r.Context(), ResponseWriter: w, begun: time.Now(), length: r.ContentLength,
 		method: r.Method, head: r.Method == http.MethodHead, id: inboundID(r),
 	}
 }
@@ -41,7 +46,7 @@ func begin(w http.ResponseWriter, r *http.Request, now time.Time) *exchange {
 func (x *exchange) Value(key any) any {
 	switch key {
 	case chi.RouteCtxKey:
-		return &x.route
+		return x.route
 	case exchangeKey{}:
 		return x
 	}
@@ -54,19 +59,20 @@ func exchangeOf(ctx context.Context) *exchange {
 	return x
 }
 
-// WriteHeader notes the status of the answer.
+// WriteHeader notes the status of the answer and adds the headers of every
+// answer. They come so late because a parked request should not hold them.
 func (x *exchange) WriteHeader(status int) {
-	if x.status == 0 {
-		x.status = status
+	if x.status != 0 {
+		return
 	}
+	x.status = status
+	x.edge.commonHeaders(x.Header())
 	x.ResponseWriter.WriteHeader(status)
 }
 
-// Write notes an answer that began without WriteHeader.
+// Write begins the answer if WriteHeader has not.
 func (x *exchange) Write(p []byte) (int, error) {
-	if x.status == 0 {
-		x.status = http.StatusOK
-	}
+	x.WriteHeader(http.StatusOK)
 	return x.ResponseWriter.Write(p)
 }
 

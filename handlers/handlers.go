@@ -144,9 +144,8 @@ func (e *edge) methodNotAllowed(w http.ResponseWriter, r *http.Request) {
 // each other, which keeps the stacks of ten thousand parked requests small.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	e := h.edge
-	x := begin(w, r, time.Now())
+	x := e.begin(w, r)
 	defer e.finish(x)
-	e.commonHeaders(w.Header())
 	h.route(x, r.WithContext(x))
 	e.runTail(x)
 }
@@ -162,9 +161,13 @@ func (h *Handler) route(x *exchange, r *http.Request) {
 			return
 		}
 	}
+	x.route = routes.Get().(*chi.Context)
 	x.route.Routes = h.router
 	x.route.RouteMethod = routeMethod(r)
 	h.router.ServeHTTP(x, r)
+	x.route.Reset()
+	routes.Put(x.route)
+	x.route = nil
 }
 
 // afterRouting runs the gates that depend on the operation.

@@ -11,7 +11,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/getkin/kin-openapi/openapi3"
 	"github.com/getkin/kin-openapi/openapi3filter"
@@ -41,9 +40,6 @@ type edgeTest struct {
 	h   *Handler
 	log *bytes.Buffer
 }
-
-// tNow is any time.
-var tNow = time.Unix(1_790_000_000, 0)
 
 func newEdgeTest(t *testing.T, change ...func(*Options)) *edgeTest {
 	t.Helper()

@@ -133,7 +133,7 @@ func TestPanicAfterTheAnswerBegan(t *testing.T) {
 		}
 	}()
 	r := request("GET /v1/nodes/a", "")
-	x := begin(httptest.NewRecorder(), r, tNow)
+	x := e.h.edge.begin(httptest.NewRecorder(), r)
 	x.WriteHeader(200)
 	e.h.edge.recovered(x, "late")
 }
@@ -143,7 +143,7 @@ func TestProblemAfterTheAnswerBegan(t *testing.T) {
 	e := newEdgeTest(t)
 	w := httptest.NewRecorder()
 	r := request("GET /v1/nodes/a", "")
-	x := begin(w, r, tNow)
+	x := e.h.edge.begin(w, r)
 	if _, err := io.WriteString(x, "half"); err != nil {
 		t.Fatal(err)
 	}

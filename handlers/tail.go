@@ -18,7 +18,6 @@ func (e *edge) runTail(x *exchange) {
 		return
 	}
 	x.tail = nil
-	x.route.Reset() // nobody routes any more
 	if err := t.run(x); err != nil {
 		e.refuse(x, err)
 	}

@@ -92,7 +92,7 @@ func (s *script) judge(d *memdisk.Disk) (*model, error) {
 // was acknowledged, and goes on; and the same again for a crash in every file
 // operation of that opening.
 func TestCrashAnywhere(t *testing.T) {
-	seeds := 5
+	seeds := 3
 	if testing.Short() {
 		seeds = 2
 	}

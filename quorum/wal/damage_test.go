@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"strings"
+	"syscall"
 	"testing"
 
 	"perch/quorum"
@@ -25,7 +26,7 @@ func newSpecimen(t *testing.T, seed uint64, marked bool) *specimen {
 	l, rec := mustOpen(t, d)
 	s := newScript(seed)
 	s.m = &model{control: rec.Control}
-	for range 12 {
+	for n := 0; n < 12 || len(l.segs) < 3; n++ {
 		if err := s.step(l); err != nil {
 			t.Fatal(err)
 		}
@@ -299,5 +300,90 @@ func TestUnknownFormat(t *testing.T) {
 	var damage *DamageError
 	if _, _, err := Open(options(d)); err == nil || errors.As(err, &damage) || !strings.Contains(err.Error(), "format 2") {
 		t.Fatal(err)
+	}
+}
+
+// TestReadFindsDamage: bytes that change under a running node are never handed
+// out.
+func TestReadFindsDamage(t *testing.T) {
+	d := memdisk.New()
+	opt := options(d)
+	opt.SegmentBytes = 1 << 20
+	l, rec, err := Open(opt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := &model{control: rec.Control}
+	recs := entryRecords(m, rand.New(rand.NewPCG(1, 1)), 20)
+	if err := l.Append(recs); err != nil {
+		t.Fatal(err)
+	}
+	seg := l.active()
+	whole := d.Read(seg.path)
+	f, err := d.Open(seg.path, 2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := l.offs[0]; i < seg.end; i += 5 {
+		if _, err := f.WriteAt([]byte{whole[i] ^ 4}, i); err != nil {
+			t.Fatal(err)
+		}
+		var damage *DamageError
+		if _, err := l.Read(0, 1<<20); !errors.As(err, &damage) || damage.File != seg.path || damage.Offset > i {
+			t.Fatalf("flip at %d: %v", i, err)
+		}
+		if _, err := f.WriteAt(whole[i:i+1], i); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if entries, err := l.Read(0, 1<<20); err != nil || len(entries) != 20 {
+		t.Fatal(len(entries), err)
+	}
+}
+
+// TestUnreadableDisk: an error of reading is neither damage nor a reason to cut.
+func TestUnreadableDisk(t *testing.T) {
+	sp := newSpecimen(t, 3, true)
+	d := sp.disk.Restart()
+	d.FailReads(syscall.EIO)
+	var damage *DamageError
+	if _, _, err := Open(options(d)); !errors.Is(err, syscall.EIO) || errors.As(err, &damage) {
+		t.Fatal(err)
+	}
+	if d.Ops() != 0 {
+		t.Fatal("files were changed")
+	}
+	d.FailReads(nil)
+	if _, err := sp.s.judge(d); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestWalkPastDamage: a dump shows what is behind a damaged record, too.
+func TestWalkPastDamage(t *testing.T) {
+	sp := newSpecimen(t, 3, true)
+	all := func() (kinds string, records int) {
+		if err := walk(sp.disk, testDir, func(r RecordInfo) error {
+			kinds += r.Kind.String()[:1]
+			if r.Kind == KindRecord {
+				records++
+			}
+			return nil
+		}); err != nil {
+			t.Fatal(err)
+		}
+		return kinds, records
+	}
+	whole, before := all()
+	if !strings.HasPrefix(whole, "hmr") || !strings.Contains(whole, "sh") || !strings.HasSuffix(whole, "m") || strings.Contains(whole, "i") {
+		t.Fatal(whole)
+	}
+	name := sp.disk.Files(testDir)[0]
+	b := sp.disk.Read(name)
+	b[250] ^= 1
+	sp.disk.Put(name, b)
+	broken, after := all()
+	if strings.Count(broken, "i") != 1 || after >= before || after < before-8 {
+		t.Fatalf("%s, then %s", whole, broken)
 	}
 }

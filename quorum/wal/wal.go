@@ -206,6 +206,8 @@ func (l *Log) Mark() error {
 // Close marks what is unmarked and gives the directory free. It returns the
 // error that the log had failed with, if it had.
 func (l *Log) Close() error {
+	l.purge.Lock() // a purge under way must not go on when the lock is free
+	defer l.purge.Unlock()
 	err := l.Mark()
 	if errors.Is(err, ErrClosed) {
 		return nil

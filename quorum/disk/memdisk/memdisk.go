@@ -35,6 +35,7 @@ type Disk struct {
 	faults  map[int]error // by operation
 	crashAt int           // 0: never
 	limit   int64         // of all bytes; 0: none
+	reads   error         // of every ReadAt
 }
 
 // change is one pending operation on names.
@@ -85,6 +86,13 @@ func (d *Disk) FailAt(n int, err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.faults[n] = err
+}
+
+// FailReads makes every ReadAt return err.
+func (d *Disk) FailReads(err error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.reads = err
 }
 
 // Limit makes writes fail with ENOSPC once all files together hold n bytes.
@@ -304,6 +312,9 @@ func (f *file) ReadAt(b []byte, off int64) (int, error) {
 	defer f.disk.mu.Unlock()
 	if err := f.usable(); err != nil {
 		return 0, err
+	}
+	if f.disk.reads != nil {
+		return 0, f.disk.reads
 	}
 	if off >= int64(len(f.node.data)) {
 		return 0, io.EOF

@@ -24,6 +24,7 @@ type following struct {
 	fetchFrom  Zxid   // question in flight: entries after this …
 	fetching   bool   // … are asked for
 	installing bool
+	wanted     SnapMeta  // what is being installed
 	stash      []Message // proposals after a gap
 	pongs      []pongMark
 }
@@ -232,7 +233,7 @@ func (c *Core) install(from NodeID, boot Boot, s SnapMeta) {
 		c.fail(fmt.Errorf("%w: told to install a snapshot of %v, but %v is committed", ErrViolation, s.Zxid, c.log.hint))
 		return
 	}
-	c.r.follow.installing = true
+	c.r.follow.installing, c.r.follow.wanted = true, s
 	c.out.Install = &Install{From: from, Boot: boot, Snap: s}
 }
 
@@ -248,7 +249,7 @@ func (c *Core) InstallProgress() {
 // loads it before it applies any later Committed.
 func (c *Core) SnapshotInstalled(m SnapMeta, err error) (accepted bool) {
 	f := &c.r.follow
-	if !f.installing || c.halt != nil || m.Zxid < c.log.emitted {
+	if !f.installing || m != f.wanted || c.halt != nil || m.Zxid < c.log.emitted {
 		return false
 	}
 	if err != nil {

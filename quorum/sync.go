@@ -70,9 +70,8 @@ func (c *Core) startPull(l *learner) {
 	common, ok := commonPoint(c.log.hist.Table(), l.table)
 	ld.pull = l.id
 	c.progress(c.tun.SyncTicks)
-	if _, held := c.log.hist.Chain(common); !ok || !held || common < l.cred.LogStart {
-		common = c.log.last() // the peer answers with a snapshot
-		if common >= l.cred.LogStart {
+	if _, held := c.log.hist.Chain(common); !ok || !held {
+		if c.log.last() >= l.cred.LogStart { // else the peer answers with a snapshot
 			c.fail(fmt.Errorf("%w: the logs of this node and node %d have nothing in common", ErrViolation, l.id))
 			return
 		}
@@ -121,7 +120,7 @@ func (c *Core) resendPull() {
 // onPulled takes history from the peer that is ahead.
 func (c *Core) onPulled(p *peer, m *Message) {
 	l := c.learner(p.id)
-	if l == nil || c.r.lead.pull != p.id || l.session != m.Session || m.Epoch != c.r.epoch || m.Prev > c.log.last() {
+	if l == nil || c.r.lead.pull != p.id || l.session != m.Session || m.Epoch != c.r.epoch || m.Prev > c.log.last() || c.r.follow.installing {
 		return
 	}
 	before := c.log.last()
@@ -136,6 +135,9 @@ func (c *Core) onPullSnap(p *peer, m *Message) {
 	l := c.learner(p.id)
 	if l == nil || c.r.lead.pull != p.id || l.session != m.Session || m.Epoch != c.r.epoch || m.Mode != SyncSnap || c.r.follow.installing {
 		return
+	}
+	if m.Snap.Zxid <= c.log.last() {
+		return // a second copy: what was pulled since must not be cut (ZAB.md 2.4)
 	}
 	c.install(p.id, p.boot, m.Snap)
 }

@@ -198,7 +198,7 @@ func (n *node) purge() {
 		return
 	}
 	upTo := d.snaps[0].meta.Zxid
-	if i := len(d.img.entries); i > 0 && r.chance(500) {
+	if i := len(d.img.entries); i > 0 && !n.w.script && r.chance(500) {
 		upTo = min(upTo, d.img.entries[r.below(i)].Zxid)
 	}
 	if upTo <= d.img.hist.Start() || !d.img.forget(upTo) {
@@ -229,8 +229,12 @@ func (n *node) fetched(job quorum.FetchJob) {
 
 var errPurged = errors.New("simulated: the log no longer reaches back so far")
 
-// beginPull starts to fetch a snapshot in chunks.
+// beginPull starts to fetch a snapshot in chunks; the same order again lets it
+// go on.
 func (n *node) beginPull(in *quorum.Install) {
+	if n.pull != nil && n.pull.install == *in {
+		return
+	}
 	n.w.note("%d pulls the snapshot at %v from %d", n.id, in.Snap.Zxid, in.From)
 	n.pull = &pull{install: *in, left: 1 + n.w.rng.below(4)}
 	n.nextChunk(n.pull)

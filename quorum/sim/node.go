@@ -298,4 +298,9 @@ func (n *node) tick() {
 	before := n.soft
 	n.core.Tick(int(elapsed))
 	w.obs.ticked(n, before)
+	if elapsed >= 20 {
+		before = n.core.Soft()
+		n.core.Tick(0) // of a pause at most two ticks count
+		w.obs.ticked(n, before)
+	}
 }

@@ -42,6 +42,7 @@ func (e *edge) refuse(x *exchange, err error) {
 	if err != nil {
 		body = nil // cannot happen: the type holds only strings and numbers
 	}
+	body = append(body, '\n') // for terminals
 	h := x.Header()
 	problemHeaders(h, f)
 	h["Content-Length"] = []string{strconv.Itoa(len(body))}

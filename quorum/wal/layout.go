@@ -16,10 +16,10 @@ import (
 //	│ u32    │ u8   │ 3     │ u64       │ u64       │ length  │ 0 to 7 │ u32    │
 //	└────────┴──────┴───────┴───────────┴───────────┴─────────┴────────┴────────┘
 //
-// The crc covers everything before it and, in front of that, the incarnation of
-// the store, the number of the segment and the offset of the record. So bytes
-// that were written for another place, another file or another node never pass
-// for a record here, however whole they are.
+// The crc covers everything before it and starts from a value made of the
+// incarnation of the store, the number of the segment and the offset of the
+// record. So bytes that were written for another place, another file or another
+// node do not pass for a record here, however whole they are.
 //
 //	type         zxid, chain             payload
 //	1 control    —                       Control
@@ -64,10 +64,10 @@ func makeSalt(inc quorum.Incarnation, segment uint64) salt {
 	return salt(crc32.Checksum(b[:], castagnoli))
 }
 
+// sum is the crc32c of a record b at offset. Equal bytes at two offsets of one
+// segment never have equal sums, since they start from different values.
 func (s salt) sum(offset int64, b []byte) uint32 {
-	var o [8]byte
-	binary.LittleEndian.PutUint64(o[:], uint64(offset))
-	return crc32.Update(crc32.Update(uint32(s), castagnoli, o[:]), castagnoli, b)
+	return crc32.Update(uint32(s)^uint32(offset)^uint32(offset>>32), castagnoli, b)
 }
 
 // frame is one record as it stands on disk.

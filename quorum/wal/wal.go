@@ -38,7 +38,7 @@ type Options struct {
 	Node         quorum.NodeID // whose log this is
 	FS           disk.FS       // nil: the real one
 	SegmentBytes int64         // a segment is followed by the next at about this size; 0: 64 MiB
-	AllocBytes   int64         // files grow in steps of this size; 0: 1 MiB, at most SegmentBytes
+	AllocBytes   int64         // files grow in steps of this size; 0: 256 KiB, at most SegmentBytes
 	Rand         io.Reader     // source of incarnation and nonces; nil: crypto/rand
 }
 
@@ -53,7 +53,7 @@ func (o *Options) fill() error {
 		o.SegmentBytes = 64 << 20
 	}
 	if o.AllocBytes <= 0 {
-		o.AllocBytes = min(1<<20, o.SegmentBytes)
+		o.AllocBytes = min(256<<10, o.SegmentBytes)
 	}
 	if o.Rand == nil {
 		o.Rand = rand.Reader

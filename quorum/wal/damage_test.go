@@ -387,3 +387,22 @@ func TestWalkPastDamage(t *testing.T) {
 		t.Fatalf("%s, then %s", whole, broken)
 	}
 }
+
+// TestCutLastMark: a cleanly stopped log whose last record, the mark, is cut at
+// any byte has lost nothing, and opens.
+func TestCutLastMark(t *testing.T) {
+	sp := newSpecimen(t, 8, true)
+	name, content, from, to := sp.lastGroup(t)
+	for at := from; at <= to; at++ {
+		d := sp.disk.Restart()
+		d.Put(name, content[:at])
+		if _, err := sp.s.judge(d); err != nil {
+			t.Fatalf("cut at %d of [%d, %d): %v", at, from, to, err)
+		}
+	}
+	d := sp.disk.Restart()
+	d.Put(name, content[:from-1])
+	if refused, err := sp.judgeDamaged(d); err != nil || !refused {
+		t.Fatal("one byte more was lost and nobody noticed:", err)
+	}
+}

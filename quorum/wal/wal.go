@@ -197,7 +197,8 @@ func (l *Log) Mark() error {
 		return err
 	}
 	seg := l.active()
-	if err := l.known.raise(seg.seq, seg.end); err != nil {
+	// Not the mark itself: without it nothing is lost.
+	if err := l.known.raise(seg.seq, seg.end-markSize); err != nil {
 		return l.fail(err)
 	}
 	return nil

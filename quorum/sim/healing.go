@@ -10,9 +10,9 @@ import (
 // Bounds of the time after the faults.
 const (
 	watchEvery = 20 * millisecond
-	healBound  = 30 * second // to a leader, everybody in sync, every request ended
+	healBound  = 12 * second // to a leader, everybody in sync, every request ended
 	writeBound = 2 * second  // to fresh writes and reads of every node
-	reignBound = 6           // leaders established after the faults
+	reignBound = 3           // leaders established after the faults
 )
 
 // healing demands progress once the faults have stopped.

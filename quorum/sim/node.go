@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"perch/quorum"
+	"perch/quorum/wire"
 )
 
 // appState is the replicated state of a node: how many entries were applied
@@ -234,7 +235,7 @@ func (n *node) input(e *event) {
 	switch e.kind {
 	case evMessage:
 		n.w.obs.arrives(n, e.msg)
-		n.core.Step(received(e.msg))
+		n.core.Step(n.w.received(e.msg))
 	case evTick:
 		n.tick()
 	case evPump:
@@ -275,8 +276,15 @@ var errDisk = errors.New("simulated: fsync failed")
 
 // received is the message as it comes out of a decoder: nothing shared with
 // the sender that a receiver writes to, and no chain hashes of entries, which
-// do not travel.
-func received(m *quorum.Message) quorum.Message {
+// do not travel. Some seeds use the real codec.
+func (w *World) received(m *quorum.Message) quorum.Message {
+	if w.faults.wire {
+		c, err := wire.Decode(wire.Append(nil, m))
+		if err != nil {
+			w.fail(0, "%s does not survive the codec: %v", messageText(m), err)
+		}
+		return c
+	}
 	c := *m
 	if len(m.Entries) > 0 {
 		c.Entries = make([]quorum.Entry, len(m.Entries))

@@ -70,6 +70,18 @@ func TestTranscriptChangesNothing(t *testing.T) {
 	}
 }
 
+// TestCodecChangesNothing: a run whose messages pass through the codec is the
+// same run, so the codec carries everything that a core looks at.
+func TestCodecChangesNothing(t *testing.T) {
+	for seed := uint64(1); seed <= 40; seed++ {
+		plain, coded := newWorld(Options{Seed: seed}), newWorld(Options{Seed: seed})
+		plain.faults.wire, coded.faults.wire = false, true
+		if a, b := plain.play(), coded.play(); a.Trace != b.Trace || b.Failure != nil {
+			t.Errorf("seed %d: trace %x, through the codec %x: %v", seed, a.Trace, b.Trace, b.Failure)
+		}
+	}
+}
+
 // TestMutantsAreFound: each bug of a driver breaks an assertion within a few
 // seeds, so the assertions are awake.
 func TestMutantsAreFound(t *testing.T) {

@@ -22,7 +22,8 @@ type faults struct {
 	snapsKept  int
 	purge      int // permille of snapshots
 
-	lazy int // permille of inputs after which the loop takes more before it acts
+	wire bool // messages pass through the codec
+	lazy int  // permille of inputs after which the loop takes more before it acts
 
 	every [faultKinds]int64 // mean time between two faults of a kind; 0: never
 
@@ -91,6 +92,7 @@ func drawNetwork(r *rng, f *faults) {
 	f.late = sometimes(r, 2, 20)
 	f.lateMax = pick(r, 50*millisecond, 500*millisecond, 2*second)
 	f.lazy = sometimes(r, 50, 500)
+	f.wire = r.below(8) == 0
 }
 
 func drawDisk(r *rng, f *faults) {

@@ -66,8 +66,9 @@ type World struct {
 const eventBound = 300_000
 
 // Run plays one seed from start to end.
-func Run(opt Options) Report {
-	w := newWorld(opt)
+func Run(opt Options) Report { return newWorld(opt).play() }
+
+func (w *World) play() Report {
 	w.begin()
 	for w.failure == nil && !w.heal.done {
 		e, ok := w.queue.pop()

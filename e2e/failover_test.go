@@ -80,9 +80,16 @@ func TestFollowerCatchesUp(t *testing.T) {
 	if got := l.acked.Load(); got < int64(l.limit)*9/10 {
 		t.Fatalf("only %d of %d writes were acknowledged by the two others", got, l.limit)
 	}
+	_, goal, err := rest[0].position()
+	if err != nil {
+		t.Fatal(err)
+	}
 	away.spawn()
 	began := time.Now()
 	away.waitReady()
+	if _, have, err := away.position(); err != nil || have+1024 < goal {
+		t.Errorf("it calls itself ready at %d, while the others were at %d: %v", have, goal, err)
+	}
 	t.Logf("%d writes missed, ready again after %v", l.acked.Load(), time.Since(began).Round(time.Millisecond))
 	c.sameState()
 	l.verify(away)

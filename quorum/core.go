@@ -392,6 +392,7 @@ func (c *Core) Soft() Soft {
 	if c.r.est {
 		s.Base = c.r.base
 	}
+	s.Told = max(s.Commit, c.r.follow.ahead)
 	return s
 }
 

@@ -21,6 +21,7 @@ type following struct {
 	synced     bool   // NEWLEADER accepted: cE = e, log contains base
 	ldSeq      uint64 // durable step of that acceptance
 	acked      Zxid   // last position acknowledged
+	ahead      Zxid   // highest commit position that the leader told
 	fetchFrom  Zxid   // question in flight: entries after this …
 	fetching   bool   // … are asked for
 	installing bool
@@ -80,7 +81,7 @@ func (c *Core) tickFollowing() {
 	}
 	switch {
 	case f.fetching:
-		c.sendFetch()
+		c.ask()
 	case c.r.phase == PhaseDiscovery && c.r.epoch == 0:
 		c.sendJoin()
 	}
@@ -276,8 +277,15 @@ func (c *Core) fetch() {
 		return
 	}
 	f.fetching = true
-	if c.log.unstable > c.tun.CacheBytes {
-		f.fetchFrom, f.resend = c.log.last(), c.tick+1 // let the disk keep up
+	c.ask()
+}
+
+// ask sends the question, unless the disk has to keep up first: what a learner
+// has taken in and not written is bounded, however slow its disk.
+func (c *Core) ask() {
+	f := &c.r.follow
+	if c.log.saturated(c.tun.CacheBytes) {
+		f.fetchFrom, f.resend = c.log.last(), c.tick+1
 		return
 	}
 	c.sendFetch()
@@ -336,5 +344,6 @@ func (c *Core) learnCommit(m *Message) {
 		c.failures = 0
 		c.send(c.notification(0), c.claim())
 	}
+	f.ahead = max(f.ahead, m.Commit)
 	c.log.advance(m.Commit)
 }

@@ -68,6 +68,7 @@ type Soft struct {
 	Epoch       Epoch  // epoch led or followed; the current epoch otherwise
 	Established bool   // leading or following an established leader, synchronized
 	Commit      Zxid
+	Told        Zxid   // the leader's commit position as last heard; above Commit while this log lacks entries
 	Last        Zxid   // last logged
 	Durable     Zxid   // last durable
 	Emitted     Zxid   // last handed out in Committed (or installed)

@@ -33,8 +33,8 @@ func (e *edge) ListChildren(ctx context.Context, q api.ListChildrenRequestObject
 	if read.wait > 0 && (!plain || p.PageToken != nil) {
 		return nil, badArgument("wait_ms", "with include or page_token there is no tag to wait on")
 	}
-	if !plain {
-		read.match = tagMatch{}
+	if !plain || p.PageToken != nil {
+		read.match = tagMatch{} // the tag is that of a list from its beginning
 	}
 	read.query.WithData = include.data || include.text
 	read.tag, read.scopes = childrenTag, scopeChildren

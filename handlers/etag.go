@@ -4,7 +4,6 @@ import (
 	"strconv"
 	"strings"
 
-	"perch/lease"
 	"perch/quorum"
 	"perch/tree"
 )
@@ -100,5 +99,3 @@ func quoted(tag string) string { return `"` + tag + `"` }
 
 // tagOf gives the tag of a representation of an answer.
 type tagOf func(*tree.Stat) string
-
-func (t tagOf) of(a *lease.Answer) string { return t(&a.Node.Stat) }

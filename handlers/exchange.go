@@ -18,7 +18,7 @@ type exchange struct {
 	http.ResponseWriter
 	edge   *edge
 	route  *chi.Context // nil once the request has been routed
-	op     *operation // nil before routing, and for a path that has none
+	op     *operation   // nil before routing, and for a path that has none
 	begun  time.Time
 	length int64 // Content-Length; -1 when the body is chunked
 	status int   // 0 until the answer has begun

@@ -207,6 +207,7 @@ func TestListChildren(t *testing.T) {
 		}
 		page = "&page_token=" + next
 		e.do("POST /v1/nodes/ba", "") // not on the pages that follow
+		e.do("GET /v1/children/?limit=2"+page, "", "If-None-Match: c"+zxid).want("200")
 	}
 	if names != "/a/b/c/d/e" {
 		t.Errorf("children %s", names)

@@ -779,7 +779,7 @@ type ClientInterface interface {
 
 	// ListChildren List the children of a node
 	//
-	// Children in the order of their names, in pages that all show the state at one zxid. Entries hold only path unless include asks for more; then there is no ETag, and waiting is refused.
+	// Children in the order of their names, in pages that all show the state at one zxid. Entries hold only path unless include asks for more; then there is no ETag. If-None-Match and waiting are for a plain list from its beginning.
 	//
 	// Corresponds with GET /v1/children/{path} (the `ListChildren` operationId).
 	ListChildren(ctx context.Context, path Path, params *ListChildrenParams, reqEditors ...RequestEditorFn) (*http.Response, error)
@@ -979,7 +979,7 @@ func (c *Client) Readyz(ctx context.Context, reqEditors ...RequestEditorFn) (*ht
 
 // ListChildren List the children of a node
 //
-// Children in the order of their names, in pages that all show the state at one zxid. Entries hold only path unless include asks for more; then there is no ETag, and waiting is refused.
+// Children in the order of their names, in pages that all show the state at one zxid. Entries hold only path unless include asks for more; then there is no ETag. If-None-Match and waiting are for a plain list from its beginning.
 //
 // Corresponds with GET /v1/children/{path} (the `ListChildren` operationId).
 func (c *Client) ListChildren(ctx context.Context, path Path, params *ListChildrenParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -2988,7 +2988,7 @@ type ClientWithResponsesInterface interface {
 
 	// ListChildrenWithResponse List the children of a node
 	//
-	// Children in the order of their names, in pages that all show the state at one zxid. Entries hold only path unless include asks for more; then there is no ETag, and waiting is refused.
+	// Children in the order of their names, in pages that all show the state at one zxid. Entries hold only path unless include asks for more; then there is no ETag. If-None-Match and waiting are for a plain list from its beginning.
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
@@ -4864,7 +4864,7 @@ func (c *ClientWithResponses) ReadyzWithResponse(ctx context.Context, reqEditors
 
 // ListChildrenWithResponse List the children of a node
 //
-// Children in the order of their names, in pages that all show the state at one zxid. Entries hold only path unless include asks for more; then there is no ETag, and waiting is refused.
+// Children in the order of their names, in pages that all show the state at one zxid. Entries hold only path unless include asks for more; then there is no ETag. If-None-Match and waiting are for a plain list from its beginning.
 //
 // Returns a wrapper object for the known response body format(s).
 //

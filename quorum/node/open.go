@@ -170,6 +170,10 @@ func restoreAny(cfg Config, store *snap.Store, found *wal.Recovered) (*lease.Sta
 		faults = append(faults, fmt.Errorf("snapshot at %v: %w", m.Zxid, err))
 	}
 	start := found.History.Start()
+	if ctl := &found.Control; len(metas) > 0 && !ctl.Formed && !ctl.NeedsRebuild {
+		return nil, quorum.SnapMeta{}, fmt.Errorf("%s holds snapshots up to %v but no log: the log was lost or moved away; "+
+			"put it back, or move the whole directory aside, so that this node starts as one without data", cfg.Dir, metas[0].Zxid)
+	}
 	if start == 0 {
 		state := lease.New(lease.DefaultSettings())
 		state.Know(cfg.Level)

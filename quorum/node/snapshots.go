@@ -116,9 +116,11 @@ func (s *snapshots) adopt(meta quorum.SnapMeta) {
 	s.size.Store(meta.Size)
 }
 
-// purge keeps the newest snapshots and the log from the oldest of them on.
+// purge keeps the newest snapshots and the log from the oldest of them on. The
+// one that the state stands on is kept even if pulled ones are newer: those may
+// have come to nothing.
 func (s *snapshots) purge() error {
-	kept, err := s.store.Purge(s.node.cfg.SnapshotKeep)
+	kept, err := s.store.Purge(s.node.cfg.SnapshotKeep, quorum.Zxid(s.newest.Load()))
 	if err != nil {
 		return fmt.Errorf("purge snapshots: %w", err)
 	}

@@ -113,6 +113,28 @@ func TestADamagedSnapshotIsPassedOver(t *testing.T) {
 	again.end(t)
 }
 
+// TestALostLogIsNotAnEmptyStore: snapshots without their log are no store to
+// begin anew with, neither at the first start nor at a later one.
+func TestALostLogIsNotAnEmptyStore(t *testing.T) {
+	dir := t.TempDir()
+	cfg := alone(t, dir)
+	often(&cfg)
+	n := start(t, cfg)
+	until(t, "a snapshot", func() bool {
+		fill(t, n.Node, 0, 50)
+		return n.Status().Snapshot > 0
+	})
+	n.end(t)
+	if err := os.RemoveAll(filepath.Join(dir, "log")); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if _, err := Open(cfg); err == nil || !strings.Contains(err.Error(), "but no log") {
+			t.Fatalf("opened without its log: %v", err)
+		}
+	}
+}
+
 func TestADamagedLogIsRefused(t *testing.T) {
 	dir := t.TempDir()
 	n := start(t, alone(t, dir))

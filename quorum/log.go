@@ -147,6 +147,9 @@ func (l *log) stall(now uint64) uint32 {
 	return uint32(now - l.marks[0].tick)
 }
 
+// saturated says whether more than limit bytes are on their way to the disk.
+func (l *log) saturated(limit int) bool { return l.unstable+l.fresh > limit }
+
 // stable moves durable to where the log ended with group seq.
 func (l *log) stable(seq uint64) {
 	n := 0

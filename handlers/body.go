@@ -2,6 +2,8 @@ package handlers
 
 import (
 	"bytes"
+	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"time"
@@ -64,12 +66,20 @@ func readAll(body io.Reader, length int64) ([]byte, error) {
 	if body == nil || length == 0 {
 		return nil, nil
 	}
+	var b []byte
+	var err error
 	if length < 0 {
-		return io.ReadAll(body)
+		b, err = io.ReadAll(body)
+	} else {
+		b = make([]byte, length)
+		_, err = io.ReadFull(body, b)
 	}
-	b := make([]byte, length)
-	if _, err := io.ReadFull(body, b); err != nil {
-		return nil, err
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", errBody, err)
 	}
 	return b, nil
 }
+
+// errBody stands before every error of reading a body. Where nothing better is
+// known of it the fault is in the framing of the body, and thus the client's.
+var errBody = errors.New("reading the body")

@@ -188,6 +188,8 @@ func mapForeign(err error) *failure {
 		return f
 	case errors.Is(err, context.DeadlineExceeded):
 		return fail(codeCommitTimeout, "")
+	case errors.Is(err, errBody):
+		return fail(codeInvalidArgument, "the body is not well-formed")
 	}
 	return fail(codeInternal, "")
 }

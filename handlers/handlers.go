@@ -207,6 +207,11 @@ func (e *edge) finish(x *exchange) {
 	took := time.Since(x.begun)
 	e.metrics.observe(x, took)
 	e.logAccess(x, took)
+	if x.status == statusClientGone {
+		// net/http makes a 200 of an answer that was never begun, and a client
+		// that closed only its sending side would read that.
+		panic(http.ErrAbortHandler)
+	}
 }
 
 // Drain ends parked requests and streams with their normal answers of a

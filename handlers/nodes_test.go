@@ -255,7 +255,7 @@ func TestBodies(t *testing.T) {
 	e.serve(r).want("400 invalid_argument")
 	r = httptest.NewRequest("PUT", "/v1/nodes/broken", io.MultiReader(strings.NewReader("x"), brokenReader{}))
 	r.Host = "localhost"
-	e.serve(r).want("500 internal")
+	e.serve(r).want("400 invalid_argument")
 	e.do("PUT /v1/nodes/a", "x", "Content-Encoding: identity").want("201")
 	e.do("PUT /v1/nodes/a", "x", "Content-Encoding: identity", "Content-Encoding: gzip").want("415 unsupported_encoding")
 }

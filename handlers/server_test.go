@@ -203,6 +203,7 @@ func TestRawRequests(t *testing.T) {
 		{"PUT /v1/nodes/a" + head + "Content-Length: 9999999999\r\n\r\n", "413 too_large"},
 		{"PUT /v1/nodes/a" + head + "Content-Length: 9999999999\r\nExpect: 100-continue\r\n\r\n", "413 too_large"},
 		{"PUT /v1/nodes/a" + head + "Content-Length: x\r\n\r\n", "400"},
+		{"PUT /v1/nodes/a" + head + "Transfer-Encoding: chunked\r\n\r\nzz\r\nhi\r\n0\r\n\r\n", "400 invalid_argument"},
 		{"PUT /v1/nodes/a" + head + "Transfer-Encoding: chunked\r\n\r\n" + strings.Repeat("10000\r\n"+strings.Repeat("x", 1<<16)+"\r\n", 17), "413 too_large"},
 		{"PUT /v1/nodes/c" + head + "Transfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n", "201"},
 		{"PUT /v1/nodes/c" + head + "Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n", "200"},
@@ -216,6 +217,36 @@ func TestRawRequests(t *testing.T) {
 		t.Errorf("chunks became %q", got.body)
 	}
 	s.send("GET /v1/nodes/a", "").want("404 no_node")
+}
+
+// TestHalfClosed: a client that stops sending looks like one that is gone. It may
+// get no answer, but never a 200 that nobody gave.
+func TestHalfClosed(t *testing.T) {
+	s := serveEdge(t)
+	s.send("PUT /v1/nodes/a", "x").want("201")
+	for _, request := range []string{
+		"PUT /v1/nodes/b HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\nhalf",
+		"PUT /v1/nodes/b HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n9\r\nhalf",
+		"GET /v1/nodes/b?wait_ms=9000 HTTP/1.1\r\nHost: localhost\r\n\r\n",
+		"GET /v1/watch/a?wait_ms=9000 HTTP/1.1\r\nHost: localhost\r\n\r\n",
+	} {
+		conn, err := net.Dial("tcp", s.addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.WriteString(conn, request); err != nil {
+			t.Fatal(err)
+		}
+		if err := conn.(*net.TCPConn).CloseWrite(); err != nil {
+			t.Fatal(err)
+		}
+		got, _ := io.ReadAll(conn) // a reset is as good as an end
+		if bytes.HasPrefix(got, []byte("HTTP/1.1 2")) {
+			t.Errorf("%q is answered with %q", request, got)
+		}
+		_ = conn.Close()
+	}
+	s.send("GET /v1/nodes/b", "").want("404 no_node")
 }
 
 func TestHosts(t *testing.T) {

@@ -329,7 +329,11 @@ func TestWaitersLeave(t *testing.T) {
 			over := make(chan struct{})
 			go func() {
 				defer close(over)
-				e.h.ServeHTTP(httptest.NewRecorder(), request(line, "").WithContext(ctx))
+				if r := request(line, "").WithContext(ctx); strings.Contains(line, "stream") {
+					e.h.ServeHTTP(httptest.NewRecorder(), r) // its answer has begun
+				} else {
+					e.abandoned(httptest.NewRecorder(), r)
+				}
 			}()
 			synctest.Wait()
 			if n := e.h.edge.parked.Load(); n != 1 {

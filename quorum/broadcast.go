@@ -13,10 +13,14 @@ func (c *Core) onPropose(m *Message) {
 		return
 	}
 	if m.Prev > c.log.last() {
-		if len(f.stash) < stashMax {
+		if len(f.stash) < stashMax && !c.log.saturated(c.tun.WindowBytes) {
 			f.stash = append(f.stash, *m)
 		}
 		c.fetch()
+		return
+	}
+	if c.log.saturated(c.tun.WindowBytes) {
+		c.fetch() // later: what others commit must not pile up before a slow disk
 		return
 	}
 	if c.extend(m) {
@@ -61,7 +65,7 @@ func (c *Core) extend(m *Message) bool {
 // unstash appends the kept proposals that now follow.
 func (c *Core) unstash() {
 	f := &c.r.follow
-	for len(f.stash) > 0 && f.stash[0].Prev <= c.log.last() && c.halt == nil {
+	for len(f.stash) > 0 && f.stash[0].Prev <= c.log.last() && c.halt == nil && !c.log.saturated(c.tun.WindowBytes) {
 		m := f.stash[0]
 		f.stash = f.stash[1:]
 		if c.extend(&m) {

@@ -327,6 +327,9 @@ func (c *Core) Stable(seq uint64) {
 		c.onOwnStable()
 	case StateFollowing:
 		c.ackDurable()
+		if f := &c.r.follow; f.fetching && f.waiting {
+			c.ask()
+		}
 	}
 }
 

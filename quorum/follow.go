@@ -24,6 +24,7 @@ type following struct {
 	ahead      Zxid   // highest commit position that the leader told
 	fetchFrom  Zxid   // question in flight: entries after this …
 	fetching   bool   // … are asked for
+	waiting    bool   // … once the disk has kept up
 	installing bool
 	wanted     SnapMeta  // what is being installed
 	stash      []Message // proposals after a gap
@@ -281,10 +282,11 @@ func (c *Core) fetch() {
 }
 
 // ask sends the question, unless the disk has to keep up first: what a learner
-// has taken in and not written is bounded, however slow its disk.
+// has taken in and not written is bounded by a window, however slow its disk.
 func (c *Core) ask() {
 	f := &c.r.follow
-	if c.log.saturated(c.tun.CacheBytes) {
+	f.waiting = c.log.saturated(c.tun.WindowBytes)
+	if f.waiting {
 		f.fetchFrom, f.resend = c.log.last(), c.tick+1
 		return
 	}

@@ -195,7 +195,32 @@ func (k *keeper) expire(ctx context.Context, epoch quorum.Epoch) {
 	if err != nil {
 		k.log.Warn("sessions could not be expired yet", "count", len(ids), keyError, err)
 	}
+	if errors.Is(err, lease.ErrCommitTimeout) {
+		k.settle(ctx, epoch)
+	}
 	k.decided(ids, ending, err == nil)
+}
+
+// settle waits until this leader has applied everything that it has proposed so
+// far, or its reign is over. A proposal that was given up may be committed all
+// the same, and a session must not be touched in between: the touch would be
+// acknowledged, and the session end before its time.
+func (k *keeper) settle(ctx context.Context, epoch quorum.Epoch) {
+	last := k.node.Soft().Last
+	for ctx.Err() == nil {
+		turned := k.node.turns.wait()
+		if !k.reigns(epoch) {
+			return
+		}
+		wait, cancel := context.WithCancel(ctx)
+		stop := cancelOn(turned, wait, cancel)
+		err := k.node.positions.await(wait, last)
+		stop()
+		cancel()
+		if err == nil {
+			return
+		}
+	}
 }
 
 // shut takes the sessions that are due; from here on their touches wait for the

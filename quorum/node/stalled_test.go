@@ -1,0 +1,55 @@
+package node
+
+import (
+	"errors"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"perch/lease"
+	"perch/quorum"
+	"perch/tree"
+)
+
+// hungLog is a log whose disk hangs until free is closed.
+type hungLog struct {
+	Log
+	free chan struct{}
+}
+
+func (l *hungLog) Append(records []quorum.Record) error {
+	<-l.free
+	return l.Log.Append(records)
+}
+
+// An expiry that was proposed may be committed late. Until that is decided no
+// touch is acknowledged, however long it takes (RULES.md R12, R23).
+func TestAnExpiryWithoutAnOutcomeIsNotTakenBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, newMemNet(1), func(cfg *Config) { cfg.Log = nil })
+		leader := c.leader()
+		opened := must(t, leader.Node, openCommand(time.Second), clientToken)
+		c.agree()
+		free := make(chan struct{})
+		for _, n := range c.nodes {
+			if n != leader {
+				n.disk.queue.put(diskJob{do: func() { n.disk.log = &hungLog{Log: n.wal, free: free} }})
+			}
+		}
+		time.Sleep(2*time.Second + commitPatience) // the proposal has lost the keeper's patience
+		if c.leader() != leader {
+			t.Fatal("the leader gave way")
+		}
+		if _, ok := leader.view().Session(opened.Session.ID); !ok {
+			t.Fatal("gone without a quorum")
+		}
+		if held, err := leader.Touch(t.Context(), clientToken, 0); !errors.Is(err, lease.ErrNoLeader) {
+			t.Errorf("a touch of a session whose end is proposed: %+v, %v", held, err)
+		}
+		close(free)
+		goneAfter(leader.Node, opened.Session.ID, time.Now())
+		if _, err := leader.Touch(t.Context(), clientToken, 0); !errors.Is(err, tree.ErrSessionExpired) {
+			t.Errorf("a touch after the end: %v", err)
+		}
+	})
+}

@@ -16,6 +16,7 @@ type bench struct {
 	reads   [][]ReadDone
 	fails   [][]Failure
 	stuck   int // number of the node whose disk hangs; 0: none
+	cut     int // number of the node that nobody reaches; 0: none
 }
 
 func newBench(t testing.TB, n int) *bench {
@@ -63,13 +64,15 @@ func (b *bench) settle() {
 			m := b.queue[0]
 			b.queue = b.queue[1:]
 			for i, c := range b.cores {
-				if id := NodeID(i + 1); id != m.From && (m.To == 0 || m.To == id) {
+				if id := NodeID(i + 1); id != m.From && (m.To == 0 || m.To == id) && b.reach(m.From, id) {
 					c.Step(m)
 				}
 			}
 		}
 	}
 }
+
+func (b *bench) reach(from, to NodeID) bool { return b.cut != int(from) && b.cut != int(to) }
 
 func (b *bench) run(ticks int) {
 	for range ticks {

@@ -61,7 +61,7 @@ func (s *testService) Write(_ context.Context, cmd *commandpb.Command, token str
 	}
 	ref, err := s.tokens.Resolve(token)
 	if err != nil {
-		return lease.Result{}, err
+		return lease.Result{Zxid: s.state.View().Zxid()}, err
 	}
 	if ref != nil {
 		ref.OpenTtlMs = cmd.GetSession().GetOpenTtlMs()
@@ -218,7 +218,7 @@ func (s *testService) Events(ctx context.Context, q lease.EventQuery) (lease.Eve
 	}
 	if !q.Now {
 		if err := s.floor(ctx, q.Since, q.Floor); err != nil {
-			return lease.EventBatch{}, err
+			return lease.EventBatch{Cursor: s.view().Zxid()}, err
 		}
 	}
 	view := s.view()
@@ -264,9 +264,10 @@ func (s *testService) Touch(ctx context.Context, token string, ttl time.Duration
 	if fail != nil {
 		return lease.Held{}, fail
 	}
-	info, err := s.alive(s.view(), token)
+	view := s.view()
+	info, err := s.alive(view, token)
 	if err != nil {
-		return lease.Held{}, err
+		return lease.Held{Zxid: view.Zxid()}, err
 	}
 	if ttl != 0 && ttl != info.TTL {
 		res, err := s.Write(ctx, &commandpb.Command{Op: &commandpb.Command_SetTtl{

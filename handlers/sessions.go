@@ -151,9 +151,6 @@ func (e *edge) CloseSession(ctx context.Context, q api.CloseSessionRequestObject
 	if err != nil && asFailure(err).code != codeSessionExpired {
 		return nil, err
 	}
-	if res.Zxid == 0 {
-		res.Zxid = e.svc.Status().Applied // refused before it was proposed
-	}
 	return closed(res.Zxid), nil
 }
 

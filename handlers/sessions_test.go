@@ -62,6 +62,9 @@ func TestDeadTokens(t *testing.T) {
 				continue
 			}
 			a := e.do(line, "", held(token)).want("410 session_expired")
+			if z := a.Header.Get("Perch-Zxid"); z == "0" {
+				t.Errorf("%s was decided at %s", op.id, z)
+			}
 			if op.id != "headNode" && a.json()["zk_code"] != float64(-112) {
 				t.Errorf("%s: %s", op.id, a.body)
 			}

@@ -125,8 +125,12 @@ func TestWatchBeyondThisNode(t *testing.T) {
 		if list, cursor, more := events(e.T, e.start("GET /v1/watch/a?wait_ms=8000&since="+next).parked().after(8*time.Second).want("200")); len(list) != 0 || more || cursor != next {
 			e.Errorf("%v at %s", list, cursor)
 		}
-		e.start("GET /v1/watch/a?wait_ms=8000&since=" + formatZxid(z+3)).now().want("410 history_lost")
-		e.start("GET /v1/stream/a?since=" + formatZxid(z+3)).now().want("410 history_lost")
+		for _, line := range []string{"GET /v1/watch/a?wait_ms=8000&since=", "GET /v1/stream/a?since="} {
+			lost := e.start(line + formatZxid(z+3)).now().want("410 history_lost")
+			if at := lost.Header.Get("Perch-Zxid"); at != formatZxid(z) {
+				e.Errorf("%s: decided at %s", line, at)
+			}
+		}
 		watch := e.start("GET /v1/watch/a?wait_ms=8000&since=" + next).parked()
 		for range 3 {
 			e.do("PUT /v1/nodes/a", "").want("200")
@@ -156,6 +160,9 @@ func TestWatchTooOld(t *testing.T) {
 		a := e.do(line, "").want("410 cursor_expired")
 		if oldest == 0 || a.json()["oldest_zxid"] != float64(oldest) {
 			t.Errorf("%s, oldest is %d", a.body, oldest)
+		}
+		if now := formatZxid(e.svc.view().Zxid()); a.Header.Get("Perch-Zxid") != now {
+			t.Errorf("%s: decided at %s, not %s", line, a.Header.Get("Perch-Zxid"), now)
 		}
 	}
 	e.do("GET /v1/watch/a?since="+formatZxid(oldest), "").want("200")

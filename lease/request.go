@@ -20,7 +20,8 @@ import (
 type Service interface {
 	// Write has cmd proposed and answers with its own apply. The session of
 	// the command is filled in from token (RULES.md R19). A refusal decided in
-	// apply is in Result.Code, not in the error.
+	// apply is in Result.Code, not in the error; a token that cannot be one is
+	// an error, at Result.Zxid.
 	Write(ctx context.Context, cmd *commandpb.Command, token string) (Result, error)
 	// Read answers one question from one position.
 	Read(ctx context.Context, q Read) (Answer, error)
@@ -96,8 +97,9 @@ type EventQuery struct {
 	Token string
 }
 
-// EventBatch holds every matching event in (Since, Cursor]. On
-// tree.ErrCursorExpired Oldest is the first position still kept.
+// EventBatch holds every matching event in (Since, Cursor]. On an error that was
+// decided on state Cursor is the position of that, and on tree.ErrCursorExpired
+// Oldest is the first position still kept.
 type EventBatch struct {
 	Events []tree.Event
 	Cursor quorum.Zxid
@@ -112,7 +114,8 @@ type Interest struct {
 	Since quorum.Zxid
 }
 
-// Held is an acknowledged session.
+// Held is an acknowledged session. On an error that was decided on state Zxid is
+// still set.
 type Held struct {
 	Info
 	Remaining time.Duration

@@ -76,12 +76,12 @@ func (v *View) Children(path string, p tree.Page) (kids []tree.Node, more, ok bo
 
 // Events are those of the interest after since: whole transactions, at least
 // one. Cursor is the position up to which the batch is complete, never below
-// since. With tree.ErrCursorExpired only Oldest is set.
+// since; with tree.ErrCursorExpired it is the position of the View.
 func (v *View) Events(path string, scope tree.Scope, since quorum.Zxid, b tree.Bounds) (EventBatch, error) {
 	batch := EventBatch{Cursor: max(since, v.zxid), Oldest: v.Oldest()}
 	events, more, code := v.history.Query(tree.Interest{Path: path, Scope: scope}, since, b)
 	if code != tree.OK {
-		return EventBatch{Oldest: v.Oldest()}, code
+		return EventBatch{Cursor: v.zxid, Oldest: v.Oldest()}, code
 	}
 	if batch.Events, batch.More = events, more; more {
 		batch.Cursor = events[len(events)-1].Zxid

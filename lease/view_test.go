@@ -129,7 +129,7 @@ func TestEventCursors(t *testing.T) {
 	b.age = 100
 	b.must(put(&commandpb.Put{Path: "/b"}))
 	oldest := b.s.View().Oldest()
-	if batch, err := events(first, 0); err != tree.ErrCursorExpired || batch.Oldest != oldest || oldest != b.zxid-1 {
+	if batch, err := events(first, 0); err != tree.ErrCursorExpired || batch.Oldest != oldest || oldest != b.zxid-1 || batch.Cursor != b.zxid {
 		t.Fatal(batch, err)
 	}
 	if batch, err := events(oldest, 0); err != nil || batch.Cursor != b.zxid {

@@ -154,7 +154,7 @@ func (n *Node) Events(ctx context.Context, q lease.EventQuery) (lease.EventBatch
 			return lease.EventBatch{Cursor: q.Since}, nil // a cursor never goes back
 		}
 		if err != nil {
-			return lease.EventBatch{Cursor: q.Since}, err
+			return lease.EventBatch{Cursor: n.positions.now()}, err // q.Since may be nowhere in history
 		}
 		view = n.view()
 	}

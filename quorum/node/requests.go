@@ -135,7 +135,7 @@ func (n *Node) Write(ctx context.Context, cmd *commandpb.Command, token string) 
 		return lease.Result{}, err
 	}
 	if err := n.identify(cmd, token); err != nil {
-		return lease.Result{}, err
+		return lease.Result{Zxid: n.positions.now()}, err
 	}
 	data, err := proto.Marshal(cmd)
 	if err != nil {

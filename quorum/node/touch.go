@@ -181,13 +181,13 @@ func (n *Node) Touch(ctx context.Context, token string, ttl time.Duration) (leas
 	if n.draining() {
 		return lease.Held{}, lease.ErrShuttingDown
 	}
-	_, info, err := n.sessionAt(ctx, n.view(), token)
+	view, info, err := n.sessionAt(ctx, n.view(), token)
 	if err != nil {
-		return lease.Held{}, err
+		return lease.Held{Zxid: view.Zxid()}, err
 	}
 	if ttl != 0 && ttl != info.TTL {
-		if err := n.setTTL(ctx, token, ttl); err != nil {
-			return lease.Held{}, err
+		if z, err := n.setTTL(ctx, token, ttl); err != nil {
+			return lease.Held{Zxid: z}, err
 		}
 	}
 	return n.hold(ctx, info.ID)
@@ -225,18 +225,15 @@ func (b *touchBatch) held(id quorum.Zxid) (lease.Held, error) {
 	}, nil
 }
 
-// setTTL commits another TTL before the touch that is to use it.
-func (n *Node) setTTL(ctx context.Context, token string, ttl time.Duration) error {
+// setTTL commits another TTL before the touch that is to use it, and says where.
+func (n *Node) setTTL(ctx context.Context, token string, ttl time.Duration) (quorum.Zxid, error) {
 	res, err := n.Write(ctx, &commandpb.Command{
 		Op: &commandpb.Command_SetTtl{SetTtl: &commandpb.SetTtl{TtlMs: uint64(ttl.Milliseconds())}},
 	}, token)
-	if err != nil {
-		return err
+	if err == nil && res.Code != tree.OK {
+		err = res.Code
 	}
-	if res.Code != tree.OK {
-		return res.Code
-	}
-	return nil
+	return res.Zxid, err
 }
 
 // TouchLater implements lease.Service.

@@ -219,8 +219,9 @@ func TestAFutureThatNeverWasIsLost(t *testing.T) {
 		if _, err := n.Read(t.Context(), lease.Read{Kind: lease.ReadNode, Path: "/a", At: lease.At{Floor: beyond, Wait: patience}}); !errors.Is(err, tree.ErrHistoryLost) {
 			t.Fatalf("a read: %v", err)
 		}
-		if _, err := n.Events(t.Context(), lease.EventQuery{Path: "/a", Scope: tree.ScopeNode, Since: beyond, Floor: patience}); !errors.Is(err, tree.ErrHistoryLost) {
-			t.Fatalf("a cursor: %v", err)
+		batch, err := n.Events(t.Context(), lease.EventQuery{Path: "/a", Scope: tree.ScopeNode, Since: beyond, Floor: patience})
+		if !errors.Is(err, tree.ErrHistoryLost) || batch.Cursor == 0 || batch.Cursor >= beyond {
+			t.Fatalf("a cursor: %v at %v", err, batch.Cursor)
 		}
 	})
 }

@@ -52,7 +52,7 @@ func (o *observer) gateCredentials(n *node, m *quorum.Message) {
 	if m.Cred.AcceptedEpoch > im.control.AcceptedEpoch || m.Cred.CurrentEpoch > im.control.CurrentEpoch {
 		o.gateFail(n, m, "claims epochs that are not on its disk")
 	}
-	if m.Cred.NeedsRebuild != im.control.NeedsRebuild && m.Cred.NeedsRebuild == false {
+	if m.Cred.NeedsRebuild != im.control.NeedsRebuild && !m.Cred.NeedsRebuild {
 		o.gateFail(n, m, "conceals that the store needs rebuild")
 	}
 	if n.wiped && m.Type == quorum.MsgNotify && m.Vote.Leader == n.id && m.State == quorum.StateLeading {

@@ -311,7 +311,9 @@ func (c *Core) quorumFresh() bool {
 }
 
 // stalled says whether this leader's disk has hung for long while a majority of
-// the other voters' disks work (RULES.md part D).
+// the other voters' disks work (RULES.md part D). A report is older than what it
+// is compared with; so of disks that hang together, as on shared storage, the
+// others' always seem to hang a little shorter, and only half as long counts.
 func (c *Core) stalled() bool {
 	stall := c.log.stall(c.tick)
 	if stall <= max(stallTicks, 4*c.patience.ticks(c.cfg.ID)) {
@@ -319,7 +321,7 @@ func (c *Core) stalled() bool {
 	}
 	return c.quorum(func(id NodeID) bool {
 		l := c.learner(id)
-		return c.member(l) && l.synced && l.stall < stall && c.tick-l.alive <= stallTicks
+		return c.member(l) && l.synced && l.stall < stall/2 && c.tick-l.alive <= stallTicks
 	})
 }
 

@@ -111,3 +111,30 @@ func TestClusterAgeGoesOn(t *testing.T) {
 	id = 0
 	write()
 }
+
+// RULES.md R3: two lives of one disk with one counter are clones, and both are
+// refused until a newer one comes; an older life, and what a disk that was
+// replaced still has in some route, is dropped.
+func TestLivesOfADisk(t *testing.T) {
+	one, two := Incarnation{1}, Incarnation{2}
+	for _, tc := range []struct {
+		name  string
+		boots []Boot
+		heard []bool
+	}{
+		{"a newer life replaces", []Boot{{one, 1, 5}, {one, 2, 6}, {one, 1, 5}}, []bool{true, true, false}},
+		{"clones", []Boot{{one, 1, 5}, {one, 1, 6}, {one, 1, 5}, {one, 2, 7}}, []bool{true, false, false, true}},
+		{"a replaced disk stays replaced", []Boot{{one, 7, 5}, {two, 1, 6}, {one, 7, 5}, {one, 6, 4}, {two, 1, 6}}, []bool{true, true, false, false, true}},
+		{"a disk that was put back", []Boot{{one, 7, 5}, {two, 1, 6}, {one, 8, 9}, {two, 1, 6}, {one, 8, 9}}, []bool{true, true, true, false, true}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			b := newBench(t, 3)
+			c := b.cores[0]
+			for i, boot := range tc.boots {
+				if got := c.admit(&Message{Type: MsgNotify, From: 2, FromBoot: boot}) != nil; got != tc.heard[i] {
+					t.Fatalf("message %d, of %v: heard %v", i, boot, got)
+				}
+			}
+		})
+	}
+}

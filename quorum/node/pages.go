@@ -150,10 +150,12 @@ func (p *pages) open(token string) (*nodepb.PageToken, bool) {
 	return t, string(t.GetCluster()) == string(id[:])
 }
 
-// readPage continues a list where its state is pinned.
+// readPage continues a list where its state is pinned. A list that is older than
+// the caller demands has to start over.
 func (n *Node) readPage(ctx context.Context, q lease.Read) (lease.Answer, error) {
 	t, ok := n.pages.open(q.PageToken)
-	if !ok || quorum.Zxid(t.GetZxid()) == 0 || lease.ReadKind(t.GetKind()) != q.Kind || t.GetPath() != q.Path {
+	if !ok || quorum.Zxid(t.GetZxid()) == 0 || lease.ReadKind(t.GetKind()) != q.Kind || t.GetPath() != q.Path ||
+		quorum.Zxid(t.GetZxid()) < q.At.Floor {
 		return lease.Answer{Zxid: n.positions.now()}, lease.ErrPageExpired
 	}
 	if q.Token != "" {

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"testing"
@@ -52,6 +53,12 @@ func TestChildrenComeInPagesOfOneState(t *testing.T) {
 	})
 }
 
+// pageComes says whether the page is there; if not it must have expired.
+func pageComes(n *Node, q lease.Read) bool {
+	_, err := n.Read(context.Background(), q)
+	return !errors.Is(err, lease.ErrPageExpired)
+}
+
 func TestPagesExpire(t *testing.T) {
 	n := start(t, alone(t, t.TempDir()))
 	defer n.end(t)
@@ -68,6 +75,13 @@ func TestPagesExpire(t *testing.T) {
 	other.Path = "/"
 	if _, err := n.Read(t.Context(), other); !errors.Is(err, lease.ErrPageExpired) {
 		t.Fatalf("the token of another list: %v", err)
+	}
+	newer := q
+	if newer.At.Floor = a.Zxid; !pageComes(n.Node, newer) {
+		t.Fatal("a page is not taken for the state that it shows")
+	}
+	if newer.At.Floor++; pageComes(n.Node, newer) {
+		t.Fatal("a page shows less than was demanded")
 	}
 	n.pages.mu.Lock()
 	for _, p := range n.pages.pins {

@@ -81,7 +81,7 @@ func paging(limit *int32, token *string) (int, string, error) {
 	n := limitDefault
 	if limit != nil {
 		if n = int(*limit); n < 1 || n > limitMax {
-			return 0, "", badArgument("limit", "it is out of range").met(limitMax)
+			return 0, "", outOfRange("limit", 1, limitMax)
 		}
 	}
 	if token == nil {

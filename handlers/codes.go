@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"os"
@@ -130,6 +131,11 @@ func fail(code, detail string) *failure {
 
 func badArgument(field, detail string) *failure { return fail(codeInvalidArgument, detail).in(field) }
 
+// outOfRange refuses a number that is not from least to most.
+func outOfRange(field string, least, most int64) *failure {
+	return badArgument(field, fmt.Sprintf("it is not from %d to %d", least, most)).met(most)
+}
+
 func (f *failure) in(field string) *failure { f.field = field; return f }
 
 // at says that the refusal was decided on the state at z.
@@ -156,7 +162,7 @@ func asFailure(err error) *failure {
 	}
 	var path *tree.PathError
 	if errors.As(err, &path) {
-		f.detail = path.Reason
+		f.detail, f.field = path.Reason, "path"
 	}
 	f.cause = err
 	return f

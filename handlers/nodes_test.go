@@ -39,6 +39,7 @@ func TestPutNode(t *testing.T) {
 	e.do("PUT /v1/nodes/app", "", "If-None-Match: 1").want("400 invalid_argument")
 	e.do("PUT /v1/nodes/app?version=-1", "").want("400 invalid_argument")
 	e.do("PUT /v1/nodes/app", "", "If-Unmodified-Since: Sat, 21 Nov 2026 00:00:00 GMT").want("400 invalid_argument")
+	e.do("PUT /v1/nodes/app", "x", "Content-Range: bytes 3-3/4").want("400 invalid_argument")
 	e.do("POST /v1/nodes/app", "", "If-None-Match: *").want("400 invalid_argument")
 	e.do("PUT /v1/nodes/x/y", "").want("404 no_parent")
 	e.do("PUT /v1/nodes/x/y?parents=true", "").want("201")
@@ -113,7 +114,11 @@ func TestEphemerals(t *testing.T) {
 			t.Errorf("%s: %v", line, p)
 		}
 	}
-	e.do("PUT /v1/nodes/e?takeover=true", "").want("400 invalid_argument")
+	for _, headers := range [][]string{nil, {held(tokenB)}} {
+		if p := e.do("PUT /v1/nodes/e?takeover=true", "", headers...).want("400 invalid_argument").json(); p["field"] != "takeover" {
+			t.Errorf("a takeover of no kind is refused for %v", p["field"])
+		}
+	}
 	a = e.do("PUT /v1/nodes/e?mode=ephemeral&takeover=true", "y", held(tokenB)).want("200")
 	if got := a.json()["stat"].(map[string]any)["ephemeral_owner"]; got == owner {
 		t.Errorf("the owner is still %v", got)

@@ -26,12 +26,12 @@ func (e *edge) PutNode(ctx context.Context, q api.PutNodeRequestObject) (api.Put
 		}
 		mode = commandpb.Mode_MODE_EPHEMERAL
 	}
+	if is(p.Takeover) && mode != commandpb.Mode_MODE_EPHEMERAL {
+		return nil, badArgument("takeover", "it needs mode=ephemeral")
+	}
 	owner, err := e.owner(p.PerchSession, mode, p.TTLMs)
 	if err != nil {
 		return nil, err
-	}
-	if is(p.Takeover) && owner.token == "" {
-		return nil, badArgument("takeover", "it needs Perch-Session")
 	}
 	data, err := readAll(q.Body, bodyLength(ctx))
 	if err != nil {

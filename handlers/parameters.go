@@ -56,9 +56,10 @@ func checkQuery(declared []string, query string) *failure {
 	return nil
 }
 
-// conditionals are the headers that make a write depend on what is there. One
-// that an operation does not know must not be passed over in silence.
-var conditionals = [...]string{ifMatch, ifNoneMatch, "If-Unmodified-Since", "If-Range"}
+// conditionals are the headers that make a write depend on what is there, or a
+// part of it (curl -C -T). One that an operation does not know must not be passed
+// over in silence.
+var conditionals = [...]string{ifMatch, ifNoneMatch, "If-Unmodified-Since", "If-Range", "Content-Range"}
 
 func checkConditions(op *operation, h http.Header) *failure {
 	for _, name := range conditionals {

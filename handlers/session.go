@@ -49,7 +49,7 @@ func checkTTL(field string, ms *int64) (uint64, error) {
 		return 0, nil
 	}
 	if *ms < ttlMsMin || *ms > ttlMsMax {
-		return 0, badArgument(field, "it is out of range")
+		return 0, outOfRange(field, ttlMsMin, ttlMsMax)
 	}
 	return uint64(*ms), nil
 }

@@ -23,7 +23,7 @@ func (e *edge) patience(waitMs *int32, prefer *string) (time.Duration, error) {
 	case waitMs != nil:
 		ms = int64(*waitMs)
 		if ms < 0 || ms > waitMsMax {
-			return 0, badArgument("wait_ms", "it is out of range").met(waitMsMax)
+			return 0, outOfRange("wait_ms", 0, waitMsMax)
 		}
 	case prefer != nil:
 		seconds, err := preferredWait(*prefer)
@@ -51,7 +51,7 @@ func preferredWait(prefer string) (int64, error) {
 		value = strings.Trim(strings.TrimSpace(value), `"`)
 		seconds, err := strconv.ParseUint(value, 10, 32)
 		if err != nil || seconds > waitMsMax/1000 {
-			return 0, badArgument("Prefer", "wait is not a number of seconds in range").met(waitMsMax / 1000)
+			return 0, badArgument("Prefer", "wait is not a number of seconds from 0 to 300").met(waitMsMax / 1000)
 		}
 		return int64(seconds), nil
 	}

@@ -545,7 +545,7 @@ type PutNodeParams struct {
 	// TTLMs With mode=ephemeral, a token that was never seen opens a session with this TTL.
 	TTLMs *OpenTTL `form:"ttl_ms,omitempty" json:"ttl_ms,omitempty"`
 
-	// Takeover An ephemeral of another session changes its owner.
+	// Takeover With mode=ephemeral, one of another session changes its owner.
 	Takeover *Takeover `form:"takeover,omitempty" json:"takeover,omitempty"`
 
 	// IfMatch One tag, or `*`. `"812"`, `812` and `W/"812"` are the same tag; `""` matches nothing; a list is refused.

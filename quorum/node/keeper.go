@@ -32,7 +32,7 @@ type keeper struct {
 
 	mu      sync.Mutex
 	soft    quorum.Soft
-	at      time.Time    // when soft was taken
+	at      time.Time    // up to where the lease clock of soft has counted
 	reign   quorum.Epoch // epoch that tracker serves; 0 while it serves none
 	tracker *lease.Tracker
 	ending  chan struct{} // closed when it is decided what becomes of the closing ones
@@ -43,22 +43,23 @@ func newKeeper(n *Node) *keeper {
 	return &keeper{node: n, log: n.log, wake: make(chan struct{}, 1), tracker: lease.NewTracker()}
 }
 
-// tick is told the lease clock; the loop calls it.
-func (k *keeper) tick(s quorum.Soft) {
+// tick is told the lease clock as it was at at; the loop calls it.
+func (k *keeper) tick(s quorum.Soft, at time.Time) {
 	if !leads(s) {
 		return
 	}
 	k.mu.Lock()
-	k.soft, k.at = s, time.Now()
+	k.soft, k.at = s, at
 	k.mu.Unlock()
 	signal(k.wake)
 }
 
-// turn ends a reign when the leadership turns; the loop calls it.
-func (k *keeper) turn(s quorum.Soft) {
+// turn ends a reign when the leadership turns; the loop calls it. The lease
+// clock is the one at at.
+func (k *keeper) turn(s quorum.Soft, at time.Time) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.soft, k.at = s, time.Now()
+	k.soft, k.at = s, at
 	if k.reign != 0 && (!leads(s) || s.Epoch != k.reign) {
 		k.reign = 0
 		k.tracker.Forget()

@@ -169,7 +169,7 @@ func (l *loop) tick(now time.Time) {
 		l.node.publishPeers(l.core)
 	}
 	l.observe(now)
-	l.node.keeper.tick(l.soft)
+	l.node.keeper.tick(l.soft, l.leaseAt)
 }
 
 // act does what the core wants done.
@@ -244,7 +244,7 @@ func (l *loop) refused(s quorum.Soft) {
 func (l *loop) turned(s quorum.Soft) {
 	l.log.Info("quorum", keyState, stateName(s.State), keyPhase, phaseName(s.Phase), keyLeader, s.Leader,
 		keyEpoch, s.Epoch, "established", s.Established, keyZxid, s.Last.String())
-	l.node.keeper.turn(s)
+	l.node.keeper.turn(s, l.leaseAt)
 	l.node.turns.turn()
 	l.node.pull.turn(s)
 	l.node.publishPeers(l.core)

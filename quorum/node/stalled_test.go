@@ -53,3 +53,23 @@ func TestAnExpiryWithoutAnOutcomeIsNotTakenBack(t *testing.T) {
 		}
 	})
 }
+
+// A loop that was busy for long tells the lease clock late. A touch that came
+// meanwhile must not count from before it came (RULES.md R23).
+func TestATouchCountsFromNoEarlierThanItCame(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const ttl = time.Second
+		k := newKeeper(&Node{})
+		s := quorum.Soft{State: quorum.StateLeading, Established: true, Epoch: 1, LeaseMs: 5000}
+		counted := time.Now()
+		time.Sleep(60 * time.Millisecond) // the loop drains its inbox
+		k.tick(s, counted)
+		k.tracker.Add(1, ttl, k.now())
+		time.Sleep(ttl)
+		s.LeaseMs += uint64(time.Since(counted).Milliseconds())
+		k.tick(s, time.Now())
+		if due := k.tracker.Due(s.LeaseMs, 1); len(due) != 0 {
+			t.Fatalf("due %v after it was touched", ttl)
+		}
+	})
+}

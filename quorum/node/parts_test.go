@@ -46,6 +46,7 @@ func TestTheOrderOfPeersDoesNotMatter(t *testing.T) {
 	}
 }
 
+// RULES.md R9.
 func TestMinEpochIsTheHourOfTheEra(t *testing.T) {
 	for _, tc := range []struct {
 		now  string

@@ -84,7 +84,8 @@ func (sp *specimen) judgeDamaged(d *memdisk.Disk) (refused bool, err error) {
 	return true, nil
 }
 
-// TestFlipEveryByte flips one bit in every byte of every file, one at a time.
+// TestFlipEveryByte flips one bit in every byte of every file, one at a time
+// (RULES.md R7).
 func TestFlipEveryByte(t *testing.T) {
 	for _, marked := range []bool{true, false} {
 		sp := newSpecimen(t, 3, marked)
@@ -134,7 +135,8 @@ func TestZeroAnywhere(t *testing.T) {
 }
 
 // TestCutLastGroup cuts the last segment at every byte of the last group, which
-// no mark vouches for: what is before it stays, and nothing is refused.
+// no mark vouches for: what is before it stays, and nothing is refused (RULES.md
+// R7).
 func TestCutLastGroup(t *testing.T) {
 	for seed := range uint64(2) {
 		sp := newSpecimen(t, 10+seed, false)
@@ -183,7 +185,7 @@ func (sp *specimen) lastGroup(t *testing.T) (name string, content []byte, from, 
 }
 
 // TestCutMarked shortens every file of a cleanly stopped log to every length:
-// that is never a torn tail.
+// that is never a torn tail (RULES.md R7).
 func TestCutMarked(t *testing.T) {
 	sp := newSpecimen(t, 5, true)
 	for _, name := range sp.disk.Files(testDir) {

@@ -2,6 +2,7 @@ package handlers
 
 import (
 	"encoding/json"
+	"errors"
 	"log/slog"
 	"net/http"
 	"strconv"
@@ -34,7 +35,9 @@ func (e *edge) refuse(x *exchange, err error) {
 	if x.status != 0 {
 		return // the answer has begun; a second one would be noise in its body
 	}
-	if f.aborted || x.Err() != nil {
+	// net/http ends the context also when a body fails to arrive; that client may
+	// well be there.
+	if f.aborted || x.Err() != nil && !errors.Is(f, errBody) {
 		x.status = statusClientGone
 		return
 	}

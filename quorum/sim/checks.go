@@ -19,6 +19,7 @@ var assertions = [...]string{
 	13: "gate: a message leaves only after the disk holds what it vouches for",
 	14: "at rest: cE <= aE, the log is contiguous, its last epoch <= aE",
 	15: "a store that needs rebuild is in no quorum",
+	18: "no session ends before its time-out as seen by any client",
 	20: "linearizable reads return a state between commit at call and commit at return",
 	21: "failed means no effect ever; no effect twice",
 	23: "the lease clock advances by at most 100 ms a tick and only with a fresh quorum (R23)",

@@ -25,14 +25,29 @@ type write struct {
 	state outcome
 	place int // in the ledger; 0: none
 	jumps int // of its home when it was submitted
+
+	kind    writeKind
+	session int           // that it opens or closes
+	epoch   quorum.Epoch  // writeCloses: of the leader that decided it
+	then    func(ok bool) // called once, when its home knows the end
 }
+
+// writeKind says what a write is about.
+type writeKind uint8
+
+const (
+	writePlain writeKind = iota
+	writeOpens
+	writeCloses
+)
 
 // query is one linearizable read.
 type query struct {
 	home quorum.NodeID
 	life uint32
 	done bool
-	from int // length of the ledger at the call
+	from int    // length of the ledger at the call
+	then func() // called at the answer; nil: nobody
 }
 
 // clients write and read at random nodes and remember every outcome.
@@ -41,8 +56,12 @@ type clients struct {
 	rng     rng
 	writes  []write
 	queries []query
-	open    int // writes pending at living homes, those forgotten excluded
-	asking  int // reads likewise
+
+	sessions []session
+	opened   []int // places in sessions, by id
+
+	open   int // writes pending at living homes, those forgotten excluded
+	asking int // reads likewise
 }
 
 func newClients(w *World) clients { return clients{w: w, rng: w.rng.fork()} }
@@ -50,6 +69,8 @@ func newClients(w *World) clients { return clients{w: w, rng: w.rng.fork()} }
 func (c *clients) begin() {
 	c.later(evSubmit, c.w.faults.submit)
 	c.later(evRead, c.w.faults.read)
+	c.later(evOpen, c.w.faults.open)
+	c.later(evTouch, c.w.faults.touch)
 }
 
 func (c *clients) later(k eventKind, mean int64) {
@@ -80,21 +101,29 @@ func (c *clients) submit(n *node) int {
 	if n.core == nil || n.paused {
 		return -1
 	}
-	number := len(c.writes)
-	n.reqs = append(n.reqs, number)
-	id := uint64(len(n.reqs))
-	c.writes = append(c.writes, write{home: n.id, life: n.life, id: id, jumps: n.jumps})
-	c.w.note("a client submits write %d at %d", number, n.id)
-	c.open++
-	if err := n.core.Submit(id, body(number, c.rng.below(c.w.faults.bodyMax+1))); err != nil {
-		c.end(number, writeFailed)
+	number := c.put(n, write{})
+	if c.writes[number].state == writeFailed {
 		number = -1
 	} else if c.rng.chance(c.w.faults.forget) {
 		at := c.w.now + c.rng.around(50*millisecond)
-		c.w.at(event{at: at, kind: evForget, node: n.id, life: n.life, num: id})
+		c.w.at(event{at: at, kind: evForget, node: n.id, life: n.life, num: c.writes[number].id})
 	}
 	c.w.obs.look(n)
 	n.pump()
+	return number
+}
+
+// put hands a write to n's core and gives its number.
+func (c *clients) put(n *node, wr write) int {
+	number := len(c.writes)
+	n.reqs = append(n.reqs, number)
+	wr.home, wr.life, wr.id, wr.jumps = n.id, n.life, uint64(len(n.reqs)), n.jumps
+	c.writes = append(c.writes, wr)
+	c.w.note("a client submits write %d at %d", number, n.id)
+	c.open++
+	if err := n.core.Submit(wr.id, body(number, c.rng.below(c.w.faults.bodyMax+1))); err != nil {
+		c.end(number, writeFailed)
+	}
 	return number
 }
 
@@ -117,7 +146,12 @@ func (c *clients) end(number int, state outcome) {
 	if c.writes[number].state == writePending {
 		c.open--
 	}
-	c.writes[number].state = state
+	wr := &c.writes[number]
+	wr.state = state
+	if then := wr.then; then != nil {
+		wr.then = nil
+		then(state == writeApplied)
+	}
 }
 
 func (c *clients) readNext() {
@@ -128,18 +162,22 @@ func (c *clients) readNext() {
 	c.call(c.someNode(), 1)
 }
 
-func (c *clients) read(n *node) int {
+func (c *clients) read(n *node) {
 	if n.core == nil || n.paused {
-		return -1
+		return
 	}
+	c.ask(n, nil)
+	c.w.obs.look(n)
+	n.pump()
+}
+
+// ask begins a linearizable read; then is called at its answer.
+func (c *clients) ask(n *node, then func()) {
 	number := len(c.queries)
-	c.queries = append(c.queries, query{home: n.id, life: n.life, from: c.w.obs.ledger.len()})
+	c.queries = append(c.queries, query{home: n.id, life: n.life, from: c.w.obs.ledger.len(), then: then})
 	n.asked = append(n.asked, number)
 	c.asking++
 	n.core.Read(uint64(len(n.asked)))
-	c.w.obs.look(n)
-	n.pump()
-	return number
 }
 
 // forget is a client that gives up.
@@ -187,6 +225,9 @@ func (c *clients) committed(p *proposal, pos int) {
 	}
 	wr.place = pos
 	c.check21(p.write)
+	if wr.kind != writePlain {
+		c.sessionCommitted(wr, pos)
+	}
 }
 
 // check21: 21, a write that ended without an effect has none.
@@ -201,6 +242,9 @@ func (c *clients) check21(number int) {
 
 // applied tells the client whose request an entry is.
 func (c *clients) applied(n *node, e *quorum.Entry) {
+	if number := writeOf(e); number >= 0 && c.writes[number].kind != writePlain {
+		n.sessionApplied(&c.writes[number])
+	}
 	boot := n.disk.img.control.Boot
 	if e.Origin.Node != n.id || e.Origin.Boot != boot.Nonce {
 		return
@@ -263,6 +307,9 @@ func (c *clients) check20(n *node, d quorum.ReadDone) {
 		c.asking--
 		if from, _ := l.at(q.from); !ok || pos < q.from {
 			c.w.fail(20, "a read at node %d is answered at %v; %v was committed when it was asked", n.id, d.Zxid, from)
+		}
+		if q.then != nil {
+			q.then()
 		}
 	}
 }

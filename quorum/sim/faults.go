@@ -38,7 +38,7 @@ func (w *World) strike(k faultKind) {
 			w.stop(n, how)
 		}
 	case faultPause:
-		w.pause(n, r.around(pick(r, 20*millisecond, 150*millisecond, 700*millisecond)))
+		w.pause(n, r.around(pick(r, 20*millisecond, 150*millisecond, 700*millisecond, max(w.faults.pauseMax, 20*millisecond))))
 	case faultHint:
 		other := quorum.NodeID(1 + r.below(len(w.nodes)-1))
 		n.take(&event{kind: evHint, from: other, num: uint64(r.below(2))})

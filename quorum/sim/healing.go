@@ -10,7 +10,8 @@ import (
 // Bounds of the time after the faults.
 const (
 	watchEvery = 20 * millisecond
-	healBound  = 12 * second // to a leader, everybody in sync, every request ended
+	stallBound = 12 * second // without any progress towards …
+	healBound  = 60 * second // … a leader, everybody in sync, every request ended
 	writeBound = 2 * second  // to fresh writes and reads of every node
 	reignBound = 3           // leaders established after the faults
 )
@@ -19,7 +20,9 @@ const (
 type healing struct {
 	w       *World
 	began   int64
-	reigns  int // established when it began
+	moved   int64 // when there was progress
+	applied int   // positions of all nodes together, to see it by
+	reigns  int   // established when it began
 	settled bool
 	asked   int64
 	asks    []quorum.NodeID // who writes at the end
@@ -33,7 +36,7 @@ func (w *World) beginHealing() {
 	w.healed = true
 	w.faults.calm()
 	w.net.heal()
-	w.heal = healing{w: w, began: w.now, reigns: w.obs.reigns}
+	w.heal = healing{w: w, began: w.now, moved: w.now, reigns: w.obs.reigns}
 	for _, n := range w.nodes[1:] {
 		n.crashIn = -1
 		if n.core == nil {
@@ -48,6 +51,9 @@ func (w *World) beginHealing() {
 func (h *healing) watch() {
 	w := h.w
 	why := h.missing()
+	if at := h.positions(); at != h.applied {
+		h.moved, h.applied = w.now, at
+	}
 	switch {
 	case why == "" && !h.settled:
 		h.settled, h.asked = true, w.now
@@ -55,8 +61,9 @@ func (h *healing) watch() {
 	case why == "" && h.writesApplied():
 		h.done = true
 		return
-	case !h.settled && w.now-h.began > healBound:
-		w.fail(0, "no progress within %d s after the faults: %s", healBound/second, why)
+	case !h.settled && (w.now-h.moved > stallBound || w.now-h.began > healBound):
+		w.fail(0, "not in sync %d s after the faults, and %d s without progress: %s",
+			(w.now-h.began)/second, (w.now-h.moved)/second, why)
 	case h.settled && w.now-h.asked > writeBound:
 		w.fail(0, "a fresh write or read has no end after %d s: %s", writeBound/second, why)
 	}
@@ -64,6 +71,14 @@ func (h *healing) watch() {
 		w.fail(0, "%d leaders were established after the faults", n)
 	}
 	w.at(event{at: w.now + watchEvery, kind: evWatch})
+}
+
+func (h *healing) positions() int {
+	sum := h.w.obs.ledger.len()
+	for _, n := range h.w.nodes[1:] {
+		sum += n.app.pos + n.disk.img.hist.Len()
+	}
+	return sum
 }
 
 // ask has a client of every sound node write and read once more.
@@ -109,6 +124,9 @@ func (h *healing) missing() string {
 			continue
 		}
 		return fmt.Sprintf("node %d is not in sync with leader %d at %v; %s", n.id, lead.id, end, h.w.states())
+	}
+	if i := h.w.clients.openSession(); i >= 0 {
+		return fmt.Sprintf("session %v, which nobody renews, is still there; %s", h.w.clients.sessions[i].id, h.w.states())
 	}
 	if c := &h.w.clients; c.openAtSound() > 0 {
 		return fmt.Sprintf("%d writes and reads have no end; %s", c.openAtSound(), h.w.states())

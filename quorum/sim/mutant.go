@@ -11,6 +11,9 @@ var Mutants = []string{
 	"lost-fsync",          // a crash loses records that were fsynced
 	"forgotten-control",   // purging the log loses the epochs (R2)
 	"stale-snapshot",      // a snapshot holds less than its name says
+	"touch-unconfirmed",   // a renewal is answered without a confirmed round (R12)
+	"expire-unconfirmed",  // a session is ended without one (R23)
+	"expire-any-epoch",    // an end that one leader decided has effect under another
 }
 
 // mutateGate lets messages leave too early.

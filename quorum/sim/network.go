@@ -109,6 +109,16 @@ func (t *network) arrive(e *event) {
 	t.w.nodes[e.node].take(e)
 }
 
+// deliver brings a question of the drivers, not of the cores, to a node; it may
+// be lost like any message.
+func (t *network) deliver(from, to quorum.NodeID, e event) {
+	if t.w.now < t.links[from][to].cut || from != to && t.rng.chance(t.w.faults.loss) {
+		return
+	}
+	e.at, e.node, e.from = t.w.now+t.rng.around(t.w.faults.delay), to, from
+	t.w.at(e)
+}
+
 // reset loses what was sent on the link in the last while, as a broken
 // connection does.
 func (t *network) reset(from, to quorum.NodeID, window int64) {

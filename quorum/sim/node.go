@@ -46,6 +46,7 @@ type node struct {
 	crashIn  int  // effects until an armed crash; negative: none
 	doomed   bool // an error of its disk was injected in this life
 	pull     *pull
+	keeper   keeper
 	jumps    int    // snapshots installed in this life
 	reqs     []int  // by request number - 1: the write's number
 	asked    []int  // by read number - 1: the read's number
@@ -83,7 +84,7 @@ func (n *node) start() {
 	n.gate = quorum.Gate{}
 	n.inbox, n.reqs, n.asked, n.answered = nil, nil, nil, 0
 	n.paused, n.pumpDue, n.pull, n.jumps = false, false, nil, 0
-	n.crashIn, n.doomed = -1, false
+	n.crashIn, n.doomed, n.keeper = -1, false, keeper{}
 	n.lastTick = w.now
 	n.soft = quorum.Soft{}
 	w.note("%d starts, boot %d, log %v..%v, cE %d, aE %d", n.id, st.Control.Boot.Counter,
@@ -133,7 +134,7 @@ func (n *node) crash(how survival) {
 		keep = len(d.pending)
 	}
 	w.note("%d crashes; %d of %d unsynced records survive", n.id, keep, len(d.pending))
-	n.core = nil
+	n.core, n.keeper = nil, keeper{}
 	for i := range keep {
 		n.makeDurable(&d.pending[i])
 	}
@@ -208,7 +209,7 @@ func (n *node) resume() {
 	n.w.note("%d goes on with %d events waiting", n.id, len(n.inbox))
 	kept := n.inbox
 	n.inbox = nil
-	if n.w.rng.chance(500) { // calls come before what was waiting: other goroutines bring them
+	if n.w.script || n.w.rng.chance(500) { // calls come before what was waiting: other goroutines bring them
 		slices.SortStableFunc(kept, func(a, b event) int { return rank(&a) - rank(&b) })
 	}
 	for i := range kept {
@@ -224,7 +225,7 @@ func (n *node) resume() {
 }
 
 func rank(e *event) int {
-	if e.kind == evClient {
+	if e.kind == evClient || e.kind == evTouchArrives {
 		return 0
 	}
 	return 1
@@ -265,6 +266,8 @@ func (n *node) input(e *event) {
 		} else {
 			n.w.clients.submit(n)
 		}
+	case evTouchArrives:
+		n.touched(e.touch)
 	case evForget:
 		n.w.clients.forget(n, e.num)
 	default:
@@ -311,4 +314,6 @@ func (n *node) tick() {
 		n.core.Tick(0) // of a pause at most two ticks count
 		w.obs.ticked(n, before)
 	}
+	w.obs.look(n)
+	n.keep()
 }

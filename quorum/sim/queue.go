@@ -12,45 +12,50 @@ const (
 type eventKind uint8
 
 const (
-	evMessage   eventKind = iota + 1 // msg from from reaches node
-	evTick                           // node's ticker fires
-	evPump                           // node's loop looks at its core
-	evSynced                         // node's fsync of records up to num ends
-	evStable                         // node's loop hears of it
-	evSnapDone                       // node's snapshot file is durable
-	evPurged                         // node's log was cut at num
-	evChunk                          // a chunk of a pulled snapshot arrives
-	evPulled                         // a pulled snapshot is durable
-	evFetched                        // entries were read from node's log
-	evHint                           // node hears that from is up (num 1) or down
-	evStart                          // node starts
-	evStop                           // node is killed
-	evResume                         // node's pause ends
-	evSubmit                         // a client of some node writes
-	evRead                           // a client of some node reads
-	evForget                         // the client of request num at node gives up
-	evFault                          // the fault num strikes
-	evCalm                           // faults end
-	evWatch                          // progress is looked at
-	evDiskError                      // node's fsync fails
-	evClient                         // a client's call reaches node: num 1 reads, 0 writes
+	evMessage      eventKind = iota + 1 // msg from from reaches node
+	evTick                              // node's ticker fires
+	evPump                              // node's loop looks at its core
+	evSynced                            // node's fsync of records up to num ends
+	evStable                            // node's loop hears of it
+	evSnapDone                          // node's snapshot file is durable
+	evPurged                            // node's log was cut at num
+	evChunk                             // a chunk of a pulled snapshot arrives
+	evPulled                            // a pulled snapshot is durable
+	evFetched                           // entries were read from node's log
+	evHint                              // node hears that from is up (num 1) or down
+	evStart                             // node starts
+	evStop                              // node is killed
+	evResume                            // node's pause ends
+	evSubmit                            // a client of some node writes
+	evRead                              // a client of some node reads
+	evForget                            // the client of request num at node gives up
+	evFault                             // the fault num strikes
+	evCalm                              // faults end
+	evWatch                             // progress is looked at
+	evDiskError                         // node's fsync fails
+	evOpen                              // a client opens a session
+	evTouch                             // a client renews one
+	evTouchArrives                      // the renewal is at node
+	evTouched                           // its answer is at node, the session's home
+	evClient                            // a client's call reaches node: num 1 reads, 0 writes
 )
 
 // event is one thing that happens at one time. life names the life of node that
 // it is for; 0 means any.
 type event struct {
-	at   int64
-	seq  uint64
-	kind eventKind
-	node quorum.NodeID
-	from quorum.NodeID
-	life uint32
-	sent int64
-	num  uint64
-	msg  *quorum.Message
-	job  quorum.FetchJob
-	pull *pull
-	snap *snapFile
+	at    int64
+	seq   uint64
+	kind  eventKind
+	node  quorum.NodeID
+	from  quorum.NodeID
+	life  uint32
+	sent  int64
+	num   uint64
+	msg   *quorum.Message
+	job   quorum.FetchJob
+	pull  *pull
+	snap  *snapFile
+	touch touch
 }
 
 // queue is a heap of events by time, then by the order of scheduling.

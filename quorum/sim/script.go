@@ -27,6 +27,8 @@ import (
 //	until refuses 3            … until 3 says why it takes no part
 //	submit 1 a                 a client writes "a" at 1
 //	read 1                     a client reads at 1
+//	open 1 s 400ms             a client opens the session "s" at 1
+//	touch 2 s                  a client renews it through 2
 //	drop ACK 2>1               such messages are lost from now on; * for any
 //	hold ACK 2>1               … wait until: release ACK 2>1
 //	allow                      end all drop and hold
@@ -45,12 +47,14 @@ import (
 //	expect log 2 (1,3)         where the log on disk ends
 //	expect epochs 3            so many reigns so far
 //	expect answered            no read is open
+//	expect alive s, expect ended s
 //	expect starts 2 1          starts of 2 so far
 //	mark                       forget what was sent
 type Schedule struct {
-	w     *World
-	names map[string]int
-	sent  []sentMessage
+	w        *World
+	names    map[string]int // writes
+	sessions map[string]int
+	sent     []sentMessage
 }
 
 type sentMessage struct {
@@ -105,14 +109,18 @@ func (t *network) ruled(from, to quorum.NodeID, m *quorum.Message) bool {
 // RunSchedule plays a directed schedule. The error names the line that failed,
 // or the assertion that broke.
 func RunSchedule(text string, out io.Writer) error {
-	s := &Schedule{names: map[string]int{}}
+	return playSchedule(text, Options{Seed: 1, Out: out})
+}
+
+func playSchedule(text string, opt Options) error {
+	s := &Schedule{names: map[string]int{}, sessions: map[string]int{}}
 	for i, line := range strings.Split(text, "\n") {
 		words := strings.Fields(line)
 		if len(words) == 0 || strings.HasPrefix(words[0], "#") {
 			continue
 		}
 		if s.w == nil && words[0] == "nodes" {
-			s.world(words, out)
+			s.world(words, opt)
 			continue
 		}
 		if s.w == nil {
@@ -130,9 +138,9 @@ func RunSchedule(text string, out io.Writer) error {
 	return nil
 }
 
-func (s *Schedule) world(words []string, out io.Writer) {
-	count, _ := strconv.Atoi(words[1])
-	s.w = newWorld(Options{Seed: 1, Nodes: count, Out: out})
+func (s *Schedule) world(words []string, opt Options) {
+	opt.Nodes, _ = strconv.Atoi(words[1])
+	s.w = newWorld(opt)
 	w := s.w
 	w.script = true
 	w.faults = faults{bodyMax: 0, snapsKept: 1, purge: 1000}
@@ -175,7 +183,7 @@ func (s *Schedule) do(words []string) error {
 		return s.until(args)
 	case "expect":
 		return s.expect(args)
-	case "submit", "read":
+	case "submit", "read", "open", "touch":
 		return s.client(words)
 	case "drop", "hold", "release", "allow", "replay", "cut", "alone", "heal":
 		return s.link(words)
@@ -299,11 +307,24 @@ func (s *Schedule) client(words []string) error {
 	if err != nil {
 		return err
 	}
-	if words[0] == "read" {
-		s.w.clients.read(n)
+	c := &s.w.clients
+	switch words[0] {
+	case "read":
+		c.read(n)
+		return nil
+	case "open":
+		ttl, err := time.ParseDuration(words[3])
+		s.sessions[words[2]] = c.openSessionAt(n, ttl.Milliseconds())
+		return err
+	case "touch":
+		at, ok := s.sessions[words[2]]
+		if !ok {
+			return fmt.Errorf("no session %q", words[2])
+		}
+		c.touchThrough(n, at)
 		return nil
 	}
-	number := s.w.clients.submit(n)
+	number := c.submit(n)
 	if number < 0 {
 		return fmt.Errorf("node %d takes no write", n.id)
 	}

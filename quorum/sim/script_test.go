@@ -30,6 +30,24 @@ func TestSchedules(t *testing.T) {
 	}
 }
 
+// TestSchedulesBite: with the bug that a schedule is about, it fails.
+func TestSchedulesBite(t *testing.T) {
+	for _, c := range []struct{ schedule, mutant string }{
+		{"R12-touch-at-a-thawed-leader", "touch-unconfirmed"},
+		{"R23-expiry-outlives-its-reign", "expire-any-epoch"},
+		{"R2-epochs-survive-purge", "forgotten-control"},
+		{"all-die-at-once", "send-before-fsync"},
+	} {
+		text, err := os.ReadFile("testdata/schedules/" + c.schedule + ".txt")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if playSchedule(string(text), Options{Seed: 1, Mutant: c.mutant}) == nil {
+			t.Errorf("%s does not find %s", c.schedule, c.mutant)
+		}
+	}
+}
+
 func tail(text string, lines int) string {
 	all := strings.Split(text, "\n")
 	return strings.Join(all[max(0, len(all)-lines):], "\n")

@@ -25,8 +25,11 @@ type faults struct {
 	wire bool // messages pass through the codec
 	lazy int  // permille of inputs after which the loop takes more before it acts
 
+	pauseMax int64 // 0: pauses stay below a second
+
 	every [faultKinds]int64 // mean time between two faults of a kind; 0: never
 
+	open, touch  int64 // likewise, of sessions
 	submit, read int64 // mean time between two client calls; 0: none
 	forget       int   // permille of writes whose client gives up
 	bodyMax      int   // bytes
@@ -134,6 +137,14 @@ func drawStrikes(r *rng, f *faults, nodes int) {
 func drawClients(r *rng, f *faults) {
 	f.submit = pick(r, 2*millisecond, 8*millisecond, 30*millisecond)
 	f.read = sometimes(r, 5*millisecond, 30*millisecond)
+	if r.below(3) == 0 {
+		f.open, f.touch = pick(r, 50*millisecond, 300*millisecond), pick(r, 5*millisecond, 40*millisecond)
+	}
+	if f.open > 0 { // what endangers sessions: leaders that freeze or are cut off
+		f.every[faultPause] = pick(r, 0, 300*millisecond, 1*second)
+		f.every[faultIsolate] = pick(r, 0, 400*millisecond, 1*second)
+		f.pauseMax = 2 * second
+	}
 	f.forget = sometimes(r, 10, 200)
 	f.bodyMax = pick(r, 0, 40, 200)
 }
@@ -159,6 +170,6 @@ func drawTuning(r *rng, f *faults) {
 func (f *faults) calm() {
 	f.loss, f.dup, f.reorder, f.late, f.stall, f.diskErrors = 0, 0, 0, 0, 0, 0
 	f.delay, f.fsync, f.snapTakes, f.chunk = 300, 500, 2*millisecond, 1*millisecond
-	f.submit, f.read, f.forget, f.lazy = 0, 0, 0, 0
+	f.submit, f.read, f.open, f.touch, f.forget, f.lazy = 0, 0, 0, 0, 0, 0
 	f.every = [faultKinds]int64{}
 }

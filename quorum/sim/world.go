@@ -63,7 +63,7 @@ type World struct {
 }
 
 // eventBound is far above what any run takes; a storm of messages fails by it.
-const eventBound = 300_000
+func (w *World) eventBound() int { return 200_000 + int(w.faults.until/second)*25_000 }
 
 // Run plays one seed from start to end.
 func Run(opt Options) Report { return newWorld(opt).play() }
@@ -76,7 +76,7 @@ func (w *World) play() Report {
 			w.fail(0, "nothing is left to happen")
 			break
 		}
-		if w.step(&e); w.events > eventBound {
+		if w.step(&e); w.events > w.eventBound() {
 			w.fail(0, "the run does not end")
 		}
 	}
@@ -167,6 +167,12 @@ func (w *World) step(e *event) {
 		w.clients.submitNext()
 	case evRead:
 		w.clients.readNext()
+	case evOpen:
+		w.clients.openNext()
+	case evTouch:
+		w.clients.touchNext()
+	case evTouched:
+		w.clients.touchAnswered(e.touch)
 	case evFault:
 		w.strike(faultKind(e.num))
 	case evCalm:

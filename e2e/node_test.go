@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -12,6 +13,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -291,18 +293,27 @@ func (c *cluster) follower() *node {
 	return nil
 }
 
+// nextPort is the next candidate of freeAddrs. Ports below the range from which
+// the system gives out are taken by nobody between two looks at them.
+var nextPort atomic.Uint32
+
+func init() { nextPort.Store(rand.Uint32N(12_000)) }
+
 // freeAddrs returns loopback addresses that were free a moment ago.
 func freeAddrs(t testing.TB, n int) (addrs []string) {
 	t.Helper()
-	for range n {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
+	for range 12_000 {
+		if len(addrs) == n {
+			return addrs
 		}
-		defer l.Close() // only at the end, so that no address comes twice
-		addrs = append(addrs, l.Addr().String())
+		addr := fmt.Sprintf("127.0.0.1:%d", 20_000+nextPort.Add(1)%12_000)
+		if l, err := net.Listen("tcp", addr); err == nil {
+			_ = l.Close()
+			addrs = append(addrs, addr)
+		}
 	}
-	return addrs
+	t.Fatal("no free ports")
+	return nil
 }
 
 // eventually asks until the answer is nil, and fails the test when that has

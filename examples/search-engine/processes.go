@@ -3,7 +3,9 @@ package main
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -175,15 +177,20 @@ func (s *stage) startPerch(perch, dir string) ([]string, error) {
 	return urls, nil
 }
 
-// freeAddrs returns loopback addresses that were free a moment ago.
+// freeAddrs returns n loopback addresses that were free a moment ago, below the
+// range from which the system gives out by itself: nobody takes them by chance
+// before they are used.
 func freeAddrs(n int) (addrs []string, err error) {
-	for range n {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			return nil, err
+	const first, count = 20_000, 12_000
+	for port, tries := rand.IntN(count), 0; len(addrs) < n; port, tries = port+1, tries+1 {
+		if tries == count {
+			return nil, errors.New("no free ports")
 		}
-		defer l.Close() // only at the end, so that no address comes twice
-		addrs = append(addrs, l.Addr().String())
+		addr := fmt.Sprintf("127.0.0.1:%d", first+port%count)
+		if l, err := net.Listen("tcp", addr); err == nil {
+			_ = l.Close()
+			addrs = append(addrs, addr)
+		}
 	}
 	return addrs, nil
 }

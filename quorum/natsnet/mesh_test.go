@@ -4,10 +4,13 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"net"
 	"os"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -29,19 +32,29 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
+// nextPort is the next candidate of freeAddrs. Ports below the range from which
+// the system gives out are taken by nobody between two looks at them; where
+// the count begins keeps test binaries that run at once apart.
+var nextPort atomic.Uint32
+
+func init() { nextPort.Store(rand.Uint32N(12_000)) }
+
 // freeAddrs are loopback addresses that were free a moment ago.
 func freeAddrs(t testing.TB, n int) []string {
 	t.Helper()
 	var addrs []string
-	for range n {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
+	for range 12_000 {
+		if len(addrs) == n {
+			return addrs
 		}
-		defer l.Close()
-		addrs = append(addrs, l.Addr().String())
+		addr := fmt.Sprintf("127.0.0.1:%d", 20_000+nextPort.Add(1)%12_000)
+		if l, err := net.Listen("tcp", addr); err == nil {
+			_ = l.Close()
+			addrs = append(addrs, addr)
+		}
 	}
-	return addrs
+	t.Fatal("no free ports")
+	return nil
 }
 
 func peersAt(addrs ...string) []quorum.Peer {

@@ -2,8 +2,10 @@ package node
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -11,13 +13,25 @@ import (
 	"perch/tree"
 )
 
+// nextPort is the next candidate of freeAddr. Ports below the range from which
+// the system gives out are taken by nobody between two looks at them; where
+// the count begins keeps test binaries that run at once apart.
+var nextPort atomic.Uint32
+
+func init() { nextPort.Store(rand.Uint32N(12_000)) }
+
+// freeAddr is a loopback address that was free a moment ago.
 func freeAddr(t testing.TB) string {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	t.Helper()
+	for range 12_000 {
+		addr := fmt.Sprintf("127.0.0.1:%d", 20_000+nextPort.Add(1)%12_000)
+		if l, err := net.Listen("tcp", addr); err == nil {
+			_ = l.Close()
+			return addr
+		}
 	}
-	defer l.Close()
-	return l.Addr().String()
+	t.Fatal("no free port")
+	return ""
 }
 
 // overBoth runs a test over the memory link and over NATS.

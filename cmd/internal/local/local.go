@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -52,18 +53,22 @@ type Cluster struct {
 	ended chan *Node
 }
 
-// FreeAddrs returns n loopback addresses that were free a moment ago.
-func FreeAddrs(n int) ([]string, error) {
-	var out []string
-	for range n {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			return nil, err
+// FreeAddrs returns n loopback addresses that were free a moment ago, below the
+// range from which the system gives out by itself: nobody takes them by chance
+// before they are used.
+func FreeAddrs(n int) (addrs []string, err error) {
+	const first, count = 20_000, 12_000
+	for port, tries := rand.IntN(count), 0; len(addrs) < n; port, tries = port+1, tries+1 {
+		if tries == count {
+			return nil, errors.New("no free ports")
 		}
-		defer l.Close() // only at the end, so that no address comes twice
-		out = append(out, l.Addr().String())
+		addr := fmt.Sprintf("127.0.0.1:%d", first+port%count)
+		if l, err := net.Listen("tcp", addr); err == nil {
+			_ = l.Close()
+			addrs = append(addrs, addr)
+		}
 	}
-	return out, nil
+	return addrs, nil
 }
 
 // Start starts the nodes. On an error nothing is left running.

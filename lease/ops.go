@@ -154,8 +154,12 @@ func (s *State) setSessionTTL(x *txn, op *commandpb.SetTtl) tree.Code {
 	return tree.OK
 }
 
-// expireSessions ends those of the sessions that are still there.
+// expireSessions ends those of the sessions that are still there, unless it was
+// decided under another leader than the one who proposed it.
 func (s *State) expireSessions(x *txn, op *commandpb.ExpireSessions) tree.Code {
+	if op.Epoch != 0 && quorum.Epoch(op.Epoch) != x.Zxid.Epoch() {
+		return tree.ErrInvalidArgument
+	}
 	x.Cause = tree.CauseSessionExpired
 	for _, id := range op.Ids {
 		if n, ok := s.sessions.Get(&session{id: quorum.Zxid(id)}); ok {

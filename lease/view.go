@@ -157,15 +157,16 @@ func (v *View) EphemeralPaths(id quorum.Zxid) []string { return v.tree.OwnedPath
 
 // ExpireCommands are commands that end the sessions, split so that one
 // transaction touches no more nodes than Settings.TxnNodes, if no single
-// session owns more.
-func (v *View) ExpireCommands(ids []quorum.Zxid) []*commandpb.Command {
+// session owns more. They have an effect only if they are committed in the epoch
+// of the leader that makes them.
+func (v *View) ExpireCommands(ids []quorum.Zxid, epoch quorum.Epoch) []*commandpb.Command {
 	var out []*commandpb.Command
 	var op *commandpb.ExpireSessions
 	nodes := 0
 	for _, id := range ids {
 		n := v.tree.Owned(id)
 		if op == nil || nodes+n > v.settings.TxnNodes || len(op.Ids) >= expireMost {
-			op, nodes = new(commandpb.ExpireSessions), 0
+			op, nodes = &commandpb.ExpireSessions{Epoch: uint32(epoch)}, 0
 			out = append(out, &commandpb.Command{Format: Format, Op: &commandpb.Command_ExpireSessions{ExpireSessions: op}})
 		}
 		op.Ids = append(op.Ids, uint64(id))

@@ -171,7 +171,7 @@ func TestExpireCommandsAreBounded(t *testing.T) {
 		ids = append(ids, b.must(with(ref, create(&commandpb.Create{Path: fmt.Sprint("/a", i), Mode: ephemeral}))).Zxid)
 		b.must(with(ref, create(&commandpb.Create{Path: fmt.Sprint("/b", i), Mode: ephemeral})))
 	}
-	cmds := b.s.View().ExpireCommands(ids)
+	cmds := b.s.View().ExpireCommands(ids, 0)
 	if len(cmds) != 4 { // 2 nodes each, 5 a transaction
 		t.Fatal(cmds)
 	}
@@ -180,8 +180,23 @@ func TestExpireCommandsAreBounded(t *testing.T) {
 			t.Fatal(len(events))
 		}
 	}
-	if v := b.s.View(); v.Sessions() != 0 || v.Nodes() != 1 || v.ExpireCommands(nil) != nil {
+	if v := b.s.View(); v.Sessions() != 0 || v.Nodes() != 1 || v.ExpireCommands(nil, 0) != nil {
 		t.Fatal(v.Sessions(), v.Nodes())
+	}
+}
+
+// An end of sessions that one leader decided has no effect under the next, which
+// has given them their whole time (RULES.md R23, R26).
+func TestExpiryBelongsToItsReign(t *testing.T) {
+	b := newBench(t, small())
+	id := b.must(with(byToken("s"), openSession(2000))).Zxid
+	late := b.s.View().ExpireCommands([]quorum.Zxid{id}, 1)
+	b.zxid = quorum.MakeZxid(2, 0)
+	if r, events := b.apply(late[0]); r.Code != tree.ErrInvalidArgument || len(r.Ended) != 0 || len(events) != 0 {
+		t.Fatal(r, events)
+	}
+	if r := b.must(b.s.View().ExpireCommands([]quorum.Zxid{id}, 2)[0]); len(r.Ended) != 1 {
+		t.Fatal(r)
 	}
 }
 

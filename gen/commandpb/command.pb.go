@@ -848,10 +848,14 @@ func (x *SetTtl) GetTtlMs() uint64 {
 }
 
 // ExpireSessions ends sessions whose time has run out; only the leader makes
-// it. A session that is gone already is passed over.
+// it. A session that is gone already is passed over. Committed under another
+// epoch than the one it names it does nothing: what a leader has not got
+// committed is sent again to the next one, and that has given every session its
+// whole time (RULES.md R23, R26). 0 names none.
 type ExpireSessions struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Ids           []uint64               `protobuf:"varint,1,rep,packed,name=ids,proto3" json:"ids,omitempty"`
+	Epoch         uint32                 `protobuf:"varint,2,opt,name=epoch,proto3" json:"epoch,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -891,6 +895,13 @@ func (x *ExpireSessions) GetIds() []uint64 {
 		return x.Ids
 	}
 	return nil
+}
+
+func (x *ExpireSessions) GetEpoch() uint32 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
 }
 
 // RaiseLevel lets commands up to the format of level be proposed, and apply use
@@ -1123,9 +1134,10 @@ const file_tree_command_command_proto_rawDesc = "" +
 	"\fCloseSession\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\"\x1f\n" +
 	"\x06SetTtl\x12\x15\n" +
-	"\x06ttl_ms\x18\x01 \x01(\x04R\x05ttlMs\"\"\n" +
+	"\x06ttl_ms\x18\x01 \x01(\x04R\x05ttlMs\"8\n" +
 	"\x0eExpireSessions\x12\x10\n" +
-	"\x03ids\x18\x01 \x03(\x04R\x03ids\"\"\n" +
+	"\x03ids\x18\x01 \x03(\x04R\x03ids\x12\x14\n" +
+	"\x05epoch\x18\x02 \x01(\rR\x05epoch\"\"\n" +
 	"\n" +
 	"RaiseLevel\x12\x14\n" +
 	"\x05level\x18\x01 \x01(\rR\x05level\"\xe6\x04\n" +

@@ -44,7 +44,7 @@ func TestATouchOfAClosingSessionWaits(t *testing.T) {
 			}()
 			until(t, "asked", func() bool { n.touches.mu.Lock(); defer n.touches.mu.Unlock(); return n.touches.flying })
 			if tc.gone {
-				if err := n.keeper.submit(n.view().ExpireCommands(ids)...); err != nil {
+				if err := n.keeper.submit(n.view().ExpireCommands(ids, n.Soft().Epoch)...); err != nil {
 					t.Fatal(err)
 				}
 			}

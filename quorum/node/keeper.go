@@ -192,7 +192,7 @@ func (k *keeper) expire(ctx context.Context, epoch quorum.Epoch) {
 	if len(ids) == 0 {
 		return
 	}
-	err = k.submit(view.ExpireCommands(ids)...)
+	err = k.submit(view.ExpireCommands(ids, epoch)...)
 	if err != nil {
 		k.log.Warn("sessions could not be expired yet", "count", len(ids), keyError, err)
 	}

@@ -75,6 +75,7 @@ const (
 	leaseStepMs        = 100 // R23: most that the lease clock advances in a tick
 	leaseStallTicks    = 100 // R23: it stands while a proposal is uncommitted for 1 s
 	requestResendTicks = 20
+	backlogWindows     = 4          // of bytes not applied, beyond which a leader refuses forwards
 	stallTicks         = 200        // RULES.md part D: an own log stall that ends a leadership
 	hintTicks          = 5          // silence borne after a hint that the leader's link is gone
 	counterLimit       = 0xfffffffe // last counter of an epoch
@@ -194,6 +195,11 @@ func (c *Core) SetWall(unixMs int64) { c.wall = unixMs }
 // SetAge tells the core the cluster age of a state that was restored from a
 // snapshot; it keeps the maximum (R20).
 func (c *Core) SetAge(ms uint64) { c.age = max(c.age, ms) }
+
+// Backlog tells the core how many bytes of Committed are not applied yet. A node
+// that is behind takes in no more, as with a slow disk, and a leader proposes
+// nothing that others forward.
+func (c *Core) Backlog(bytes int) { c.log.backlog = bytes }
 
 // Step handles one message from a peer. A message that is stale, foreign or
 // nonsense is dropped.

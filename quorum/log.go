@@ -24,6 +24,7 @@ type log struct {
 	marks     []walMark
 	fresh     int // bytes appended since the last mark
 	unstable  int // bytes on their way to the disk
+	backlog   int // bytes handed out and not applied
 }
 
 // walMark says that the log ends at last once group seq is durable.
@@ -147,8 +148,9 @@ func (l *log) stall(now uint64) uint32 {
 	return uint32(now - l.marks[0].tick)
 }
 
-// saturated says whether more than limit bytes are on their way to the disk.
-func (l *log) saturated(limit int) bool { return l.unstable+l.fresh > limit }
+// saturated says whether more than limit bytes are on their way to the disk, or
+// were handed out and are not applied.
+func (l *log) saturated(limit int) bool { return max(l.unstable+l.fresh, l.backlog) > limit }
 
 // stable moves durable to where the log ended with group seq.
 func (l *log) stable(seq uint64) {

@@ -204,7 +204,7 @@ func (c *Core) onRequest(p *peer, m *Message) {
 		if r.ID < h.low || seen && !no {
 			continue
 		}
-		ok := !seen && len(h.seen) < 2*c.tun.MaxPending && c.propose(EntryCommand, Origin{p.id, p.boot.Nonce, r.ID}, r.Data)
+		ok := !seen && len(h.seen) < 2*c.tun.MaxPending && c.log.backlog <= backlogWindows*c.tun.WindowBytes && c.propose(EntryCommand, Origin{p.id, p.boot.Nonce, r.ID}, r.Data)
 		h.seen[r.ID] = !ok // a refused one stays refused: a late copy must not slip in
 		if !ok {
 			refused = append(refused, r.ID)

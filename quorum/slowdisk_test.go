@@ -52,3 +52,35 @@ func TestAHungDiskBoundsWhatALearnerTakes(t *testing.T) {
 		t.Fatalf("applied %d of %d after the disk came back: %+v", n, writes, b.cores[slow].Soft())
 	}
 }
+
+// TestABacklogBoundsWhatALearnerTakes: a node that applies slowly takes in no
+// more than a window beyond, and catches up afterwards.
+func TestABacklogBoundsWhatALearnerTakes(t *testing.T) {
+	b := newBench(t, 3)
+	b.run(20)
+	slow := 0
+	for b.cores[slow].Soft().State == StateLeading {
+		slow++
+	}
+	leader := 0
+	for b.cores[leader].Soft().State != StateLeading {
+		leader++
+	}
+	c := b.cores[slow]
+	c.Backlog(c.tun.WindowBytes + 1)
+	before := c.Soft().Last
+	for id := uint64(1); id <= 20; id++ {
+		if err := b.cores[leader].Submit(id, []byte("x")); err != nil {
+			t.Fatal(err)
+		}
+		b.run(1)
+	}
+	if c.Soft().Last != before || b.cores[leader].Soft().Commit == before {
+		t.Fatalf("took in %v to %v, committed %v", before, c.Soft().Last, b.cores[leader].Soft().Commit)
+	}
+	c.Backlog(0)
+	b.run(10)
+	if got, want := c.Soft().Commit, b.cores[leader].Soft().Commit; got != want {
+		t.Fatalf("caught up to %v of %v", got, want)
+	}
+}

@@ -67,8 +67,8 @@ func newApplier(n *Node, state *lease.State, chain uint64) *applier {
 func (a *applier) now() *published { return a.newest.Load() }
 
 // commit queues entries. The queue has no hard bound, since the loop must not
-// wait; but while the backlog is large this node takes no writes (see admit),
-// and what others may commit meanwhile is bounded by their windows.
+// wait; but while the backlog is large this node takes no writes (see admit), and
+// its core takes in nothing more from the leader.
 func (a *applier) commit(entries []quorum.Entry) {
 	n := int64(0)
 	for i := range entries {

@@ -104,6 +104,7 @@ func (l *loop) run() error {
 func (l *loop) turn(first *quorum.Message) error {
 	now := time.Now()
 	l.core.SetWall(now.UnixMilli())
+	l.core.Backlog(int(l.node.apply.backlog.Load()))
 	if first != nil {
 		l.core.Step(*first)
 	}

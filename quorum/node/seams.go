@@ -45,6 +45,7 @@ type machine interface {
 	Tick(elapsedMs int)
 	SetWall(unixMs int64)
 	SetAge(ms uint64)
+	Backlog(bytes int)
 	Submit(id uint64, data []byte) error
 	Forget(id uint64) (left bool)
 	Read(id uint64)

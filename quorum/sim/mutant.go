@@ -11,16 +11,35 @@ var Mutants = []string{
 	"lost-fsync",          // a crash loses records that were fsynced
 	"forgotten-control",   // purging the log loses the epochs (R2)
 	"stale-snapshot",      // a snapshot holds less than its name says
+	"ack-ahead",           // acks name what was appended, not what is durable
+	"promise-to-all",      // every ACKEPOCH counts, whoever was promised
+	"boast",               // notifications and joins name more than there is
+	"commit-ahead",        // proposals name their own position as committed
 	"touch-unconfirmed",   // a renewal is answered without a confirmed round (R12)
 	"expire-unconfirmed",  // a session is ended without one (R23)
 	"expire-any-epoch",    // an end that one leader decided has effect under another
 }
 
-// mutateGate lets messages leave too early.
+// mutateGate lets messages leave too early, or say too much.
 func (n *node) mutateGate(msgs []quorum.Outbound) []quorum.Outbound {
-	if n.w.opt.Mutant == "send-before-fsync" {
-		for i := range msgs {
-			msgs[i].AfterSeq = 0
+	for i := range msgs {
+		switch o := &msgs[i]; n.w.opt.Mutant {
+		case "send-before-fsync":
+			o.AfterSeq = 0
+		case "ack-ahead":
+			if o.Msg.Type == quorum.MsgAck {
+				o.Msg.Durable = n.core.Soft().Last
+			}
+		case "promise-to-all":
+			o.Msg.Counts = o.Msg.Counts || o.Msg.Type == quorum.MsgAckEpoch
+		case "boast":
+			if o.Msg.Type == quorum.MsgNotify || o.Msg.Type == quorum.MsgJoin {
+				o.Msg.Cred.Last++
+			}
+		case "commit-ahead":
+			if o.Msg.Type == quorum.MsgPropose {
+				o.Msg.Commit = o.Msg.Entries[len(o.Msg.Entries)-1].Zxid
+			}
 		}
 	}
 	return msgs

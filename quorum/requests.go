@@ -48,12 +48,16 @@ func (c *Core) Submit(id uint64, data []byte) error {
 }
 
 // Forget gives a request up. It reports whether a leader may have it, so that
-// its outcome is unknown; otherwise it will never apply.
+// its outcome is unknown; otherwise it will never apply. Of a request that the
+// core no longer has it says that it left: its entry may have been handed out in
+// Committed and wait for its turn.
 func (c *Core) Forget(id uint64) (left bool) {
-	if i, ok := c.requests.find(id); ok {
-		left = c.requests.list[i].epoch != 0
-		c.requests.remove(i)
+	i, ok := c.requests.find(id)
+	if !ok {
+		return true
 	}
+	left = c.requests.list[i].epoch != 0
+	c.requests.remove(i)
 	return left
 }
 

@@ -23,6 +23,7 @@ var assertions = [...]string{
 	20: "linearizable reads return a state between commit at call and commit at return",
 	21: "failed means no effect ever; no effect twice",
 	23: "the lease clock advances by at most 100 ms a tick and only with a fresh quorum (R23)",
+	25: "cluster age never goes back and never runs ahead of time (R20)",
 	24: "one cluster is founded, once (R8)",
 }
 
@@ -253,8 +254,22 @@ func (o *observer) commitOne(n *node, s *quorum.Soft, z quorum.Zxid, chain uint6
 	o.ledger.add(z, chain)
 	r := o.byEpoch[z.Epoch()]
 	if r != nil && int(z.Counter()) <= len(r.proposed) {
+		o.check25(z, r.proposed[z.Counter()-1].age)
+	}
+	if r != nil && int(z.Counter()) <= len(r.proposed) {
 		o.w.clients.committed(&r.proposed[z.Counter()-1], o.ledger.len())
 	}
+}
+
+// check25: R20, ages along the log.
+func (o *observer) check25(z quorum.Zxid, age uint64) {
+	if age < o.ledger.age {
+		o.w.fail(25, "%v carries a cluster age of %d ms after %d ms", z, age, o.ledger.age)
+	}
+	if age > uint64(o.w.now/millisecond)+100 {
+		o.w.fail(25, "%v carries a cluster age of %d ms, %d ms after the cluster began", z, age, o.w.now/millisecond)
+	}
+	o.ledger.age = age
 }
 
 // check5: 3, 4 and 5, commits rise, without a gap inside an epoch.

@@ -51,12 +51,7 @@ func (n *node) carryOut(r *quorum.Ready) {
 	}
 	n.fsync()
 	n.sendAll(n.gate.Push(n.mutateGate(r.Msgs)))
-	for i := range r.Committed {
-		if !n.effect() {
-			return
-		}
-		n.apply(&r.Committed[i])
-	}
+	n.applySoon(r.Committed)
 	if n.core == nil {
 		return
 	}
@@ -142,6 +137,50 @@ func (n *node) makeDurable(r *quorum.Record) {
 		return
 	}
 	n.w.obs.afterDurable(n, r)
+}
+
+// applySoon applies entries at once, or queues them for a slow state machine.
+func (n *node) applySoon(entries []quorum.Entry) {
+	lag := n.w.faults.applyLag
+	if lag > 0 && len(entries) > 0 && len(n.unapplied) == 0 {
+		n.w.at(event{at: n.w.now + n.w.rng.around(lag), kind: evApply, node: n.id, life: n.life})
+	}
+	n.unapplied = append(n.unapplied, entries...)
+	if lag == 0 {
+		n.applySome(len(n.unapplied))
+	}
+}
+
+// applySome applies the next entries of the queue; a crash may come between any
+// two.
+func (n *node) applySome(most int) {
+	for range min(most, len(n.unapplied)) {
+		if !n.effect() {
+			return
+		}
+		e := n.unapplied[0]
+		n.unapplied = n.unapplied[1:]
+		n.apply(&e)
+	}
+}
+
+// applyNext is the state machine's turn.
+func (n *node) applyNext() {
+	n.applySome(1 + n.w.rng.below(20))
+	if n.core == nil {
+		return
+	}
+	n.maybeSnapshot()
+	if len(n.unapplied) > 0 {
+		n.w.at(event{at: n.w.now + n.w.rng.around(max(n.w.faults.applyLag, 1)), kind: evApply, node: n.id, life: n.life})
+	}
+}
+
+func (n *node) backlog() (bytes int) {
+	for i := range n.unapplied {
+		bytes += n.unapplied[i].Size()
+	}
+	return bytes
 }
 
 func (n *node) apply(e *quorum.Entry) {
@@ -286,7 +325,12 @@ func (n *node) pulled(p *pull) {
 		return
 	}
 	n.w.note("%d installs the snapshot at %v", n.id, p.file.meta.Zxid)
-	n.app, n.snapAt = p.file.state, p.file.state.pos
 	n.jumps++
+	n.applySome(len(n.unapplied)) // what was handed out before comes first
+	if n.core == nil {
+		return
+	}
+	n.app, n.snapAt = p.file.state, p.file.state.pos
+	n.core.SetAge(n.app.age)
 	n.w.obs.installed(n, p.file)
 }

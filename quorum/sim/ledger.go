@@ -12,6 +12,7 @@ type ledger struct {
 	zxids  []quorum.Zxid
 	chains []uint64
 	folds  []uint64 // appState.fold after each
+	age    uint64   // cluster age of the last
 	runs   []ledgerRun
 }
 
@@ -106,5 +107,6 @@ type reign struct {
 type proposal struct {
 	chain  uint64
 	origin quorum.Origin
+	age    uint64
 	write  int // number of the client's write; -1: none
 }

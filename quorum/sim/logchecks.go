@@ -25,7 +25,7 @@ func (o *observer) check10(n *node, e *quorum.Entry) {
 		o.w.fail(1, "node %d proposes %v and is not the established leader of the epoch", n.id, e.Zxid)
 	default:
 		o.check6First(n, g, e)
-		g.proposed = append(g.proposed, proposal{chain: e.Chain, origin: e.Origin, write: writeOf(e)})
+		g.proposed = append(g.proposed, proposal{chain: e.Chain, origin: e.Origin, age: e.Stamp.Age, write: writeOf(e)})
 	}
 }
 

@@ -14,9 +14,11 @@ import (
 type appState struct {
 	pos  int // entries applied
 	fold uint64
+	age  uint64 // cluster age: the highest in any entry (R20)
 }
 
 func (a *appState) apply(e *quorum.Entry) {
+	a.age = max(a.age, e.Stamp.Age)
 	a.pos++
 	a.fold = mix(mix(a.fold, uint64(e.Zxid)), e.Chain)
 }
@@ -35,22 +37,23 @@ type node struct {
 	id   quorum.NodeID
 	disk disk
 
-	core     *quorum.Core // nil while down
-	life     uint32       // counts starts
-	gate     quorum.Gate
-	app      appState
-	soft     quorum.Soft // as the observer last saw it
-	inbox    []event     // kept while paused
-	paused   bool
-	pumpDue  bool
-	crashIn  int  // effects until an armed crash; negative: none
-	doomed   bool // an error of its disk was injected in this life
-	pull     *pull
-	keeper   keeper
-	jumps    int    // snapshots installed in this life
-	reqs     []int  // by request number - 1: the write's number
-	asked    []int  // by read number - 1: the read's number
-	answered uint64 // reads up to this number have an answer
+	core      *quorum.Core // nil while down
+	life      uint32       // counts starts
+	gate      quorum.Gate
+	app       appState
+	unapplied []quorum.Entry // handed out and not applied
+	soft      quorum.Soft    // as the observer last saw it
+	inbox     []event        // kept while paused
+	paused    bool
+	pumpDue   bool
+	crashIn   int  // effects until an armed crash; negative: none
+	doomed    bool // an error of its disk was injected in this life
+	pull      *pull
+	keeper    keeper
+	jumps     int    // snapshots installed in this life
+	reqs      []int  // by request number - 1: the write's number
+	asked     []int  // by read number - 1: the read's number
+	answered  uint64 // reads up to this number have an answer
 
 	tickEvery int64
 	lastTick  int64
@@ -81,7 +84,9 @@ func (n *node) start() {
 		return
 	}
 	n.core = core
+	core.SetAge(n.app.age)
 	n.gate = quorum.Gate{}
+	n.unapplied = nil
 	n.inbox, n.reqs, n.asked, n.answered = nil, nil, nil, 0
 	n.paused, n.pumpDue, n.pull, n.jumps = false, false, nil, 0
 	n.crashIn, n.doomed, n.keeper = -1, false, keeper{}
@@ -145,7 +150,7 @@ func (n *node) crash(how survival) {
 	}
 	d.writing = nil
 	n.pull = nil
-	n.inbox = nil
+	n.inbox, n.unapplied = nil, nil
 	w.clients.homeDied(n)
 	w.obs.stopped(n)
 }
@@ -233,7 +238,12 @@ func rank(e *event) int {
 
 // input gives one event to the core.
 func (n *node) input(e *event) {
+	if n.w.faults.applyLag > 0 {
+		n.core.Backlog(n.backlog())
+	}
 	switch e.kind {
+	case evApply:
+		n.applyNext()
 	case evMessage:
 		n.w.obs.arrives(n, e.msg)
 		n.core.Step(n.w.received(e.msg))

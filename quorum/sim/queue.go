@@ -33,6 +33,7 @@ const (
 	evCalm                              // faults end
 	evWatch                             // progress is looked at
 	evDiskError                         // node's fsync fails
+	evApply                             // node's state machine takes its turn
 	evOpen                              // a client opens a session
 	evTouch                             // a client renews one
 	evTouchArrives                      // the renewal is at node

@@ -22,8 +22,10 @@ type faults struct {
 	snapsKept  int
 	purge      int // permille of snapshots
 
-	wire bool // messages pass through the codec
-	lazy int  // permille of inputs after which the loop takes more before it acts
+	wire     bool  // messages pass through the codec
+	applyLag int64 // mean time before the state machine takes its turn; 0: at once
+
+	lazy int // permille of inputs after which the loop takes more before it acts
 
 	pauseMax int64 // 0: pauses stay below a second
 
@@ -104,6 +106,9 @@ func drawDisk(r *rng, f *faults) {
 	if r.below(6) == 0 {
 		f.diskErrors = pick(r, 1, 5)
 	}
+	if r.below(4) == 0 {
+		f.applyLag = pick(r, 1*millisecond, 10*millisecond, 60*millisecond)
+	}
 	f.snapTakes = pick(r, 1*millisecond, 20*millisecond, 200*millisecond)
 	f.chunk = pick(r, 1*millisecond, 20*millisecond)
 	f.snapEvery = sometimes(r, 3, 10, 40)
@@ -169,6 +174,7 @@ func drawTuning(r *rng, f *faults) {
 // calm is what remains when faults stop: a small, honest network and disk.
 func (f *faults) calm() {
 	f.loss, f.dup, f.reorder, f.late, f.stall, f.diskErrors = 0, 0, 0, 0, 0, 0
+	f.applyLag = min(f.applyLag, 1*millisecond)
 	f.delay, f.fsync, f.snapTakes, f.chunk = 300, 500, 2*millisecond, 1*millisecond
 	f.submit, f.read, f.open, f.touch, f.forget, f.lazy = 0, 0, 0, 0, 0, 0
 	f.every = [faultKinds]int64{}

@@ -187,7 +187,7 @@ func mapForeign(err error) *failure {
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return fail(codeRequestTimeout, "")
 	case errors.Is(err, io.ErrUnexpectedEOF):
-		return fail(codeInvalidArgument, "the body is shorter than its Content-Length")
+		return fail(codeInvalidArgument, "the body ended before it was whole")
 	case errors.Is(err, context.Canceled):
 		f := fail(codeRequestTimeout, "the client went away")
 		f.aborted = true

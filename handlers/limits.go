@@ -23,9 +23,6 @@ func checkSize(_ *exchange, r *http.Request) *failure {
 	if values, ok := r.Header["Content-Encoding"]; ok && (len(values) != 1 || values[0] != "identity") {
 		return fail(codeEncoding, "").in("Content-Encoding")
 	}
-	if r.ContentLength > jsonBytesMax {
-		return fail(codeTooLarge, "the body is too large").met(jsonBytesMax)
-	}
 	return nil
 }
 

@@ -279,3 +279,14 @@ func TestCommittedLimits(t *testing.T) {
 	e.do("PUT /v1/nodes/a", "1234567890").want("201")
 	e.do("PUT /v1/nodes/"+strings.Repeat("x", 20), "").want("400 invalid_path")
 }
+
+// TestSwitchesAreTrueOrFalse: the words of the contract and no others.
+func TestSwitchesAreTrueOrFalse(t *testing.T) {
+	e := newEdgeTest(t)
+	for _, value := range []string{"1", "T", "TRUE", "yes", "0"} {
+		e.do("DELETE /v1/nodes/a?recursive="+value, "").want("400 invalid_argument")
+		e.do("PUT /v1/nodes/a?parents="+value, "").want("400 invalid_argument")
+	}
+	e.do("PUT /v1/nodes/a/b?parents=true", "").want("201")
+	e.do("DELETE /v1/nodes/a?recursive=false", "").want("409 not_empty")
+}

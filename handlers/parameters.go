@@ -52,9 +52,16 @@ func checkQuery(declared []string, query string) *failure {
 		if _, err := url.QueryUnescape(value); err != nil || value == "" {
 			return badArgument(name, "it has no well-formed value")
 		}
+		if slices.Contains(switches[:], name) && value != "true" && value != "false" {
+			return badArgument(name, "it is true or false, written so")
+		}
 	}
 	return nil
 }
+
+// switches are the parameters that are booleans. The generated code would take
+// 1, T and TRUE too, which the contract does not know.
+var switches = [...]string{"parents", "recursive", "sequential", "takeover"}
 
 // conditionals are the headers that make a write depend on what is there, or a
 // part of it (curl -C -T). One that an operation does not know must not be passed

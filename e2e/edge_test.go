@@ -80,7 +80,7 @@ func TestMalformedRequests(t *testing.T) {
 		"value over 1 MiB":      {"PUT /v1/nodes/safe HTTP/1.1\r\n" + host + "Content-Length: 1048577\r\n\r\n", "413", "too_large"},
 		"unknown coding":        {"PUT /v1/nodes/safe HTTP/1.1\r\n" + host + "Transfer-Encoding: gzip\r\n\r\n", "400|501", ""},
 		"compressed":            {"PUT /v1/nodes/safe HTTP/1.1\r\n" + host + "Content-Encoding: gzip\r\nContent-Length: 1\r\n\r\nx", "415", "unsupported_encoding"},
-		"bad chunk":             {"PUT /v1/nodes/safe HTTP/1.1\r\n" + host + "Transfer-Encoding: chunked\r\n\r\nzz\r\n", "400", ""},
+		"bad chunk":             {"PUT /v1/nodes/safe HTTP/1.1\r\n" + host + "Transfer-Encoding: chunked\r\n\r\nzz\r\n", "400", "invalid_argument"},
 		"endless chunks":        {"PUT /v1/nodes/safe HTTP/1.1\r\n" + host + "Transfer-Encoding: chunked\r\n\r\n" + strings.Repeat("10000\r\n"+strings.Repeat("x", 0x10000)+"\r\n", 20), "413", "too_large"},
 		"reserved path":         {"PUT /v1/nodes/perch/x HTTP/1.1\r\n" + host + "Content-Length: 1\r\n\r\nx", "403", "reserved_path"},
 		"bad JSON":              {"POST /v1/sessions HTTP/1.1\r\n" + host + "Content-Length: 8\r\n\r\n{\"ttl\":}", "400", "invalid_json"},

@@ -348,3 +348,16 @@ func runToEnd(t testing.TB, env []string, args ...string) (code int, output stri
 	}
 	return cmd.ProcessState.ExitCode(), out.String()
 }
+
+// listDir names what is in a directory.
+func listDir(t testing.TB, dir string) (names []string) {
+	t.Helper()
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		names = append(names, e.Name())
+	}
+	return names
+}

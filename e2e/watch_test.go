@@ -29,7 +29,7 @@ func TestPollLoopMissesNothing(t *testing.T) {
 	for victim := 1; ; victim = 3 - victim { // nodes 2 and 3 in turn, leader or not
 		select {
 		case <-written:
-		case <-time.After(time.Second): // the rhythm of the kills
+		case <-time.After(time.Duration(scaled(1, 3)) * time.Second): // the rhythm of the kills
 			c.nodes[victim].kill()
 			c.nodes[victim].spawn()
 			c.nodes[victim].waitReady()

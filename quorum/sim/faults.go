@@ -48,6 +48,8 @@ func (w *World) strike(k faultKind) {
 		n.skewMs = r.between(-3_600_000, 3_600_000)
 	case faultWipe:
 		w.wipe(n)
+	case faultWipeEarly:
+		w.wipeEarly(n)
 	default:
 		w.strikeNetwork(k, n)
 	}
@@ -160,4 +162,21 @@ func (w *World) wipe(n *node) {
 	if n.core == nil {
 		n.wipe()
 	}
+}
+
+// wipeEarly takes a disk away before any store is formed, twice at most. The
+// others may wait for its list for ever then, rightly: the remedy is to delete
+// all directories (R8). What must not happen is that two clusters are formed.
+func (w *World) wipeEarly(n *node) {
+	if w.obs.cluster != (quorum.ClusterID{}) || w.early == 2 || !n.disk.exists {
+		return
+	}
+	w.stop(n, keepSome)
+	if w.obs.cluster != (quorum.ClusterID{}) {
+		return // the crash has kept the record that forms it
+	}
+	w.early++
+	n.w.note("%d loses its disk before a cluster is formed", n.id)
+	n.disk = disk{}
+	w.obs.peers[n.id].promised = map[quorum.Epoch]quorum.Promise{}
 }

@@ -12,6 +12,7 @@ const (
 	watchEvery = 20 * millisecond
 	stallBound = 12 * second // without any progress towards …
 	healBound  = 60 * second // … a leader, everybody in sync, every request ended
+	stuckBound = 3 * second  // for a cluster that lost a founder's disk while it formed
 	writeBound = 2 * second  // to fresh writes and reads of every node
 	reignBound = 3           // leaders established after the faults
 )
@@ -55,6 +56,9 @@ func (h *healing) watch() {
 		h.moved, h.applied = w.now, at
 	}
 	switch {
+	case why != "" && w.early > 0 && w.now-h.began > stuckBound:
+		h.done = true // it may wait for a lost founder for ever
+		return
 	case why == "" && !h.settled:
 		h.settled, h.asked = true, w.now
 		h.ask()

@@ -99,12 +99,25 @@ func (o *observer) check24(n *node, old, c *quorum.Control) {
 	}
 	if o.cluster == none {
 		o.cluster = c.Cluster
+		o.lostBefore(c.Founding)
 	}
 	if c.Cluster != o.cluster || c.Cluster == none {
 		o.w.fail(24, "node %d is formed in a second cluster", n.id)
 	}
 	if n.wiped {
 		o.w.fail(15, "node %d, whose disk was lost, is formed again", n.id)
+	}
+}
+
+// lostBefore marks the founders whose disks are gone already when the cluster is
+// formed with them.
+func (o *observer) lostBefore(founders []quorum.Member) {
+	for _, m := range founders {
+		n := o.w.nodes[m.ID]
+		if n.disk.img.control.Boot.Incarnation != m.Incarnation {
+			n.wiped = true
+			n.former.control.Boot.Incarnation = m.Incarnation
+		}
 	}
 }
 

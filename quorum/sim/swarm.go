@@ -57,6 +57,7 @@ const (
 	faultStepDown
 	faultWall
 	faultWipe
+	faultWipeEarly
 	faultKinds
 )
 
@@ -77,6 +78,7 @@ func draw(r *rng, nodes int) faults {
 	drawNetwork(r, &f)
 	drawDisk(r, &f)
 	drawStrikes(r, &f, nodes)
+	drawForming(r, &f)
 	drawClients(r, &f)
 	drawTuning(r, &f)
 	return f
@@ -136,6 +138,13 @@ func drawStrikes(r *rng, f *faults, nodes int) {
 	}
 	if nodes >= 3 && r.below(5) == 0 {
 		f.every[faultWipe] = pick(r, 1*second, 2*second)
+	}
+}
+
+// early wipes strike while a cluster forms.
+func drawForming(r *rng, f *faults) {
+	if r.below(16) == 0 {
+		f.every[faultWipeEarly] = pick(r, 30*millisecond, 120*millisecond)
 	}
 }
 

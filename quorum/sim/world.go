@@ -56,6 +56,7 @@ type World struct {
 	clients clients
 	heal    healing
 	healed  bool
+	early   int  // disks lost before a cluster was formed
 	script  bool // driven by a directed schedule: nothing is random
 	failure *Violation
 	events  int

@@ -53,11 +53,13 @@ func tail(text string, lines int) string {
 	return strings.Join(all[max(0, len(all)-lines):], "\n")
 }
 
-// TestCrashPoints lets a follower that must truncate, fetch and accept an epoch
-// crash at every effect on the way (ZOOKEEPER-4643, 3911, 4646, 4785): with
-// nothing, something or all kept of what was not fsynced.
-func TestCrashPoints(t *testing.T) {
-	const story = `nodes 3
+// crashStories are short; in each, one node crashes at one effect after the word
+// CRASH (ZOOKEEPER-4643, 3911, 4646, 4785, 1653).
+var crashStories = map[string]string{
+	"forming": `nodes 3
+		start 1 2 3
+		CRASH`,
+	"truncation": `nodes 3
 		start 1 2 3
 		until leader 3
 		submit 3 a
@@ -68,31 +70,73 @@ func TestCrashPoints(t *testing.T) {
 		submit 2 b
 		submit 1 c
 		until synced 1 2
-		stick %[3]s
-		crash %[1]d after %[2]d
-		heal
+		CRASH
+		heal`,
+	"snapshot": `nodes 3
+		start 1 2 3
+		until leader 3
+		submit 3 a
+		until synced
+		crash 1
+		submit 3 b
+		until synced 2 3
+		snapshot 2
+		snapshot 3
+		submit 3 c
+		until synced 2 3
+		start 1
+		CRASH`,
+	"writing": `nodes 3
+		start 1 2 3
+		until leader 3
+		until synced
+		submit 1 a
+		submit 2 b
+		CRASH`,
+	"changing leaders": `nodes 3
+		start 1 2 3
+		until leader 3
+		submit 2 a
+		until synced
+		crash 3
+		CRASH`,
+}
+
+// TestCrashPoints lets every node crash at every effect of every story, with
+// nothing, something or all kept of what was not fsynced.
+func TestCrashPoints(t *testing.T) {
+	for name, story := range crashStories {
+		t.Run(name, func(t *testing.T) {
+			for who := 1; who <= 3; who++ {
+				for after := range 24 {
+					for _, kept := range []string{"none", "some", "all"} {
+						if err := playSchedule(crashStory(story, who, after, kept), Options{Seed: uint64(after + 1)}); err != nil {
+							t.Errorf("node %d, after %d effects, %s kept: %v", who, after, kept, err)
+						}
+					}
+				}
+			}
+		})
+	}
+}
+
+// crashStory puts a crash into a story, and the end that all stories have. With
+// "none" and "all" the disk of the node hangs, so that there is something to
+// lose or to keep.
+func crashStory(story string, who, after int, kept string) string {
+	arm := fmt.Sprintf("crash %d after %d", who, after)
+	if kept != "some" {
+		arm = fmt.Sprintf("stick %d\n%s", who, arm)
+	}
+	return strings.Replace(story, "CRASH", arm, 1) + fmt.Sprintf(`
 		run 400ms
 		unstick %[1]d
-		crash %[1]d %[4]s
-		start %[1]d
+		crash %[1]d %[2]s
+		start 1 2 3
 		until synced
 		submit 1 d
 		until synced
-		expect applied d 1 2 3`
-	for who := 1; who <= 3; who++ {
-		for after := range 24 {
-			for _, kept := range []string{"none", "some", "all"} {
-				stuck := ""
-				if kept != "some" {
-					stuck = fmt.Sprint(who)
-				}
-				text := fmt.Sprintf(story, who, after, stuck, kept)
-				if err := RunSchedule(text, nil); err != nil {
-					t.Errorf("node %d, after %d effects, %s kept: %v", who, after, kept, err)
-				}
-			}
-		}
-	}
+		expect applied d 1 2 3`, who, kept)
 }
 
 // TestScheduleErrors: a story that does not hold is reported with its line.

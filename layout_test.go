@@ -43,7 +43,7 @@ var rooms = map[string]room{
 	"quorum/natsnet":      {perch: []string{"quorum", "quorum/wire"}},
 	"quorum/node": {perch: []string{"gen/commandpb", "gen/nodepb", "lease", "quorum", "quorum/disk",
 		"quorum/natsnet", "quorum/snap", "quorum/wal", "tree"}},
-	"quorum/sim":        {perch: []string{"quorum", "quorum/wire", "lease"}},
+	"quorum/sim":        {perch: []string{"quorum", "quorum/wire", "lease"}, pure: true},
 	"quorum/sim/simrun": {perch: []string{"quorum/sim"}},
 
 	"tree":     {perch: []string{"quorum", "tree/cow"}, pure: true},

@@ -19,6 +19,13 @@ const (
 	masterPath = "/search/master"
 )
 
+// How long the front end waits for news of the master: with an answer of it,
+// and without.
+const (
+	idleWait = 25 * time.Second
+	askAgain = 200 * time.Millisecond
+)
+
 // role is one part of the search engine, a process of its own. What it lives
 // through it tells in lines of words on out; the orchestrator reads them.
 type role struct {
@@ -56,7 +63,7 @@ func (r *role) server(ctx context.Context) error {
 // master competes for /search/master; who holds it keeps the list of servers
 // current and serves it. A loser waits for the node to go: it is the spare.
 func (r *role) master(ctx context.Context) error {
-	var list serverList
+	list := serverList{known: make(chan struct{})}
 	go func() { _ = http.Serve(r.listen, &list) }()
 	for {
 		s, err := r.win(ctx)
@@ -122,8 +129,12 @@ func (r *role) follow(ctx context.Context, list *serverList) error {
 	}
 }
 
-// serverList is what a master serves: the names of the living servers.
+// serverList is what a master serves: the names of the living servers. Being
+// elected is known to others before the list is known to the master, so who
+// asks in between waits for it.
 type serverList struct {
+	known chan struct{} // closed with the first list
+	once  sync.Once
 	mu    sync.Mutex
 	names []string
 }
@@ -132,25 +143,35 @@ func (l *serverList) set(names []string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.names = names
+	l.once.Do(func() { close(l.known) })
 }
 
-func (l *serverList) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
+func (l *serverList) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	select {
+	case <-l.known:
+	case <-r.Context().Done():
+		return
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	_ = json.NewEncoder(w).Encode(l.names)
 }
 
 // front is the front end: it learns of every change of master through a watch
-// and asks the master for the servers.
+// and asks the master for the servers, until it has had an answer.
 func (r *role) front(ctx context.Context) error {
-	cursor := ""
+	cursor, answered := "", true
 	for {
-		next, changed, err := r.watchMaster(ctx, cursor)
+		wait := idleWait
+		if !answered {
+			wait = askAgain
+		}
+		next, changed, err := r.watchMaster(ctx, cursor, wait)
 		if err != nil {
 			return err
 		}
 		cursor = next
-		if !changed {
+		if !changed && answered {
 			continue
 		}
 		a, err := r.perch.call(ctx, http.MethodGet, "/v1/nodes"+masterPath, nil, "")
@@ -158,8 +179,9 @@ func (r *role) front(ctx context.Context) error {
 		case err != nil:
 			return err
 		case a.status == http.StatusOK:
-			r.askMaster(ctx, string(a.body))
+			answered = r.askMaster(ctx, string(a.body))
 		default:
+			answered = true
 			r.tell("orphaned")
 		}
 	}
@@ -169,10 +191,10 @@ func (r *role) front(ctx context.Context) error {
 // cursor behind them. Without a cursor it begins where the cluster is now, and
 // calls that a change: whoever looks at the node next misses nothing. When the
 // cursor is too old it begins anew in the same way.
-func (r *role) watchMaster(ctx context.Context, cursor string) (next string, changed bool, err error) {
+func (r *role) watchMaster(ctx context.Context, cursor string, wait time.Duration) (next string, changed bool, err error) {
 	target := "/v1/watch" + masterPath + "?scope=node"
 	if cursor != "" {
-		target += "&wait_ms=25000&since=" + cursor
+		target += fmt.Sprintf("&wait_ms=%d&since=%s", wait.Milliseconds(), cursor)
 	}
 	a, err := r.perch.call(ctx, http.MethodGet, target, nil, "")
 	if err != nil {
@@ -194,26 +216,29 @@ func (r *role) watchMaster(ctx context.Context, cursor string) (next string, cha
 	return batch.Cursor, cursor == "" || len(batch.Events) > 0, nil
 }
 
-// askMaster gets the list from the master at addr; one that died meanwhile is
-// no fault, the watch will name the next.
-func (r *role) askMaster(ctx context.Context, addr string) {
+// askMaster gets the list from the master at addr, and reports whether it did:
+// a master may have died, or may not be listening yet.
+func (r *role) askMaster(ctx context.Context, addr string) bool {
+	names, err := fetchList(ctx, addr)
+	if err != nil {
+		r.tell("unreachable %s", addr)
+		return false
+	}
+	r.tell("found-master %s %d", addr, len(names))
+	return true
+}
+
+func fetchList(ctx context.Context, addr string) (names []string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, answerWait)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+addr+"/", nil)
 	if err != nil {
-		r.tell("unreachable %s", addr)
-		return
+		return nil, err
 	}
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
-		r.tell("unreachable %s", addr)
-		return
+		return nil, err
 	}
 	defer resp.Body.Close()
-	var names []string
-	if err := json.NewDecoder(resp.Body).Decode(&names); err != nil {
-		r.tell("unreachable %s", addr)
-		return
-	}
-	r.tell("found-master %s %d", addr, len(names))
+	return names, json.NewDecoder(resp.Body).Decode(&names)
 }

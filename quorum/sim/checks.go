@@ -266,7 +266,7 @@ func (o *observer) check25(z quorum.Zxid, age uint64) {
 	if age < o.ledger.age {
 		o.w.fail(25, "%v carries a cluster age of %d ms after %d ms", z, age, o.ledger.age)
 	}
-	if age > uint64(o.w.now/millisecond)+100 {
+	if age > uint64(o.w.now/millisecond*o.w.fastest()/1000)+100 {
 		o.w.fail(25, "%v carries a cluster age of %d ms, %d ms after the cluster began", z, age, o.w.now/millisecond)
 	}
 	o.ledger.age = age

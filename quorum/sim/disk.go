@@ -87,6 +87,7 @@ func (im *image) forget(z quorum.Zxid) bool {
 type snapFile struct {
 	meta  quorum.SnapMeta
 	state appState
+	bad   bool  // damaged since it was written
 	named int64 // when it is renamed; from then to its end a crash may keep it
 }
 
@@ -99,6 +100,11 @@ type disk struct {
 	seqs    []uint64        // their numbers
 	busy    bool            // an fsync is under way
 	stuck   bool            // no fsync begins
+	full    int64           // no write succeeds before that time
+	rot     *rot            // damage that nobody has noticed
+	group   quorum.Zxid     // end of the stable log when the fsync under way began
+	marked  quorum.Zxid     // up to here a mark in the log vouches for it (RULES.md R7)
+	quiet   int64           // when the last fsync ended
 	snaps   []*snapFile     // durable, oldest first
 	writing *snapFile       // own snapshot under way
 }

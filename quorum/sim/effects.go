@@ -57,7 +57,7 @@ func (n *node) carryOut(r *quorum.Ready) {
 	}
 	n.w.clients.answered(n, r)
 	for _, job := range r.Fetch {
-		n.w.at(event{at: n.w.now + n.w.rng.around(200), kind: evFetched, node: n.id, life: n.life, job: job})
+		n.w.at(event{at: n.w.now + n.rng.around(200), kind: evFetched, node: n.id, life: n.life, job: job})
 	}
 	if r.Install != nil {
 		n.beginPull(r.Install)
@@ -89,11 +89,15 @@ func (n *node) fsync() {
 	if n.core == nil || d.busy || d.stuck || len(d.pending) == 0 {
 		return
 	}
-	d.busy = true
+	d.busy, d.group = true, d.img.hist.Last()
 	f := &n.w.faults
-	took := n.w.rng.around(f.fsync)
-	if n.w.rng.chance(f.stall) {
-		took += n.w.rng.between(0, f.stallMax)
+	mean := f.fsync
+	if n.id == f.slow {
+		mean = f.slowMean
+	}
+	took := n.rng.around(mean)
+	if n.rng.chance(f.stall) {
+		took += n.rng.between(0, f.stallMax)
 	}
 	last := d.seqs[len(d.seqs)-1]
 	n.w.at(event{at: n.w.now + took, kind: evSynced, node: n.id, life: n.life, num: last})
@@ -110,16 +114,19 @@ func (n *node) synced(e *event) {
 	}
 	d := &n.disk
 	d.busy = false
-	if n.w.faults.diskErrors > 0 && n.w.rng.chance(n.w.faults.diskErrors) {
-		n.w.note("%d: fsync fails", n.id)
-		n.doomed = true
-		n.take(&event{kind: evDiskError, life: n.life})
+	if n.w.faults.diskErrors > 0 && n.rng.chance(n.w.faults.diskErrors) {
+		n.diskFails(errDisk)
+		return
+	}
+	if n.w.now < d.full {
+		n.diskFails(errFull)
 		return
 	}
 	for len(d.seqs) > 0 && d.seqs[0] <= e.num {
 		n.makeDurable(&d.pending[0])
 		d.pending, d.seqs = d.pending[1:], d.seqs[1:]
 	}
+	d.marked, d.quiet = min(d.group, d.img.hist.Last()), n.w.now
 	n.fsync()
 	if n.w.opt.Mutant != "stable-before-fsync" {
 		n.take(&event{kind: evStable, life: n.life, num: e.num})
@@ -143,7 +150,7 @@ func (n *node) makeDurable(r *quorum.Record) {
 func (n *node) applySoon(entries []quorum.Entry) {
 	lag := n.w.faults.applyLag
 	if lag > 0 && len(entries) > 0 && len(n.unapplied) == 0 {
-		n.w.at(event{at: n.w.now + n.w.rng.around(lag), kind: evApply, node: n.id, life: n.life})
+		n.w.at(event{at: n.w.now + n.rng.around(lag), kind: evApply, node: n.id, life: n.life})
 	}
 	n.unapplied = append(n.unapplied, entries...)
 	if lag == 0 {
@@ -166,13 +173,13 @@ func (n *node) applySome(most int) {
 
 // applyNext is the state machine's turn.
 func (n *node) applyNext() {
-	n.applySome(1 + n.w.rng.below(20))
+	n.applySome(1 + n.rng.below(20))
 	if n.core == nil {
 		return
 	}
 	n.maybeSnapshot()
 	if len(n.unapplied) > 0 {
-		n.w.at(event{at: n.w.now + n.w.rng.around(max(n.w.faults.applyLag, 1)), kind: evApply, node: n.id, life: n.life})
+		n.w.at(event{at: n.w.now + n.rng.around(max(n.w.faults.applyLag, 1)), kind: evApply, node: n.id, life: n.life})
 	}
 }
 
@@ -201,7 +208,7 @@ func (n *node) maybeSnapshot() {
 		Zxid: z, Chain: chain, Digest: n.app.fold, Size: 1000 + int64(n.app.pos), Hash: mix(n.app.fold, 1),
 	}}
 	n.mutateSnapshot(s)
-	took := n.w.rng.around(f.snapTakes)
+	took := n.rng.around(f.snapTakes)
 	s.named = n.w.now + took*3/4
 	n.disk.writing = s
 	n.snapAt = n.app.pos
@@ -225,7 +232,7 @@ func (n *node) snapDone(s *snapFile) {
 // left makes needless.
 func (n *node) purge() {
 	d := &n.disk
-	r := &n.w.rng
+	r := &n.rng
 	good := d.vouched()
 	keep := 1 + r.below(n.w.faults.snapsKept)
 	if len(good) == 0 {
@@ -242,6 +249,9 @@ func (n *node) purge() {
 	}
 	if upTo <= d.img.hist.Start() || !d.img.forget(upTo) {
 		return
+	}
+	if d.rot != nil && d.rot.at <= upTo {
+		d.rot = nil
 	}
 	n.mutatePurge()
 	n.w.note("%d purges its log up to %v", n.id, upTo)
@@ -263,6 +273,11 @@ func (n *node) fetched(job quorum.FetchJob) {
 		}
 		got = append(got, rest[i])
 	}
+	if err := n.readable(got); err != nil {
+		n.w.note("%d stops: its log cannot be read: %v", n.id, err)
+		n.w.stop(n, keepSome)
+		return
+	}
 	n.core.Fetched(job, got, nil)
 }
 
@@ -275,12 +290,12 @@ func (n *node) beginPull(in *quorum.Install) {
 		return
 	}
 	n.w.note("%d pulls the snapshot at %v from %d", n.id, in.Snap.Zxid, in.From)
-	n.pull = &pull{install: *in, left: 1 + n.w.rng.below(4)}
+	n.pull = &pull{install: *in, left: 1 + n.rng.below(4)}
 	n.nextChunk(n.pull)
 }
 
 func (n *node) nextChunk(p *pull) {
-	n.w.at(event{at: n.w.now + n.w.rng.around(n.w.faults.chunk), kind: evChunk, node: n.id, life: n.life, pull: p})
+	n.w.at(event{at: n.w.now + n.rng.around(n.w.faults.chunk), kind: evChunk, node: n.id, life: n.life, pull: p})
 }
 
 // chunk is one step of a pull: it fails when the server is gone or cut off.
@@ -295,7 +310,7 @@ func (n *node) chunk(p *pull) {
 	if reachable {
 		file = from.disk.find(p.install.Snap)
 	}
-	if file == nil || n.w.rng.chance(n.w.faults.loss) {
+	if file == nil || n.rng.chance(n.w.faults.loss) {
 		if p.tries++; p.tries < 5 && !(reachable && file == nil) {
 			n.nextChunk(p)
 			return
@@ -310,7 +325,7 @@ func (n *node) chunk(p *pull) {
 		return
 	}
 	p.file = file
-	took := n.w.rng.around(n.w.faults.snapTakes)
+	took := n.rng.around(n.w.faults.snapTakes)
 	n.w.at(event{at: n.w.now + took, kind: evPulled, node: n.id, life: n.life, pull: p})
 }
 

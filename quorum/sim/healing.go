@@ -39,11 +39,12 @@ func (w *World) beginHealing() {
 	w.net.heal()
 	w.heal = healing{w: w, began: w.now, moved: w.now, reigns: w.obs.reigns}
 	for _, n := range w.nodes[1:] {
-		n.crashIn = -1
+		n.crashIn, n.storm, n.frozen, n.disk.full = -1, 0, 0, 0
 		if n.core == nil {
 			w.at(event{at: w.now, kind: evStart, node: n.id})
 		}
 		w.at(event{at: w.now, kind: evResume, node: n.id, life: n.life})
+		w.at(event{at: w.now, kind: evThaw, node: n.id, life: n.life})
 	}
 	w.at(event{at: w.now + watchEvery, kind: evWatch})
 }
@@ -88,7 +89,7 @@ func (h *healing) positions() int {
 // ask has a client of every sound node write and read once more.
 func (h *healing) ask() {
 	for _, n := range h.w.nodes[1:] {
-		if n.wiped {
+		if n.lost() {
 			continue
 		}
 		h.w.clients.read(n)
@@ -124,7 +125,7 @@ func (h *healing) missing() string {
 	}
 	end := lead.disk.img.hist.Last()
 	for _, n := range h.w.nodes[1:] {
-		if n.wiped || h.w.inSync(n, lead.soft.Epoch, end) {
+		if n.lost() || h.w.inSync(n, lead.soft.Epoch, end) {
 			continue
 		}
 		return fmt.Sprintf("node %d is not in sync with leader %d at %v; %s", n.id, lead.id, end, h.w.states())
@@ -164,7 +165,7 @@ func (c *clients) openAtSound() int {
 	}
 	count := 0
 	for _, n := range c.w.nodes[1:] {
-		if !n.wiped && n.core != nil {
+		if !n.lost() && n.core != nil {
 			count += c.openAt(n)
 		}
 	}

@@ -5,12 +5,20 @@ import "perch/quorum"
 // link is one direction between two nodes. Each may be cut alone.
 type link struct {
 	cut   int64 // closed until then
+	gap   int   // so many messages are lost, and the link stays
 	clog  int64 // nothing arrives until then; nothing is lost
 	lost  [2]int64
 	last  int64 // latest arrival so far, for links that keep order
 	past  [16]*quorum.Message
-	count int
+	count int    // messages so far
+	asks  int    // questions of the drivers so far
+	seed  uint64 // of the fates of its messages
 }
+
+// fate is the source of chance for one message: what becomes of it depends on
+// its number on its link, not on what happens elsewhere, so that a run from
+// which a fault was taken stays as near as possible to what it was.
+func (l *link) fate(number int) rng { return rng{state: mix(l.seed, uint64(number))} }
 
 // network carries messages: it delays, loses, doubles, reorders and repeats
 // them as the faults of the seed say.
@@ -27,6 +35,9 @@ func newNetwork(w *World, nodes int) network {
 	t := network{w: w, rng: w.rng.fork(), links: make([][]link, nodes+1)}
 	for i := range t.links {
 		t.links[i] = make([]link, nodes+1)
+		for j := range t.links[i] {
+			t.links[i][j].seed = t.rng.next()
+		}
 	}
 	return t
 }
@@ -64,26 +75,27 @@ func (t *network) carry(from, to quorum.NodeID, m *quorum.Message) {
 	if t.ruled(from, to, m) {
 		return
 	}
-	f := &t.w.faults
-	if t.w.now < l.cut || t.rng.chance(f.loss) {
+	f, r := &t.w.faults, l.fate(l.count)
+	if t.w.now < l.cut || l.gap > 0 || r.chance(f.loss) {
+		l.gap = max(0, l.gap-1)
 		t.w.line(from, to, m, "lost")
 		return
 	}
 	t.w.line(from, to, m, "")
-	t.schedule(from, to, m)
-	for t.rng.chance(f.dup) {
-		t.schedule(from, to, m)
+	t.schedule(from, to, m, &r)
+	for r.chance(f.dup) {
+		t.schedule(from, to, m, &r)
 	}
 }
 
-func (t *network) schedule(from, to quorum.NodeID, m *quorum.Message) {
+func (t *network) schedule(from, to quorum.NodeID, m *quorum.Message, r *rng) {
 	l := &t.links[from][to]
 	f := &t.w.faults
-	at := t.w.now + t.rng.around(f.delay)
-	if t.rng.chance(f.late) {
-		at += t.rng.between(0, f.lateMax)
+	at := t.w.now + r.around(f.delay)
+	if r.chance(f.late) {
+		at += r.between(0, f.lateMax)
 	}
-	if !t.rng.chance(f.reorder) {
+	if !r.chance(f.reorder) {
 		at = max(at, l.last)
 		l.last = at
 	}
@@ -112,10 +124,13 @@ func (t *network) arrive(e *event) {
 // deliver brings a question of the drivers, not of the cores, to a node; it may
 // be lost like any message.
 func (t *network) deliver(from, to quorum.NodeID, e event) {
-	if t.w.now < t.links[from][to].cut || from != to && t.rng.chance(t.w.faults.loss) {
+	l := &t.links[from][to]
+	l.asks++
+	r := l.fate(-l.asks)
+	if t.w.now < l.cut || from != to && r.chance(t.w.faults.loss) {
 		return
 	}
-	e.at, e.node, e.from = t.w.now+t.rng.around(t.w.faults.delay), to, from
+	e.at, e.node, e.from = t.w.now+r.around(t.w.faults.delay), to, from
 	t.w.at(e)
 }
 
@@ -126,20 +141,20 @@ func (t *network) reset(from, to quorum.NodeID, window int64) {
 }
 
 // replay delivers an old message once more, perhaps one of a former life.
-func (t *network) replay(from, to quorum.NodeID) {
+func (t *network) replay(from, to quorum.NodeID, r *rng) {
 	l := &t.links[from][to]
-	m := l.past[t.rng.below(len(l.past))]
+	m := l.past[r.below(len(l.past))]
 	if m == nil {
 		return
 	}
-	t.w.at(event{at: t.w.now + t.rng.around(t.w.faults.delay), kind: evMessage, node: to, from: from, sent: t.w.now, msg: m})
+	t.w.at(event{at: t.w.now + r.around(t.w.faults.delay), kind: evMessage, node: to, from: from, sent: t.w.now, msg: m})
 }
 
 // heal opens all links.
 func (t *network) heal() {
 	for i := range t.links {
 		for j := range t.links[i] {
-			t.links[i][j].cut, t.links[i][j].clog = 0, 0
+			t.links[i][j].cut, t.links[i][j].clog, t.links[i][j].gap = 0, 0, 0
 		}
 	}
 }

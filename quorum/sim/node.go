@@ -35,6 +35,7 @@ type pull struct {
 type node struct {
 	w    *World
 	id   quorum.NodeID
+	rng  rng
 	disk disk
 
 	core      *quorum.Core // nil while down
@@ -55,6 +56,12 @@ type node struct {
 	asked     []int  // by read number - 1: the read's number
 	answered  uint64 // reads up to this number have an answer
 
+	storm  int   // starts that are still to end in a crash
+	aside  bool  // its store is damaged: it stays down
+	frozen int64 // its monotonic clock stands until then
+	still  bool  // … and a tick waits for it
+
+	rate      int64 // of its clock, in permille
 	tickEvery int64
 	lastTick  int64
 	skewMs    int64
@@ -66,12 +73,20 @@ type node struct {
 
 // start begins a new life on whatever the disk holds.
 func (n *node) start() {
-	if n.core != nil {
+	w := n.w
+	if n.core != nil || !n.recovers() {
 		return
 	}
-	w := n.w
+	if w.now < n.disk.full { // the boot counter could not be written
+		w.at(event{at: w.now + n.rng.around(20*millisecond), kind: evStart, node: n.id})
+		return
+	}
 	n.life++
 	n.openStore()
+	n.crashIn = -1
+	if n.storm > 0 && n.diesEarly() {
+		return
+	}
 	st := n.disk.restored()
 	n.app, n.snapAt = appState{}, 0
 	if s := n.disk.newest(); s != nil {
@@ -89,12 +104,13 @@ func (n *node) start() {
 	n.unapplied = nil
 	n.inbox, n.reqs, n.asked, n.answered = nil, nil, nil, 0
 	n.paused, n.pumpDue, n.pull, n.jumps = false, false, nil, 0
-	n.crashIn, n.doomed, n.keeper = -1, false, keeper{}
+	n.doomed, n.keeper = false, keeper{}
+	n.frozen, n.still = 0, false
 	n.lastTick = w.now
 	n.soft = quorum.Soft{}
 	w.note("%d starts, boot %d, log %v..%v, cE %d, aE %d", n.id, st.Control.Boot.Counter,
 		st.History.Start(), st.History.Last(), st.Control.CurrentEpoch, st.Control.AcceptedEpoch)
-	w.at(event{at: w.now + w.rng.between(0, n.tickEvery), kind: evTick, node: n.id, life: n.life})
+	w.at(event{at: w.now + n.rng.between(0, n.tickEvery), kind: evTick, node: n.id, life: n.life})
 	w.obs.started(n)
 	w.obs.look(n)
 	n.pump()
@@ -108,10 +124,24 @@ func (n *node) openStore() {
 		n.disk = disk{exists: true}
 		n.disk.img.control.Node = n.id
 		c = &n.disk.img.control
-		c.Boot.Incarnation = incarnation(&n.w.rng)
+		c.Boot.Incarnation = incarnation(&n.rng)
 	}
 	c.Boot.Counter++
-	c.Boot.Nonce = n.w.rng.next()
+	c.Boot.Nonce = n.rng.next()
+	n.disk.marked, n.disk.quiet = n.disk.img.hist.Last(), n.w.now
+}
+
+// diesEarly is a start in the middle of a storm: it ends in a crash while the
+// store is opened, or after a few effects.
+func (n *node) diesEarly() bool {
+	n.storm--
+	if n.rng.chance(700) {
+		n.crashIn = n.rng.below(6)
+		return false
+	}
+	n.w.note("%d crashes while it starts", n.id)
+	n.w.at(event{at: n.w.now + n.rng.around(2*millisecond), kind: evStart, node: n.id})
+	return true
 }
 
 func incarnation(r *rng) (inc quorum.Incarnation) {
@@ -131,12 +161,14 @@ func (n *node) crash(how survival) {
 	w := n.w
 	w.stir(n.core.Hash())
 	d := &n.disk
-	keep := w.rng.below(len(d.pending) + 1)
+	keep := n.rng.below(len(d.pending) + 1)
 	switch how {
 	case keepNone:
 		keep = 0
 	case keepAll:
 		keep = len(d.pending)
+	case keepTorn:
+		keep = n.untorn()
 	}
 	w.note("%d crashes; %d of %d unsynced records survive", n.id, keep, len(d.pending))
 	n.core, n.keeper = nil, keeper{}
@@ -145,7 +177,7 @@ func (n *node) crash(how survival) {
 	}
 	d.pending, d.seqs, d.busy = nil, nil, false
 	n.mutateCrash()
-	if s := d.writing; s != nil && w.now >= s.named && w.rng.chance(500) {
+	if s := d.writing; s != nil && w.now >= s.named && n.rng.chance(500) {
 		d.keep(s)
 	}
 	d.writing = nil
@@ -170,7 +202,20 @@ const (
 	keepSome survival = iota
 	keepNone
 	keepAll
+	keepTorn // each block for itself: what stands behind the first one missing is cut
 )
+
+// untorn counts the records before the first whose bytes did not all reach the
+// disk. Later ones may be whole; recovery cuts them, since only a later group
+// would vouch for them.
+func (n *node) untorn() int {
+	for i := range n.disk.pending {
+		if n.rng.chance(250) {
+			return i
+		}
+	}
+	return len(n.disk.pending)
+}
 
 // take brings an event to the node's loop, or keeps it while the node is
 // paused.
@@ -189,7 +234,7 @@ func (n *node) take(e *event) {
 		return
 	}
 	n.w.obs.look(n)
-	if n.w.faults.lazy > 0 && e.kind != evPump && n.w.rng.chance(n.w.faults.lazy) {
+	if n.w.faults.lazy > 0 && e.kind != evPump && n.rng.chance(n.w.faults.lazy) {
 		n.pumpLater()
 		return
 	}
@@ -202,7 +247,7 @@ func (n *node) pumpLater() {
 		return
 	}
 	n.pumpDue = true
-	n.w.at(event{at: n.w.now + n.w.rng.between(1, 3000), kind: evPump, node: n.id, life: n.life})
+	n.w.at(event{at: n.w.now + n.rng.between(1, 3000), kind: evPump, node: n.id, life: n.life})
 }
 
 // resume drains what came during a pause and goes on.
@@ -214,7 +259,7 @@ func (n *node) resume() {
 	n.w.note("%d goes on with %d events waiting", n.id, len(n.inbox))
 	kept := n.inbox
 	n.inbox = nil
-	if n.w.script || n.w.rng.chance(500) { // calls come before what was waiting: other goroutines bring them
+	if n.w.script || n.rng.chance(500) { // calls come before what was waiting: other goroutines bring them
 		slices.SortStableFunc(kept, func(a, b event) int { return rank(&a) - rank(&b) })
 	}
 	for i := range kept {
@@ -249,6 +294,8 @@ func (n *node) input(e *event) {
 		n.core.Step(n.w.received(e.msg))
 	case evTick:
 		n.tick()
+	case evThaw:
+		n.thaw()
 	case evPump:
 		n.pumpDue = false
 	case evStable:
@@ -309,11 +356,27 @@ func (w *World) received(m *quorum.Message) quorum.Message {
 	return c
 }
 
+// local is how much of a time passes on the node's own clock.
+func (n *node) local(d int64) int64 { return d * n.rate / 1000 }
+
+// thaw lets a clock that stood still go on from where it was.
+func (n *node) thaw() {
+	if n.still && n.w.now >= n.frozen {
+		n.still, n.lastTick = false, n.w.now
+		n.tick()
+	}
+}
+
 // tick is one tick of the node's own clock, which may run fast or slow.
 func (n *node) tick() {
 	w := n.w
-	elapsed := (w.now - n.lastTick) / millisecond
-	n.lastTick += elapsed * millisecond
+	if w.now < n.frozen {
+		n.still = true
+		w.at(event{at: n.frozen, kind: evThaw, node: n.id, life: n.life})
+		return
+	}
+	elapsed := n.local(w.now-n.lastTick) / millisecond
+	n.lastTick += elapsed * millisecond * 1000 / n.rate
 	w.at(event{at: w.now + n.tickEvery, kind: evTick, node: n.id, life: n.life})
 	n.core.SetWall(1_700_000_000_000 + w.now/millisecond + n.skewMs)
 	before := n.soft

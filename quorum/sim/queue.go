@@ -38,6 +38,8 @@ const (
 	evTouch                             // a client renews one
 	evTouchArrives                      // the renewal is at node
 	evTouched                           // its answer is at node, the session's home
+	evFlap                              // the links of node to from (0: all) close until num
+	evThaw                              // node's monotonic clock goes on
 	evClient                            // a client's call reaches node: num 1 reads, 0 writes
 )
 

@@ -111,7 +111,7 @@ func (s *Schedule) release(p pattern) error {
 			continue
 		}
 		count++
-		t.schedule(h.from, h.to, h.msg)
+		t.schedule(h.from, h.to, h.msg, &t.rng)
 	}
 	t.held = rest
 	if count == 0 {
@@ -123,7 +123,7 @@ func (s *Schedule) release(p pattern) error {
 func (s *Schedule) replay(p pattern) error {
 	for _, m := range s.sent {
 		if p.fits(m.from, m.to, m.msg) {
-			s.w.net.schedule(m.from, m.to, m.msg)
+			s.w.net.schedule(m.from, m.to, m.msg, &s.w.net.rng)
 			return nil
 		}
 	}

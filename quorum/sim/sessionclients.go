@@ -22,7 +22,7 @@ func (c *clients) openNext() {
 
 // openSessionAt opens a session at n and gives its number.
 func (c *clients) openSessionAt(n *node, ttlMs int64) int {
-	c.sessions = append(c.sessions, session{ttlMs: ttlMs, promised: c.w.now + ttlMs*millisecond})
+	c.sessions = append(c.sessions, session{ttlMs: ttlMs, promised: c.w.now + c.w.shortest(ttlMs)})
 	number := len(c.sessions) - 1
 	c.put(n, write{kind: writeOpens, session: number})
 	c.w.obs.look(n)
@@ -86,7 +86,7 @@ func (n *node) sessionApplied(wr *write) {
 // touchAnswered: a client was told that its session is renewed.
 func (c *clients) touchAnswered(t touch) {
 	s := &c.sessions[t.session]
-	until := t.called + s.ttlMs*millisecond
+	until := t.called + c.w.shortest(s.ttlMs)
 	s.promised = max(s.promised, until)
 	c.check18(t.session, until)
 }

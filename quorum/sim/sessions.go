@@ -64,7 +64,7 @@ func (n *node) keep() {
 // leaseNow is an upper bound of the lease clock between two ticks: counting a
 // renewal from a little later only lets the session live longer.
 func (n *node) leaseNow() uint64 {
-	return n.core.Soft().LeaseMs + uint64(min((n.w.now-n.lastTick)/millisecond+1, 100))
+	return n.core.Soft().LeaseMs + uint64(min(n.local(n.w.now-n.lastTick)/millisecond+1, 100))
 }
 
 func (n *node) reigns() bool {

@@ -112,8 +112,9 @@ func TestRunsDoSomething(t *testing.T) {
 	}
 	text := out.String()
 	for _, want := range []string{
-		" TRUNC ", " SNAP ", " DIFF ", "installs the snapshot", "purges its log", "crashes", "fsync fails",
+		" TRUNC ", " SNAP ", " DIFF ", "installs the snapshot", "purges its log", "crashes", "simulated: fsync failed",
 		"loses its disk", "pauses", "cut in two", "REFUSE", "STEPDOWN", "ends with cause 1", "ends with cause 2",
+		"only its neighbours", "flap", "is full", "stands still", "end in a crash", "while it starts", "its store is damaged",
 	} {
 		if !strings.Contains(text, want) {
 			t.Errorf("60 seeds, and never %q", want)

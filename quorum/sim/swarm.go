@@ -15,7 +15,10 @@ type faults struct {
 	fsync      int64 // mean
 	stall      int   // permille of fsyncs
 	stallMax   int64
-	diskErrors int // permille of fsyncs
+	diskErrors int           // permille of fsyncs
+	readErrors int           // permille of reads of old entries
+	slow       quorum.NodeID // its fsync is that slow; 0: nobody's
+	slowMean   int64
 	snapTakes  int64
 	chunk      int64
 	snapEvery  int // entries; 0: never
@@ -27,6 +30,7 @@ type faults struct {
 
 	lazy int // permille of inputs after which the loop takes more before it acts
 
+	drift    int64 // most by which a clock runs fast or slow, in permille
 	pauseMax int64 // 0: pauses stay below a second
 
 	every [faultKinds]int64 // mean time between two faults of a kind; 0: never
@@ -49,13 +53,20 @@ const (
 	faultOneWay
 	faultIsolate
 	faultBridge
+	faultRing
+	faultFlap
 	faultClog
+	faultGap
 	faultReset
 	faultReplay
 	faultPause
 	faultHint
 	faultStepDown
 	faultWall
+	faultFreeze
+	faultStorm
+	faultFull
+	faultRot
 	faultWipe
 	faultWipeEarly
 	faultKinds
@@ -76,7 +87,7 @@ func draw(r *rng, nodes int) faults {
 		f.until = r.between(8, 20) * second
 	}
 	drawNetwork(r, &f)
-	drawDisk(r, &f)
+	drawDisk(r, &f, nodes)
 	drawStrikes(r, &f, nodes)
 	drawForming(r, &f)
 	drawClients(r, &f)
@@ -102,11 +113,18 @@ func drawNetwork(r *rng, f *faults) {
 	f.wire = r.below(8) == 0
 }
 
-func drawDisk(r *rng, f *faults) {
+func drawDisk(r *rng, f *faults, nodes int) {
 	f.stall = sometimes(r, 2, 20)
 	f.stallMax = pick(r, 50*millisecond, 1*second, 4*second)
 	if r.below(6) == 0 {
 		f.diskErrors = pick(r, 1, 5)
+	}
+	if r.below(6) == 0 {
+		f.readErrors = pick(r, 10, 100)
+	}
+	if r.below(6) == 0 {
+		f.slow = quorum.NodeID(1 + r.below(nodes))
+		f.slowMean = pick(r, 50*millisecond, 300*millisecond, 1*second)
 	}
 	if r.below(4) == 0 {
 		f.applyLag = pick(r, 1*millisecond, 10*millisecond, 60*millisecond)
@@ -123,7 +141,7 @@ func drawStrikes(r *rng, f *faults, nodes int) {
 	if r.below(4) == 0 {
 		f.every[faultCrashAll] = pick(r, 700*millisecond, 2*second)
 	}
-	for k := faultCut; k <= faultBridge; k++ {
+	for k := faultCut; k <= faultFlap; k++ {
 		if r.below(3) == 0 {
 			f.every[k] = pick(r, 200*millisecond, 600*millisecond, 2*second)
 		}
@@ -138,6 +156,26 @@ func drawStrikes(r *rng, f *faults, nodes int) {
 	}
 	if nodes >= 3 && r.below(5) == 0 {
 		f.every[faultWipe] = pick(r, 1*second, 2*second)
+	}
+	drawRare(r, f, nodes)
+}
+
+// drawRare draws what would hide everything else if every seed had it.
+func drawRare(r *rng, f *faults, nodes int) {
+	if r.below(5) == 0 {
+		f.every[faultStorm] = pick(r, 700*millisecond, 2*second)
+	}
+	if r.below(6) == 0 {
+		f.every[faultFreeze] = pick(r, 300*millisecond, 1*second)
+	}
+	if r.below(8) == 0 {
+		f.every[faultFull] = pick(r, 500*millisecond, 2*second)
+	}
+	if nodes >= 3 && r.below(5) == 0 {
+		f.every[faultRot] = pick(r, 300*millisecond, 1*second)
+	}
+	if r.below(4) == 0 {
+		f.drift = pick[int64](r, 20, 100)
 	}
 }
 
@@ -182,7 +220,7 @@ func drawTuning(r *rng, f *faults) {
 
 // calm is what remains when faults stop: a small, honest network and disk.
 func (f *faults) calm() {
-	f.loss, f.dup, f.reorder, f.late, f.stall, f.diskErrors = 0, 0, 0, 0, 0, 0
+	f.loss, f.dup, f.reorder, f.late, f.stall, f.diskErrors, f.readErrors, f.slow = 0, 0, 0, 0, 0, 0, 0, 0
 	f.applyLag = min(f.applyLag, 1*millisecond)
 	f.delay, f.fsync, f.snapTakes, f.chunk = 300, 500, 2*millisecond, 1*millisecond
 	f.submit, f.read, f.open, f.touch, f.forget, f.lazy = 0, 0, 0, 0, 0, 0

@@ -12,6 +12,7 @@ type Options struct {
 	Seed   uint64
 	Nodes  int       // 0: drawn, mostly 3
 	Out    io.Writer // transcript; nil: none
+	Cut    *Cut      // what is left out; nil: nothing
 	Mutant string    // a bug put into the simulated driver, see mutant.go; "" for none
 }
 
@@ -52,6 +53,7 @@ type World struct {
 	nodes   []*node // by id; 0 is nobody
 	net     network
 	faults  faults
+	strikes []strike
 	obs     observer
 	clients clients
 	heal    healing
@@ -108,9 +110,10 @@ func newWorld(opt Options) *World {
 	w.nodes = make([]*node, count+1)
 	for i := 1; i <= count; i++ {
 		w.nodes[i] = &node{
-			w: w, id: quorum.NodeID(i), crashIn: -1,
+			w: w, id: quorum.NodeID(i), rng: w.rng.fork(), crashIn: -1, rate: 1000,
 			tickEvery: 10*millisecond + w.rng.between(-400, 400),
 		}
+		w.nodes[i].drift(w.faults.drift)
 	}
 	w.net = newNetwork(w, count)
 	w.obs = newObserver(w)
@@ -130,7 +133,7 @@ func (w *World) begin() {
 // config is what the operator gives a node at every start.
 func (w *World) config(n *node) quorum.Config {
 	c := quorum.Config{
-		ID: n.id, ConfigHash: 7, Seed: w.rng.next(), MinEpoch: w.faults.minEpoch, Tuning: w.faults.tuning,
+		ID: n.id, ConfigHash: 7, Seed: n.rng.next(), MinEpoch: w.faults.minEpoch, Tuning: w.faults.tuning,
 	}
 	for _, p := range w.nodes[1:] {
 		c.Peers = append(c.Peers, quorum.Peer{ID: p.id, Addr: "sim", Role: quorum.RoleVoter})
@@ -174,8 +177,10 @@ func (w *World) step(e *event) {
 		w.clients.touchNext()
 	case evTouched:
 		w.clients.touchAnswered(e.touch)
+	case evFlap:
+		w.net.w.flapped(e)
 	case evFault:
-		w.strike(faultKind(e.num))
+		w.strike(&w.strikes[e.num])
 	case evCalm:
 		w.beginHealing()
 	case evWatch:

@@ -1,0 +1,196 @@
+package sim
+
+import (
+	"errors"
+	"slices"
+
+	"perch/quorum"
+)
+
+var (
+	errRead = errors.New("simulated: input/output error")
+	errFull = errors.New("simulated: no space left on device")
+)
+
+func (w *World) strikeDisk(k faultKind, n *node, r *rng) {
+	switch k {
+	case faultWipe:
+		w.wipe(n)
+	case faultWipeEarly:
+		w.wipeEarly(n)
+	case faultRot:
+		w.rot(n, r)
+	case faultFull:
+		long := r.around(pick(r, 50*millisecond, 500*millisecond, 2*second))
+		w.note("the disk of %d is full for %d ms", n.id, long/millisecond)
+		n.disk.full = w.now + long
+	}
+}
+
+// spare says whether one more disk may be lost: the rest must be a quorum
+// without it, and nobody rebuilds a voter yet.
+func (w *World) spare() bool {
+	lost := 0
+	for _, p := range w.nodes[1:] {
+		if !p.lost() && !p.disk.img.control.Formed {
+			return false
+		}
+		if p.lost() || p.disk.hurt() {
+			lost++
+		}
+	}
+	return w.obs.quorum(len(w.nodes) - 2 - lost)
+}
+
+// hurt says whether the disk is damaged and nobody has noticed.
+func (d *disk) hurt() bool {
+	return d.rot != nil || slices.ContainsFunc(d.snaps, func(s *snapFile) bool { return s.bad })
+}
+
+// lost says whether this node's disk is gone or set aside, so that it takes no
+// part any more.
+func (n *node) lost() bool { return n.wiped || n.aside }
+
+// wipe takes a node's disk away when the rest can go on without it, or deletes
+// one that was set aside.
+func (w *World) wipe(n *node) {
+	if n.aside {
+		n.aside = false
+		n.wipe()
+		w.at(event{at: w.now, kind: evStart, node: n.id})
+		return
+	}
+	if n.lost() || !n.disk.hurt() && !w.spare() {
+		return
+	}
+	w.stop(n, keepNone)
+	if n.core == nil {
+		n.wipe()
+	}
+}
+
+// wipeEarly takes a disk away before any store is formed, twice at most. The
+// others may wait for its list for ever then, rightly: the remedy is to delete
+// all directories (R8). What must not happen is that two clusters are formed.
+func (w *World) wipeEarly(n *node) {
+	if w.obs.cluster != (quorum.ClusterID{}) || w.early == 2 || !n.disk.exists {
+		return
+	}
+	w.stop(n, keepSome)
+	if w.obs.cluster != (quorum.ClusterID{}) {
+		return // the crash has kept the record that forms it
+	}
+	w.early++
+	n.w.note("%d loses its disk before a cluster is formed", n.id)
+	n.disk = disk{}
+	w.obs.peers[n.id].promised = map[quorum.Epoch]quorum.Promise{}
+}
+
+// rot is damage on a disk that nobody has noticed: of the record at a position
+// of the log, or of a control record when there is no entry.
+type rot struct {
+	at   quorum.Zxid
+	what string
+}
+
+// kindsOfRot are told apart only by their names: a record that is not what was
+// written has a wrong crc, whatever was done to it, and one that stands where
+// another belongs has a wrong salt (quorum/wal).
+var kindsOfRot = []string{"a flipped bit", "a zeroed block", "a misdirected write", "a lost end of the file"}
+
+// rot damages the log or the newest snapshot of a node that the others can
+// spare. Only what a mark vouches for is struck: behind the last mark damage
+// looks like a torn write and is cut (RULES.md R7), and the time until the next
+// mark is what the log does not protect.
+func (w *World) rot(n *node, r *rng) {
+	if n.lost() || n.disk.hurt() || !w.spare() {
+		return
+	}
+	if d := &n.disk; r.chance(300) && d.newest() != nil {
+		w.rotSnapshot(n)
+		return
+	}
+	n.rotLog(r)
+	if r.chance(500) {
+		w.stop(n, pick(r, keepSome, keepAll, keepTorn))
+	}
+}
+
+func (w *World) rotSnapshot(n *node) {
+	w.stop(n, keepSome)
+	for i, s := range n.disk.snaps {
+		if s == n.disk.newest() {
+			w.note("the snapshot of %d at %v is damaged", n.id, s.meta.Zxid)
+			bad := *s
+			bad.bad = true
+			n.disk.snaps[i] = &bad
+			return
+		}
+	}
+}
+
+// rotLog damages one record that recovery can prove to have been whole.
+func (n *node) rotLog(r *rng) {
+	d := &n.disk
+	what := pick(r, kindsOfRot...)
+	proven := d.marked
+	if n.w.now-d.quiet > idleMark {
+		proven = d.img.hist.Last()
+	} else if what == kindsOfRot[3] {
+		proven = 0 // only an idle log has written its end elsewhere
+	}
+	d.rot = &rot{what: what}
+	if i := r.below(len(d.img.entries)); i < len(d.img.entries) && d.img.entries[i].Zxid <= proven {
+		d.rot.at = d.img.entries[i].Zxid
+	}
+	n.w.note("%s in the log of %d at %v", what, n.id, d.rot.at)
+}
+
+// idleMark is after how long without a write the driver marks its log.
+const idleMark = 100 * millisecond
+
+// recovers is what opening a store finds: whether the node may start on it. It
+// is the one place that decides what becomes of a damaged one: the node stays
+// down until its operator deletes the directory.
+func (n *node) recovers() bool {
+	if n.aside {
+		return false
+	}
+	d := &n.disk
+	whole := len(d.snaps)
+	d.snaps = slices.DeleteFunc(d.snaps, func(s *snapFile) bool { return s.bad })
+	why := ""
+	switch {
+	case d.rot != nil:
+		why = d.rot.what
+	case whole > len(d.snaps) && d.newest() == nil && d.img.hist.Start() != 0:
+		why = "no whole snapshot reaches back to the log"
+	default:
+		return true
+	}
+	n.w.note("%d does not start: its store is damaged: %s", n.id, why)
+	n.aside = true
+	return false
+}
+
+// readable says whether the log can be read from the entry after z on.
+func (n *node) readable(entries []quorum.Entry) error {
+	if n.rng.chance(n.w.faults.readErrors) {
+		return errRead
+	}
+	if d := n.disk.rot; d != nil {
+		for i := range entries {
+			if entries[i].Zxid == d.at {
+				return errRead
+			}
+		}
+	}
+	return nil
+}
+
+// diskFails stops a node whose disk has failed: the core may tell others first.
+func (n *node) diskFails(why error) {
+	n.w.note("%d: %v", n.id, why)
+	n.doomed = true
+	n.take(&event{kind: evDiskError, life: n.life})
+}

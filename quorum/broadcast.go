@@ -52,11 +52,9 @@ func (c *Core) extend(m *Message) bool {
 			at = e.Zxid
 			continue
 		}
-		if at != c.log.last() || e.Zxid.Epoch() > max(c.ctl.AcceptedEpoch, c.r.epoch) || !c.log.append(&e) {
+		if at != c.log.last() || e.Zxid.Epoch() > max(c.ctl.AcceptedEpoch, c.r.epoch) || !c.append(&e) {
 			return false
 		}
-		c.age = max(c.age, e.Stamp.Age)
-		c.wal = append(c.wal, Record{Type: RecordEntry, Entry: e})
 		at = e.Zxid
 	}
 	return true

@@ -11,8 +11,10 @@ import (
 // Peers is what this node knows of the others: in full only when it leads.
 func (c *Core) Peers() []Progress {
 	var ps []Progress
-	for i := range c.peers {
-		p := &c.peers[i]
+	for _, p := range c.peers {
+		if c.ctl.Formed && c.roleOf(p.id) == 0 {
+			continue
+		}
 		pr := Progress{ID: p.id, Role: c.roleOf(p.id)}
 		if l := c.learner(p.id); l != nil && c.r.state == StateLeading {
 			pr.Synced, pr.Durable, pr.Level = l.synced, l.durable, l.cred.Level

@@ -16,16 +16,14 @@
 package quorum
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
-	"slices"
 )
 
 // Config is what a core needs to know besides its disk.
 type Config struct {
 	ID         NodeID
-	Peers      []Peer // every member of --peers, this node included
+	Peers      []Peer // of --peers, this node included; once a cluster is formed its members come from the log
 	ConfigHash uint64 // of --peers; compared only among unformed stores
 	Seed       uint64 // source of every random choice of this core
 	MinEpoch   Epoch  // the first epoch of a cluster that forms now (R9)
@@ -102,7 +100,11 @@ type Core struct {
 	wall  int64
 	age   uint64 // highest cluster age seen in the log or set by the driver
 	log   log
-	peers []peer // everybody else, sorted by id
+	peers []*peer // everybody else, sorted by id
+
+	founding    Configuration // version 0
+	gossip      Configuration // newest that others say is committed
+	memberships uint64        // changes of Members
 
 	seq    uint64 // WAL groups handed out
 	stable uint64 // … of which these are durable
@@ -146,19 +148,16 @@ func New(cfg Config, st Restored) (*Core, error) {
 	}
 	self := false
 	for _, p := range cfg.Peers {
-		if p.ID == cfg.ID {
-			self = true
-			continue
-		}
-		c.peers = append(c.peers, peer{id: p.ID})
+		self = self || p.ID == cfg.ID
 	}
 	if !self {
 		return nil, fmt.Errorf("quorum: node %d is not among the peers", cfg.ID)
 	}
-	slices.SortFunc(c.peers, func(a, b peer) int { return cmp.Compare(a.id, b.id) })
+	c.founding.Members = c.ctl.Founding
 	if err := c.log.restore(&st); err != nil {
 		return nil, err
 	}
+	c.peersChanged()
 	for i := range st.Tail {
 		c.age = max(c.age, st.Tail[i].Stamp.Age)
 	}
@@ -308,6 +307,7 @@ func (c *Core) Ready() Ready {
 	for i := range r.Committed {
 		c.resolve(&r.Committed[i])
 	}
+	c.grant()
 	c.log.prune(c.tun.CacheBytes)
 	r.Soft, r.Halt = c.Soft(), c.halt
 	return r
@@ -387,12 +387,15 @@ func (c *Core) Soft() Soft {
 	s := Soft{
 		State: c.r.state, Phase: c.r.phase, Forming: c.formState(), Epoch: c.ctl.CurrentEpoch,
 		Established: c.r.est, Commit: c.log.commit, Last: c.log.last(), Durable: c.log.durable,
-		Emitted: c.log.emitted, AgeMs: c.age, Halted: c.halt != nil, Refusal: c.refusal(),
+		Emitted: c.log.emitted, Membership: c.memberships, AgeMs: c.age, Halted: c.halt != nil, Refusal: c.refusal(),
 	}
 	switch c.r.state {
 	case StateLeading:
 		s.Leader, s.Epoch, s.LeaseMs, s.AgeMs = c.cfg.ID, c.r.epoch, c.r.lead.leaseMs, c.stampAge()
 	case StateFollowing:
+		if c.roleOf(c.cfg.ID) != RoleVoter {
+			s.State = StateObserving
+		}
 		s.Leader = c.r.follow.leader
 		if c.r.epoch != 0 {
 			s.Epoch = c.r.epoch
@@ -422,6 +425,7 @@ func (c *Core) reset(s State, p Phase) {
 // setControl is the only place that changes the durable control state.
 func (c *Core) setControl(change func(*Control)) {
 	change(&c.ctl)
+	c.founding.Members = c.ctl.Founding
 	c.wal = append(c.wal, Record{Type: RecordControl, Control: c.ctl.Clone()})
 }
 
@@ -446,6 +450,36 @@ func (c *Core) send(m Message, after uint64) {
 	if len(c.peers) > 0 {
 		c.out.Msgs = append(c.out.Msgs, Outbound{Msg: m, AfterSeq: after})
 	}
+}
+
+// append adds an entry to the log, and its record to what must be written.
+func (c *Core) append(e *Entry) bool {
+	if !c.log.append(e) {
+		return false
+	}
+	c.age = max(c.age, e.Stamp.Age)
+	c.wal = append(c.wal, Record{Type: RecordEntry, Entry: *e})
+	if e.Kind == EntryConfig {
+		if err := c.log.configure(e); err != nil {
+			c.fail(fmt.Errorf("%w: %v", ErrViolation, err))
+			return false
+		}
+		c.peersChanged()
+	}
+	return true
+}
+
+// advance moves the commit position up to z.
+func (c *Core) advance(z Zxid) bool {
+	before, _ := c.inForce()
+	version := before.Version
+	if !c.log.advance(z) {
+		return false
+	}
+	if active, _ := c.inForce(); active.Version != version {
+		c.activate(active)
+	}
+	return true
 }
 
 // fail stops the core for good.

@@ -33,8 +33,8 @@ func (c *Core) enterLooking() {
 		c.r.phase = PhaseForming
 	}
 	c.round++
-	for i := range c.peers {
-		if p := &c.peers[i]; p.note.msg.State != StateLooking {
+	for _, p := range c.peers {
+		if p.note.msg.State != StateLooking {
 			p.note.at = 0 // it speaks of the leader that was lost
 		} else if c.fresh(p) {
 			c.round = max(c.round, p.note.msg.Round)
@@ -91,6 +91,10 @@ func (c *Core) notification(to NodeID) Message {
 		Type: MsgNotify, To: to, State: c.r.state, Round: c.round, Cred: c.credentials(),
 		Reach: c.offer(), Forming: c.formState(), ConfigHash: c.cfg.ConfigHash, Founding: c.ctl.Founding,
 	}
+	if c.ctl.Formed {
+		active, _ := c.inForce()
+		m.Config = *active
+	}
 	c.notifySeq++
 	m.Seq = c.notifySeq
 	switch c.r.state {
@@ -124,7 +128,8 @@ func (c *Core) onNotify(p *peer, m *Message) {
 	if m.Forming != Rebuild && !m.Cred.NeedsRebuild && m.State == StateLooking {
 		p.down = false
 	}
-	c.excluded(m)
+	c.adopt(m)
+	c.listen(m)
 	switch c.r.state {
 	case StateLooking:
 		c.noteWhileLooking(p, m)
@@ -178,7 +183,7 @@ func (c *Core) noteWhileLeading(p *peer, m *Message) {
 
 // ballot votes anew on what is known now and ends the election when it can.
 func (c *Core) ballot() {
-	if c.r.state != StateLooking || c.retired || !c.knowsCluster() {
+	if c.r.state != StateLooking || c.retired || !c.knowsCluster() || c.roleOf(c.cfg.ID) == 0 {
 		return
 	}
 	if c.joinEstablished() || !c.votes() {
@@ -211,8 +216,7 @@ func (c *Core) bestCandidate() Vote {
 	if c.reaches(c.offer()) {
 		best = Vote{Leader: c.cfg.ID, Epoch: c.ctl.CurrentEpoch, Last: c.log.last()}
 	}
-	for i := range c.peers {
-		p := &c.peers[i]
+	for _, p := range c.peers {
 		if !c.fresh(p) || !c.inRound(p) || p.note.msg.Cred.NeedsRebuild || !c.reaches(p.note.msg.Reach) {
 			continue
 		}
@@ -246,8 +250,8 @@ func (c *Core) agrees(id NodeID) bool {
 // unanimous says whether every voter not known to be dead agrees, so that no
 // better vote can arrive.
 func (c *Core) unanimous() bool {
-	for _, m := range c.ctl.Founding {
-		if p := c.peer(m.ID); m.ID != c.cfg.ID && (p == nil || !p.down) && !c.agrees(m.ID) {
+	for _, id := range c.voters() {
+		if p := c.peer(id); id != c.cfg.ID && (p == nil || !p.down) && !c.agrees(id) {
 			return false
 		}
 	}
@@ -257,8 +261,7 @@ func (c *Core) unanimous() bool {
 // joinEstablished follows a leader that is there already: it says so itself,
 // and with this node a quorum names it, or it is the hub of a star.
 func (c *Core) joinEstablished() bool {
-	for i := range c.peers {
-		p := &c.peers[i]
+	for _, p := range c.peers {
 		if !c.fresh(p) || p.note.msg.State != StateLeading || p.note.msg.Vote.Leader != p.id {
 			continue
 		}

@@ -180,7 +180,7 @@ func (c *Core) onLeaderInfo(m *Message) {
 	c.r.epoch = m.Epoch
 	c.send(Message{
 		Type: MsgAckEpoch, To: f.leader, Session: f.session, Epoch: m.Epoch,
-		Counts: c.ctl.AcceptedFrom == promise && c.votes(), Cred: c.credentials(), Table: c.log.hist.Table(),
+		Counts: c.ctl.AcceptedFrom == promise && !c.ctl.NeedsRebuild, Cred: c.credentials(), Table: c.log.hist.Table(),
 	}, c.claim())
 }
 
@@ -226,6 +226,7 @@ func (c *Core) cut(z Zxid) bool {
 		return false
 	}
 	c.wal = append(c.wal, Record{Type: RecordTruncate, Zxid: z, Chain: c.log.hist.LastChain()})
+	c.peersChanged()
 	return true
 }
 
@@ -259,7 +260,11 @@ func (c *Core) SnapshotInstalled(m SnapMeta, err error) (accepted bool) {
 		return false
 	}
 	f.installing = false
-	c.log.install(m)
+	if err := c.log.install(m); err != nil {
+		c.fail(fmt.Errorf("%w: %v", ErrViolation, err))
+		return false
+	}
+	c.peersChanged()
 	c.wal = append(c.wal, Record{Type: RecordInstall, Zxid: m.Zxid, Chain: m.Chain})
 	c.jumped()
 	c.progress(c.tun.SyncTicks)
@@ -347,5 +352,5 @@ func (c *Core) learnCommit(m *Message) {
 		c.send(c.notification(0), c.claim())
 	}
 	f.ahead = max(f.ahead, m.Commit)
-	c.log.advance(m.Commit)
+	c.advance(m.Commit)
 }

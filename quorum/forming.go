@@ -39,7 +39,7 @@ func (c *Core) formState() FormState {
 
 // form takes the steps of R8 that what was heard allows.
 func (c *Core) form() {
-	if c.ctl.Formed || c.ctl.NeedsRebuild || c.roleOf(c.cfg.ID) != RoleVoter {
+	if c.ctl.Formed || c.ctl.NeedsRebuild || c.listedRole(c.cfg.ID) != RoleVoter {
 		return
 	}
 	if len(c.ctl.Founding) == 0 && !c.found() {
@@ -55,23 +55,25 @@ func (c *Core) form() {
 // cluster, on an equal list of peers.
 func (c *Core) found() bool {
 	var list []Member
-	for _, v := range c.voters() {
-		inc := c.ctl.Boot.Incarnation
-		if v.ID != c.cfg.ID {
-			p := c.peer(v.ID)
-			if p.note.at == 0 || p.note.msg.ConfigHash != c.cfg.ConfigHash || p.note.msg.Forming > Founding {
-				return false
+	for _, m := range c.founders() {
+		if p := c.peer(m.ID); m.Role == RoleVoter {
+			m.Incarnation = c.ctl.Boot.Incarnation
+			if m.ID != c.cfg.ID {
+				if p.note.at == 0 || p.note.msg.ConfigHash != c.cfg.ConfigHash || p.note.msg.Forming > Founding {
+					return false
+				}
+				m.Incarnation = p.boot.Incarnation
 			}
-			inc = p.boot.Incarnation
 		}
-		list = append(list, Member{ID: v.ID, Incarnation: inc, Role: RoleVoter})
+		list = append(list, m)
 	}
-	for i := range c.peers {
-		if n := &c.peers[i].note; n.at != 0 && n.msg.Forming == Founding && !slices.Equal(n.msg.Founding, list) {
+	for _, p := range c.peers {
+		if n := &p.note; n.at != 0 && n.msg.Forming == Founding && !slices.Equal(n.msg.Founding, list) {
 			return false
 		}
 	}
 	c.setControl(func(ctl *Control) { ctl.Founding, ctl.Cluster = list, foundingID(list) })
+	c.peersChanged()
 	c.notifyAll()
 	return true
 }
@@ -81,7 +83,7 @@ func (c *Core) found() bool {
 func (c *Core) confirmed() bool {
 	all := true
 	for _, v := range c.ctl.Founding {
-		if v.ID == c.cfg.ID {
+		if v.ID == c.cfg.ID || v.Role != RoleVoter {
 			continue
 		}
 		p := c.peer(v.ID)
@@ -94,26 +96,37 @@ func (c *Core) confirmed() bool {
 	return all
 }
 
-// excluded notices that the cluster was formed without this disk: the store was
-// wiped or exchanged and must be rebuilt (ZAB.md 3).
-func (c *Core) excluded(m *Message) {
-	if m.Forming != Formed || c.ctl.NeedsRebuild || c.ctl.Formed || len(m.Founding) == 0 {
+// adopt joins a store that has founded nothing to a cluster that is formed: as a
+// learner, or, if the cluster knows this node as a voter on another disk, as one
+// that was wiped or exchanged and must be rebuilt (ZAB.md 3).
+func (c *Core) adopt(m *Message) {
+	if m.Forming != Formed || c.ctl.NeedsRebuild || c.ctl.Formed || len(m.Founding) == 0 || c.listsMe(m.Founding) {
 		return
 	}
-	for _, f := range m.Founding {
-		if f.ID == c.cfg.ID && f.Incarnation == c.ctl.Boot.Incarnation {
-			return
-		}
-	}
-	if c.roleOf(c.cfg.ID) != RoleVoter {
-		return
-	}
+	as, listed := m.Config.Member(c.cfg.ID)
+	foreign := listed && as.Role == RoleVoter && as.Incarnation != c.ctl.Boot.Incarnation
 	c.setControl(func(ctl *Control) {
-		ctl.NeedsRebuild = true
-		ctl.Cluster, ctl.Founding = foundingID(m.Founding), m.Founding
-		ctl.Reason = "the cluster was formed without this store: its data directory is empty or another one"
+		ctl.Cluster, ctl.Founding, ctl.Formed = foundingID(m.Founding), m.Founding, !foreign
+		if foreign {
+			ctl.NeedsRebuild = true
+			ctl.Reason = "the cluster was formed without this store: its data directory is empty or another one"
+		}
 	})
+	c.listen(m)
+	c.peersChanged()
 	c.enterLooking()
+}
+
+// listen takes the newest committed configuration from a peer's notification:
+// who was away for long finds the members of today by it (ZAB.md 2.9).
+func (c *Core) listen(m *Message) {
+	if m.Forming != Formed || !c.knowsCluster() || m.Cluster != c.ctl.Cluster {
+		return
+	}
+	if active, _ := c.inForce(); m.Config.Version > active.Version {
+		c.gossip = m.Config
+		c.peersChanged()
+	}
 }
 
 // refusal says in words why this node does not take part.
@@ -123,6 +136,8 @@ func (c *Core) refusal() string {
 		return "this node is stopping"
 	case c.ctl.NeedsRebuild:
 		return c.ctl.Reason + "; it does not vote. Stop it, put the former data directory back, or run the cluster on the remaining voters"
+	case c.ctl.Formed && c.roleOf(c.cfg.ID) == 0:
+		return fmt.Sprintf("node %d is not a member of the cluster: add it with POST /v1/cluster/members", c.cfg.ID)
 	case c.ctl.Formed:
 		return ""
 	}
@@ -131,8 +146,8 @@ func (c *Core) refusal() string {
 
 func (c *Core) formingRefusal() string {
 	var missing []NodeID
-	for _, v := range c.voters() {
-		if v.ID == c.cfg.ID {
+	for _, v := range c.founders() {
+		if v.ID == c.cfg.ID || v.Role != RoleVoter {
 			continue
 		}
 		p := c.peer(v.ID)

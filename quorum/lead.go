@@ -147,6 +147,9 @@ func (c *Core) stepLeader(p *peer, m *Message) {
 // onJoin opens a session. A new one voids everything the peer said before,
 // also a promise that was counted and a pull from it (R1).
 func (c *Core) onJoin(p *peer, m *Message) {
+	if c.roleOf(p.id) == 0 {
+		return // no member: it waits until it is added
+	}
 	l := c.learner(p.id)
 	if l != nil && l.boot == m.FromBoot && (m.Seq < l.joinSeq || m.Session == l.session) {
 		return // late, or asked again: tickLeading repeats the answer
@@ -183,7 +186,7 @@ func (c *Core) onAckEpoch(l *learner, m *Message) {
 		return
 	}
 	l.answered, l.cred, l.table = true, m.Cred, m.Table
-	l.promised = m.Counts && c.member(l)
+	l.promised = m.Counts // whether it is a voter the configurations of this leader say
 	if c.r.lead.ldSeq != 0 {
 		c.startSync(l)
 		return
@@ -251,7 +254,7 @@ func (c *Core) establish() {
 	}
 	c.r.est, c.r.phase, c.failures = true, PhaseBroadcast, 0
 	ld.ageBase, ld.committed, ld.toldTo = c.age, c.tick, c.r.base
-	c.log.advance(c.r.base)
+	c.advance(c.r.base)
 	c.send(c.notification(0), c.claim())
 	for i := range ld.learners {
 		l := &ld.learners[i]
@@ -360,10 +363,11 @@ func (c *Core) ping() {
 // onPong: only the echo of a number of our own is a proof of life; a message
 // may have been stuck for long (NATS.md 5).
 func (c *Core) onPong(l *learner, m *Message) {
-	if !l.synced || m.Seq > c.r.lead.pingSeq || m.Cred.CurrentEpoch != c.r.epoch || m.Cred.AcceptedEpoch != c.r.epoch || m.Cred.NeedsRebuild {
+	if !l.synced || m.Seq > c.r.lead.pingSeq || m.Cred.CurrentEpoch != c.r.epoch || m.Cred.AcceptedEpoch != c.r.epoch {
 		return
 	}
 	if m.Seq > l.pongSeq {
+		l.cred.NeedsRebuild = m.Cred.NeedsRebuild // until its GRANT it is in no set
 		l.pongSeq, l.timeout, l.stall = m.Seq, m.Timeout, m.Stall
 		for i := len(c.r.lead.pings) - 1; i >= 0; i-- {
 			if c.r.lead.pings[i].seq <= m.Seq {
@@ -400,12 +404,15 @@ func (c *Core) commit() {
 		return 0
 	})
 	before := c.log.commit
-	if !c.log.advance(z) {
+	if z <= before {
 		return
 	}
 	c.r.lead.committed = c.tick
 	for i := c.log.index(before); i < len(c.log.tail) && c.log.tail[i].Zxid <= z; i++ {
 		c.r.lead.window -= c.log.tail[i].Size()
+	}
+	if c.advance(z) && c.r.state == StateLeading && z < c.log.last() {
+		c.commit() // a configuration that is active now may let more be committed
 	}
 }
 
@@ -436,13 +443,11 @@ func (c *Core) propose(kind EntryKind, o Origin, data []byte) bool {
 	}
 	ld.counter++
 	e.Zxid = MakeZxid(c.r.epoch, ld.counter)
-	if !c.log.append(&e) {
+	if !c.append(&e) {
 		c.fail(errBroken(c.log.last(), e.Zxid))
 		return false
 	}
-	c.age = max(c.age, e.Stamp.Age)
 	ld.window += e.Size()
-	c.wal = append(c.wal, Record{Type: RecordEntry, Entry: e})
 	return true
 }
 

@@ -22,9 +22,10 @@ type log struct {
 	emitted   Zxid
 	hint      Zxid // known to be committed, from this life or the disk
 	marks     []walMark
-	fresh     int // bytes appended since the last mark
-	unstable  int // bytes on their way to the disk
-	backlog   int // bytes handed out and not applied
+	fresh     int             // bytes appended since the last mark
+	unstable  int             // bytes on their way to the disk
+	backlog   int             // bytes handed out and not applied
+	configs   []Configuration // of the snapshot and of the entries after it, by version
 }
 
 // walMark says that the log ends at last once group seq is durable.
@@ -38,6 +39,9 @@ type walMark struct {
 func (l *log) restore(st *Restored) error {
 	l.hist, l.snap, l.tail = st.History.Clone(), st.Snapshot, slices.Clip(st.Tail)
 	l.tailStart, l.hint = st.Snapshot.Zxid, max(st.CommitHint, st.Snapshot.Zxid)
+	if err := l.configureFrom(&l.snap); err != nil {
+		return err
+	}
 	chain, ok := l.hist.Chain(l.snap.Zxid)
 	if !ok || chain != l.snap.Chain {
 		return fmt.Errorf("quorum: the log does not continue the snapshot at %v", l.snap.Zxid)
@@ -52,6 +56,9 @@ func (l *log) restore(st *Restored) error {
 		}
 		e.Chain, at = chain, e.Zxid
 		l.tailBytes += e.Size()
+		if err := l.configure(e); err != nil {
+			return err
+		}
 	}
 	if at != l.hist.Last() {
 		return fmt.Errorf("quorum: the log ends at %v, its index at %v", at, l.hist.Last())
@@ -73,6 +80,34 @@ func (l *log) append(e *Entry) bool {
 	l.tailBytes += e.Size()
 	l.fresh += e.Size()
 	return true
+}
+
+// configure takes note of an entry that changes the members.
+func (l *log) configure(e *Entry) error {
+	if e.Kind != EntryConfig {
+		return nil
+	}
+	cf, err := DecodeConfiguration(e.Data)
+	if err != nil {
+		return fmt.Errorf("%w at %v", err, e.Zxid)
+	}
+	cf.Version = e.Zxid
+	l.configs = append(l.configs, cf)
+	return nil
+}
+
+// configureFrom begins with the members that a snapshot holds.
+func (l *log) configureFrom(s *SnapMeta) error {
+	l.configs = nil
+	if s.Config == "" {
+		return nil
+	}
+	cf, err := DecodeConfiguration([]byte(s.Config))
+	if err != nil || cf.Version > s.Zxid {
+		return fmt.Errorf("%w in the snapshot at %v", ErrConfiguration, s.Zxid)
+	}
+	l.configs = append(l.configs, cf)
+	return nil
 }
 
 // index is the place in tail of the first entry after z.
@@ -118,6 +153,7 @@ func (l *log) truncate(z Zxid) bool {
 	}
 	l.tail = l.tail[:i:i] // what was cut may still be on its way out
 	l.durable = min(l.durable, z)
+	l.configs = slices.DeleteFunc(l.configs, func(cf Configuration) bool { return cf.Version > z })
 	for k := range l.marks {
 		l.marks[k].last = min(l.marks[k].last, z)
 	}
@@ -125,12 +161,13 @@ func (l *log) truncate(z Zxid) bool {
 }
 
 // install replaces the log by a snapshot.
-func (l *log) install(m SnapMeta) {
+func (l *log) install(m SnapMeta) error {
 	l.hist, l.snap = NewHistory(m.Zxid, m.Chain), m
 	l.tail, l.tailStart, l.tailBytes = nil, m.Zxid, 0
 	l.durable = min(l.durable, m.Zxid)
 	l.marks, l.fresh, l.unstable = nil, 0, 0
 	l.commit, l.emitted, l.hint = max(l.commit, m.Zxid), m.Zxid, max(l.hint, m.Zxid)
+	return l.configureFrom(&m)
 }
 
 func (l *log) mark(seq, tick uint64) {

@@ -93,9 +93,10 @@ type Heard struct {
 	Seq uint64
 }
 
-// Request is a command on its way from its home node to the leader.
+// Request is a command, or a change of the members, on its way from its home node to the leader.
 type Request struct {
-	ID   uint64 // Origin.ID
+	ID   uint64    // Origin.ID
+	Kind EntryKind // EntryConfig: Data is an encoded Change
 	Data []byte
 }
 
@@ -120,8 +121,9 @@ type Message struct {
 	Vote       Vote
 	Reach      []NodeID // peers heard directly of late, sorted
 	Forming    FormState
-	ConfigHash uint64   // of --peers, compared while unformed
-	Founding   []Member // NOTIFY of founding and formed stores, sorted by ID
+	ConfigHash uint64        // of --peers, compared while unformed
+	Founding   []Member      // NOTIFY of founding and formed stores, sorted by ID
+	Config     Configuration // NOTIFY of formed stores: the newest that is known to be committed
 
 	Counts bool // ACKEPOCH: this is a promise to this leader; UPTODATE, PROPOSE, COMMIT, PING: the leader is established; STEPDOWN: it is leaving for good
 
@@ -144,6 +146,7 @@ type Message struct {
 	Low      uint64    // REQUEST: every ID below is finished at its home
 	Requests []Request // REQUEST
 	IDs      []uint64  // REFUSE
+	Cause    Cause     // REFUSE: of all IDs
 }
 
 // Outbound is a message and the durable step it vouches for: it may leave the

@@ -34,6 +34,16 @@ const (
 	// CauseJumped: a snapshot replaced the part of the log that may hold it;
 	// the outcome is unknown (R26).
 	CauseJumped Cause = 2
+
+	// Of a Change, each refused by the leader and without effect.
+	CauseBadChange Cause = 3  // it cannot be read
+	CauseChanging  Cause = 4  // another change is not committed yet
+	CauseVersion   Cause = 5  // it was made for another version
+	CauseNoMember  Cause = 6  // it removes a node that is no member
+	CauseBehind    Cause = 7  // a new voter is not connected, or has not caught up
+	CauseBounds    Cause = 8  // no voter, more than MaxVoters or than MaxMembers
+	CauseTwoVoters Cause = 9  // two voters are left, and it is not forced (R11)
+	CauseNoQuorum  Cause = 10 // a majority of the new voters is not in sync
 )
 
 // Failure ends a request that was submitted here.
@@ -75,6 +85,7 @@ type Soft struct {
 	Base        Zxid   // last zxid of the epoch's initial history, once Established
 	LeaseMs     uint64 // lease clock of this leader's reign (R23); 0 when not leading
 	AgeMs       uint64 // cluster age that the next proposal would carry
+	Membership  uint64 // rises with every change of Members
 	Halted      bool
 	Refusal     string // why this node does not take part, for people; "" when it does
 }

@@ -1,5 +1,7 @@
 package quorum
 
+import "cmp"
+
 // Requests travel from the node that took them (their home) to the leader, and
 // come back as entries with their Origin. A forward names the epoch it is meant
 // for, and a leader of another one refuses it; so once the initial history of a
@@ -16,6 +18,7 @@ type requests struct {
 
 type request struct {
 	id    uint64
+	kind  EntryKind
 	data  []byte
 	epoch Epoch  // sent to the leader of this epoch; 0 for never
 	tick  uint64 // when
@@ -26,24 +29,28 @@ type request struct {
 type home struct {
 	id   NodeID
 	boot Boot
-	low  uint64          // everything below is finished
-	seen map[uint64]bool // id to refused
+	low  uint64           // everything below is finished
+	seen map[uint64]Cause // id to why it was refused; 0: proposed
 }
 
 // Submit takes a command of this node's clients. Ids rise. The end is either an
 // entry in Ready.Committed with this node's Origin or a Failure.
 func (c *Core) Submit(id uint64, data []byte) error {
+	return c.submit(request{id: id, kind: EntryCommand, data: data})
+}
+
+func (c *Core) submit(r request) error {
 	q := &c.requests
 	switch {
 	case len(q.list) >= c.tun.MaxPending:
 		return ErrTooManyPending
-	case len(data)+64 > c.tun.WindowBytes:
+	case len(r.data)+64 > c.tun.WindowBytes:
 		return ErrTooLarge
-	case id <= q.last:
+	case r.id <= q.last:
 		return ErrOrder
 	}
-	q.last = id
-	q.list = append(q.list, request{id: id, data: data})
+	q.last = r.id
+	q.list = append(q.list, r)
 	return nil
 }
 
@@ -150,18 +157,32 @@ func (c *Core) proposeOwn(first int) {
 	q := &c.requests
 	kept := q.list[:first]
 	for _, r := range q.list[first:] {
-		switch {
-		case r.epoch == c.r.epoch:
-		case c.propose(EntryCommand, Origin{c.cfg.ID, c.ctl.Boot.Nonce, r.id}, r.data):
-			r.epoch, r.tick = c.r.epoch, c.tick
-		default:
-			c.out.Failed = append(c.out.Failed, Failure{r.id, CauseRefused})
-			continue
+		if r.epoch != c.r.epoch && c.r.state == StateLeading {
+			settled, cause := c.take(Origin{c.cfg.ID, c.ctl.Boot.Nonce, r.id}, r.kind, r.data)
+			if cause != 0 && settled {
+				c.out.Failed = append(c.out.Failed, Failure{r.id, cause})
+				continue
+			}
+			if settled {
+				r.epoch, r.tick = c.r.epoch, c.tick
+			}
 		}
 		kept = append(kept, r)
 	}
 	clear(q.list[len(kept):])
 	q.list = kept
+}
+
+// take proposes a request, whoever took it from a client, or refuses it for a
+// cause. One that is not settled stays with its home.
+func (c *Core) take(o Origin, kind EntryKind, data []byte) (settled bool, cause Cause) {
+	if kind == EntryConfig {
+		return c.reconfigure(o, data)
+	}
+	if !c.propose(EntryCommand, o, data) {
+		return true, CauseRefused
+	}
+	return true, 0
 }
 
 // forward sends the requests from list[first] on to the leader, those that it
@@ -180,7 +201,7 @@ func (c *Core) forward(first int) {
 			m.Requests, size = nil, 0
 		}
 		r.epoch, r.tick = c.r.epoch, c.tick
-		m.Requests = append(m.Requests, Request{ID: r.id, Data: r.data})
+		m.Requests = append(m.Requests, Request{ID: r.id, Kind: r.kind, Data: r.data})
 		size += len(r.data) + 32
 	}
 	if size > 0 {
@@ -203,20 +224,44 @@ func (c *Core) onRequest(p *peer, m *Message) {
 		}
 	}
 	var refused []uint64
-	for _, r := range m.Requests {
-		no, seen := h.seen[r.ID]
-		if r.ID < h.low || seen && !no {
+	for i := range m.Requests {
+		r := &m.Requests[i]
+		before, seen := h.seen[r.ID]
+		if r.ID < h.low || seen && before == 0 {
 			continue
 		}
-		ok := !seen && len(h.seen) < 2*c.tun.MaxPending && c.log.backlog <= backlogWindows*c.tun.WindowBytes && c.propose(EntryCommand, Origin{p.id, p.boot.Nonce, r.ID}, r.Data)
-		h.seen[r.ID] = !ok // a refused one stays refused: a late copy must not slip in
-		if !ok {
+		settled, cause := true, before
+		if !seen {
+			settled, cause = c.takeForward(p, h, r)
+		}
+		if c.r.state != StateLeading {
+			return // it has handed over; what was not settled comes again
+		}
+		if !settled {
+			continue
+		}
+		h.seen[r.ID] = cause // a refused one stays refused: a late copy must not slip in
+		switch {
+		case cause == CauseRefused:
 			refused = append(refused, r.ID)
+		case cause != 0:
+			c.refuse(p.id, cause, r.ID)
 		}
 	}
 	if len(refused) > 0 {
-		c.send(Message{Type: MsgRefuse, To: p.id, Epoch: c.r.epoch, IDs: refused}, 0)
+		c.refuse(p.id, CauseRefused, refused...)
 	}
+}
+
+func (c *Core) takeForward(p *peer, h *home, r *Request) (settled bool, cause Cause) {
+	if len(h.seen) >= 2*c.tun.MaxPending || c.log.backlog > backlogWindows*c.tun.WindowBytes {
+		return true, CauseRefused
+	}
+	return c.take(Origin{p.id, p.boot.Nonce, r.ID}, r.Kind, r.Data)
+}
+
+func (c *Core) refuse(to NodeID, cause Cause, ids ...uint64) {
+	c.send(Message{Type: MsgRefuse, To: to, Epoch: c.r.epoch, IDs: ids, Cause: cause}, 0)
 }
 
 func (c *Core) home(p *peer) *home {
@@ -224,12 +269,12 @@ func (c *Core) home(p *peer) *home {
 	for i := range hs {
 		if hs[i].id == p.id {
 			if hs[i].boot != p.boot {
-				hs[i] = home{id: p.id, boot: p.boot, seen: map[uint64]bool{}}
+				hs[i] = home{id: p.id, boot: p.boot, seen: map[uint64]Cause{}}
 			}
 			return &hs[i]
 		}
 	}
-	c.r.lead.homes = append(hs, home{id: p.id, boot: p.boot, seen: map[uint64]bool{}})
+	c.r.lead.homes = append(hs, home{id: p.id, boot: p.boot, seen: map[uint64]Cause{}})
 	return &c.r.lead.homes[len(hs)]
 }
 
@@ -240,7 +285,7 @@ func (c *Core) onRefuse(m *Message) {
 	for _, id := range m.IDs {
 		if i, ok := c.requests.find(id); ok && c.requests.list[i].epoch == m.Epoch {
 			c.requests.remove(i)
-			c.out.Failed = append(c.out.Failed, Failure{id, CauseRefused})
+			c.out.Failed = append(c.out.Failed, Failure{id, cmp.Or(m.Cause, CauseRefused)})
 		}
 	}
 }

@@ -40,7 +40,7 @@ func TestADamagedVoterCountsNowhere(t *testing.T) {
 	b.run(20)
 	leader := b.leads()
 	damaged, other := (leader+1)%3, (leader+2)%3
-	b.reborn(damaged, func(c *Control) { c.NeedsRebuild, c.Reason = true, "damaged by the test" })
+	b.reborn(damaged, func(c *Control) { c.NeedsRebuild, c.Spoiled, c.Reason = true, true, "damaged by the test" })
 	b.run(20)
 	if c := b.cores[damaged]; c.votes() || b.leads() != leader {
 		t.Fatalf("node %d votes: %v, leader %d after %d", damaged+1, c.votes(), b.leads()+1, leader+1)

@@ -113,8 +113,9 @@ const (
 // Member is one line of a configuration: who takes part, on which disk.
 type Member struct {
 	ID          NodeID
-	Incarnation Incarnation
+	Incarnation Incarnation // of its disk; any for an observer
 	Role        Role
+	Addr        string // host:port of its node-to-node listener; "": that of --peers
 }
 
 // Peer is one line of --peers: an address to dial, used while forming and for
@@ -132,6 +133,7 @@ type SnapMeta struct {
 	Digest uint64 // digest of the state at Zxid
 	Size   int64  // bytes of the file
 	Hash   uint64 // xxhash64 of the whole file
+	Config string // encoded Configuration at Zxid; "" for the founding one
 }
 
 // Promise says to whom an epoch was promised, so that the same life of the
@@ -147,9 +149,10 @@ type Control struct {
 	Node          NodeID
 	Boot          Boot
 	Cluster       ClusterID // zero until Founding is known
-	Founding      []Member  // the founding list, sorted by ID; fixed once set (R8)
+	Founding      []Member  // the founding list, by ID, observers without incarnation; fixed once set (R8)
 	Formed        bool      // every founder reported the same list
 	NeedsRebuild  bool      // this store may not vote, nor be counted in any quorum
+	Spoiled       bool      // with NeedsRebuild: what this store holds is not to be trusted, so it cannot be granted
 	Reason        string    // why NeedsRebuild, for people
 	AcceptedEpoch Epoch     // highest epoch promised
 	AcceptedFrom  Promise   // to whom

@@ -176,6 +176,7 @@ type Control struct {
 	AcceptedEpoch uint32                 `protobuf:"varint,8,opt,name=accepted_epoch,json=acceptedEpoch,proto3" json:"accepted_epoch,omitempty"`
 	AcceptedFrom  *Promise               `protobuf:"bytes,9,opt,name=accepted_from,json=acceptedFrom,proto3" json:"accepted_from,omitempty"`
 	CurrentEpoch  uint32                 `protobuf:"varint,10,opt,name=current_epoch,json=currentEpoch,proto3" json:"current_epoch,omitempty"`
+	Spoiled       bool                   `protobuf:"varint,11,opt,name=spoiled,proto3" json:"spoiled,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -280,6 +281,13 @@ func (x *Control) GetCurrentEpoch() uint32 {
 	return 0
 }
 
+func (x *Control) GetSpoiled() bool {
+	if x != nil {
+		return x.Spoiled
+	}
+	return false
+}
+
 type Boot struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Incarnation   []byte                 `protobuf:"bytes,1,opt,name=incarnation,proto3" json:"incarnation,omitempty"` // 16 bytes
@@ -345,6 +353,7 @@ type Member struct {
 	Id            uint32                 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
 	Incarnation   []byte                 `protobuf:"bytes,2,opt,name=incarnation,proto3" json:"incarnation,omitempty"` // 16 bytes
 	Role          uint32                 `protobuf:"varint,3,opt,name=role,proto3" json:"role,omitempty"`
+	Addr          string                 `protobuf:"bytes,4,opt,name=addr,proto3" json:"addr,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -398,6 +407,13 @@ func (x *Member) GetRole() uint32 {
 		return x.Role
 	}
 	return 0
+}
+
+func (x *Member) GetAddr() string {
+	if x != nil {
+		return x.Addr
+	}
+	return ""
 }
 
 type Promise struct {
@@ -563,7 +579,7 @@ const file_quorum_wal_wal_proto_rawDesc = "" +
 	"last_chain\x18\x04 \x01(\x06R\tlastChain\x12\x1f\n" +
 	"\vcommit_hint\x18\x05 \x01(\x06R\n" +
 	"commitHint\x12!\n" +
-	"\fprevious_end\x18\x06 \x01(\x04R\vpreviousEnd\"\xee\x02\n" +
+	"\fprevious_end\x18\x06 \x01(\x04R\vpreviousEnd\"\x88\x03\n" +
 	"\aControl\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\rR\x04node\x12&\n" +
 	"\x04boot\x18\x02 \x01(\v2\x12.perch.wal.v1.BootR\x04boot\x12\x18\n" +
@@ -575,15 +591,17 @@ const file_quorum_wal_wal_proto_rawDesc = "" +
 	"\x0eaccepted_epoch\x18\b \x01(\rR\racceptedEpoch\x12:\n" +
 	"\raccepted_from\x18\t \x01(\v2\x15.perch.wal.v1.PromiseR\facceptedFrom\x12#\n" +
 	"\rcurrent_epoch\x18\n" +
-	" \x01(\rR\fcurrentEpoch\"X\n" +
+	" \x01(\rR\fcurrentEpoch\x12\x18\n" +
+	"\aspoiled\x18\v \x01(\bR\aspoiled\"X\n" +
 	"\x04Boot\x12 \n" +
 	"\vincarnation\x18\x01 \x01(\fR\vincarnation\x12\x18\n" +
 	"\acounter\x18\x02 \x01(\x04R\acounter\x12\x14\n" +
-	"\x05nonce\x18\x03 \x01(\x06R\x05nonce\"N\n" +
+	"\x05nonce\x18\x03 \x01(\x06R\x05nonce\"b\n" +
 	"\x06Member\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\rR\x02id\x12 \n" +
 	"\vincarnation\x18\x02 \x01(\fR\vincarnation\x12\x12\n" +
-	"\x04role\x18\x03 \x01(\rR\x04role\"I\n" +
+	"\x04role\x18\x03 \x01(\rR\x04role\x12\x12\n" +
+	"\x04addr\x18\x04 \x01(\tR\x04addr\"I\n" +
 	"\aPromise\x12\x16\n" +
 	"\x06leader\x18\x01 \x01(\rR\x06leader\x12&\n" +
 	"\x04boot\x18\x02 \x01(\v2\x12.perch.wal.v1.BootR\x04boot\"\xb4\x01\n" +

@@ -54,6 +54,7 @@ type Message struct {
 	Forming     uint32                 `protobuf:"varint,22,opt,name=forming,proto3" json:"forming,omitempty"`    // quorum.FormState
 	ConfigHash  uint64                 `protobuf:"fixed64,23,opt,name=config_hash,json=configHash,proto3" json:"config_hash,omitempty"`
 	Founding    []*Member              `protobuf:"bytes,24,rep,name=founding,proto3" json:"founding,omitempty"` // strictly rising by id
+	Config      []byte                 `protobuf:"bytes,37,opt,name=config,proto3" json:"config,omitempty"`     // quorum.Configuration, encoded
 	Counts      bool                   `protobuf:"varint,25,opt,name=counts,proto3" json:"counts,omitempty"`
 	Mode        uint32                 `protobuf:"varint,26,opt,name=mode,proto3" json:"mode,omitempty"` // quorum.SyncMode
 	Common      uint64                 `protobuf:"varint,27,opt,name=common,proto3" json:"common,omitempty"`
@@ -66,6 +67,7 @@ type Message struct {
 	Low         uint64                 `protobuf:"varint,33,opt,name=low,proto3" json:"low,omitempty"`
 	Requests    []*Request             `protobuf:"bytes,34,rep,name=requests,proto3" json:"requests,omitempty"`
 	Ids         []uint64               `protobuf:"varint,35,rep,packed,name=ids,proto3" json:"ids,omitempty"`
+	Cause       uint32                 `protobuf:"varint,38,opt,name=cause,proto3" json:"cause,omitempty"` // quorum.Cause
 	// Entries stand behind every other field, so that a reader can take them
 	// from the frame without a copy.
 	Entries       []*Entry `protobuf:"bytes,64,rep,name=entries,proto3" json:"entries,omitempty"`
@@ -271,6 +273,13 @@ func (x *Message) GetFounding() []*Member {
 	return nil
 }
 
+func (x *Message) GetConfig() []byte {
+	if x != nil {
+		return x.Config
+	}
+	return nil
+}
+
 func (x *Message) GetCounts() bool {
 	if x != nil {
 		return x.Counts
@@ -353,6 +362,13 @@ func (x *Message) GetIds() []uint64 {
 		return x.Ids
 	}
 	return nil
+}
+
+func (x *Message) GetCause() uint32 {
+	if x != nil {
+		return x.Cause
+	}
+	return 0
 }
 
 func (x *Message) GetEntries() []*Entry {
@@ -648,6 +664,7 @@ type Member struct {
 	IncarnationHigh uint64                 `protobuf:"fixed64,2,opt,name=incarnation_high,json=incarnationHigh,proto3" json:"incarnation_high,omitempty"`
 	IncarnationLow  uint64                 `protobuf:"fixed64,3,opt,name=incarnation_low,json=incarnationLow,proto3" json:"incarnation_low,omitempty"`
 	Role            uint32                 `protobuf:"varint,4,opt,name=role,proto3" json:"role,omitempty"` // quorum.Role
+	Addr            string                 `protobuf:"bytes,5,opt,name=addr,proto3" json:"addr,omitempty"`
 	unknownFields   protoimpl.UnknownFields
 	sizeCache       protoimpl.SizeCache
 }
@@ -710,6 +727,13 @@ func (x *Member) GetRole() uint32 {
 	return 0
 }
 
+func (x *Member) GetAddr() string {
+	if x != nil {
+		return x.Addr
+	}
+	return ""
+}
+
 type Snapshot struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Zxid          uint64                 `protobuf:"varint,1,opt,name=zxid,proto3" json:"zxid,omitempty"`
@@ -717,6 +741,7 @@ type Snapshot struct {
 	Digest        uint64                 `protobuf:"fixed64,3,opt,name=digest,proto3" json:"digest,omitempty"`
 	Size          uint64                 `protobuf:"varint,4,opt,name=size,proto3" json:"size,omitempty"`
 	Hash          uint64                 `protobuf:"fixed64,5,opt,name=hash,proto3" json:"hash,omitempty"`
+	Config        []byte                 `protobuf:"bytes,6,opt,name=config,proto3" json:"config,omitempty"` // quorum.Configuration, encoded
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -786,6 +811,13 @@ func (x *Snapshot) GetHash() uint64 {
 	return 0
 }
 
+func (x *Snapshot) GetConfig() []byte {
+	if x != nil {
+		return x.Config
+	}
+	return nil
+}
+
 type Heard struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Id            uint32                 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
@@ -842,6 +874,7 @@ type Request struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Id            uint64                 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
 	Data          []byte                 `protobuf:"bytes,2,opt,name=data,proto3" json:"data,omitempty"`
+	Kind          uint32                 `protobuf:"varint,3,opt,name=kind,proto3" json:"kind,omitempty"` // quorum.EntryKind
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -888,6 +921,13 @@ func (x *Request) GetData() []byte {
 		return x.Data
 	}
 	return nil
+}
+
+func (x *Request) GetKind() uint32 {
+	if x != nil {
+		return x.Kind
+	}
+	return 0
 }
 
 // Entry without its chain hash: the receiver computes that. All numbers that
@@ -997,7 +1037,7 @@ var File_quorum_wire_wire_proto protoreflect.FileDescriptor
 
 const file_quorum_wire_wire_proto_rawDesc = "" +
 	"\n" +
-	"\x16quorum/wire/wire.proto\x12\rperch.wire.v1\"\xcc\b\n" +
+	"\x16quorum/wire/wire.proto\x12\rperch.wire.v1\"\xfa\b\n" +
 	"\aMessage\x12\x12\n" +
 	"\x04type\x18\x01 \x01(\rR\x04type\x12\x12\n" +
 	"\x04from\x18\x02 \x01(\rR\x04from\x12\x0e\n" +
@@ -1026,6 +1066,7 @@ const file_quorum_wire_wire_proto_rawDesc = "" +
 	"\vconfig_hash\x18\x17 \x01(\x06R\n" +
 	"configHash\x121\n" +
 	"\bfounding\x18\x18 \x03(\v2\x15.perch.wire.v1.MemberR\bfounding\x12\x16\n" +
+	"\x06config\x18% \x01(\fR\x06config\x12\x16\n" +
 	"\x06counts\x18\x19 \x01(\bR\x06counts\x12\x12\n" +
 	"\x04mode\x18\x1a \x01(\rR\x04mode\x12\x16\n" +
 	"\x06common\x18\x1b \x01(\x04R\x06common\x12\x12\n" +
@@ -1037,7 +1078,8 @@ const file_quorum_wire_wire_proto_rawDesc = "" +
 	"\x05stall\x18$ \x01(\rR\x05stall\x12\x10\n" +
 	"\x03low\x18! \x01(\x04R\x03low\x122\n" +
 	"\brequests\x18\" \x03(\v2\x16.perch.wire.v1.RequestR\brequests\x12\x10\n" +
-	"\x03ids\x18# \x03(\x04R\x03ids\x12.\n" +
+	"\x03ids\x18# \x03(\x04R\x03ids\x12\x14\n" +
+	"\x05cause\x18& \x01(\rR\x05cause\x12.\n" +
 	"\aentries\x18@ \x03(\v2\x14.perch.wire.v1.EntryR\aentries\"\x8a\x01\n" +
 	"\x04Boot\x12)\n" +
 	"\x10incarnation_high\x18\x01 \x01(\x06R\x0fincarnationHigh\x12'\n" +
@@ -1059,24 +1101,27 @@ const file_quorum_wire_wire_proto_rawDesc = "" +
 	"\x04Vote\x12\x16\n" +
 	"\x06leader\x18\x01 \x01(\rR\x06leader\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\rR\x05epoch\x12\x12\n" +
-	"\x04last\x18\x03 \x01(\x04R\x04last\"\x80\x01\n" +
+	"\x04last\x18\x03 \x01(\x04R\x04last\"\x94\x01\n" +
 	"\x06Member\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\rR\x02id\x12)\n" +
 	"\x10incarnation_high\x18\x02 \x01(\x06R\x0fincarnationHigh\x12'\n" +
 	"\x0fincarnation_low\x18\x03 \x01(\x06R\x0eincarnationLow\x12\x12\n" +
-	"\x04role\x18\x04 \x01(\rR\x04role\"t\n" +
+	"\x04role\x18\x04 \x01(\rR\x04role\x12\x12\n" +
+	"\x04addr\x18\x05 \x01(\tR\x04addr\"\x8c\x01\n" +
 	"\bSnapshot\x12\x12\n" +
 	"\x04zxid\x18\x01 \x01(\x04R\x04zxid\x12\x14\n" +
 	"\x05chain\x18\x02 \x01(\x06R\x05chain\x12\x16\n" +
 	"\x06digest\x18\x03 \x01(\x06R\x06digest\x12\x12\n" +
 	"\x04size\x18\x04 \x01(\x04R\x04size\x12\x12\n" +
-	"\x04hash\x18\x05 \x01(\x06R\x04hash\")\n" +
+	"\x04hash\x18\x05 \x01(\x06R\x04hash\x12\x16\n" +
+	"\x06config\x18\x06 \x01(\fR\x06config\")\n" +
 	"\x05Heard\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\rR\x02id\x12\x10\n" +
-	"\x03seq\x18\x02 \x01(\x04R\x03seq\"-\n" +
+	"\x03seq\x18\x02 \x01(\x04R\x03seq\"A\n" +
 	"\aRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x12\n" +
-	"\x04data\x18\x02 \x01(\fR\x04data\"\xc8\x01\n" +
+	"\x04data\x18\x02 \x01(\fR\x04data\x12\x12\n" +
+	"\x04kind\x18\x03 \x01(\rR\x04kind\"\xc8\x01\n" +
 	"\x05Entry\x12\x12\n" +
 	"\x04zxid\x18\x01 \x01(\x06R\x04zxid\x12\x12\n" +
 	"\x04kind\x18\x02 \x01(\rR\x04kind\x12\x1f\n" +

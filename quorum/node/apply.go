@@ -19,13 +19,14 @@ const applyMost = 1024
 // node's clients and wakes those who wait, so that whoever is answered finds
 // the state that the answer spoke of.
 type applier struct {
-	node  *Node
-	log   *slog.Logger
-	state *lease.State // the goroutine's
-	chain uint64       // chain hash of the log at the state; the goroutine's
-	queue *queue[applyJob]
-	stop  chan struct{}
-	done  chan struct{}
+	node   *Node
+	log    *slog.Logger
+	state  *lease.State // the goroutine's
+	chain  uint64       // chain hash of the log at the state; the goroutine's
+	config string       // encoded configuration at the state, "" for the founding one; the goroutine's
+	queue  *queue[applyJob]
+	stop   chan struct{}
+	done   chan struct{}
 
 	newest  atomic.Pointer[published]
 	backlog atomic.Int64 // bytes committed and not applied
@@ -33,15 +34,16 @@ type applier struct {
 
 // published is a state that everybody may read, and the log's chain hash there.
 type published struct {
-	view  *lease.View
-	chain uint64
+	view   *lease.View
+	chain  uint64
+	config string
 }
 
 // applyJob is a stretch of committed entries, or a state that replaces ours.
 type applyJob struct {
 	entries []quorum.Entry
 	install *lease.State
-	chain   uint64 // with install
+	snap    quorum.SnapMeta // of install
 }
 
 // batch is what one published View brings about. Its slices are used again.
@@ -54,9 +56,9 @@ type batch struct {
 	events   []tree.Event
 }
 
-func newApplier(n *Node, state *lease.State, chain uint64) *applier {
+func newApplier(n *Node, state *lease.State, at *quorum.SnapMeta) *applier {
 	a := &applier{
-		node: n, log: n.log, state: state, chain: chain, queue: newQueue[applyJob](),
+		node: n, log: n.log, state: state, chain: at.Chain, config: at.Config, queue: newQueue[applyJob](),
 		stop: make(chan struct{}), done: make(chan struct{}),
 	}
 	a.publish()
@@ -79,8 +81,8 @@ func (a *applier) commit(entries []quorum.Entry) {
 }
 
 // install queues a state that a snapshot brought, before any later entries.
-func (a *applier) install(s *lease.State, chain uint64) {
-	a.queue.put(applyJob{install: s, chain: chain})
+func (a *applier) install(s *lease.State, snap quorum.SnapMeta) {
+	a.queue.put(applyJob{install: s, snap: snap})
 }
 
 // run applies until stop, or until an entry cannot be applied: then this node
@@ -132,6 +134,14 @@ func (a *applier) apply(e *quorum.Entry, b *batch) error {
 		return fmt.Errorf("apply %v: %w", e.Zxid, err)
 	}
 	a.chain = e.Chain
+	if e.Kind == quorum.EntryConfig {
+		cf, err := quorum.DecodeConfiguration(e.Data)
+		if err != nil {
+			return fmt.Errorf("apply %v: %w", e.Zxid, err)
+		}
+		cf.Version = e.Zxid
+		a.config = string(cf.Encode())
+	}
 	b.entries++
 	b.bytes += int64(e.Size())
 	if own := &a.node.own; e.Origin.Node == own.Node && e.Origin.Boot == own.Boot {
@@ -169,7 +179,7 @@ func (a *applier) flush(b *batch) {
 // replace takes over the state of a snapshot. Everybody parked looks again: the
 // event history came with it.
 func (a *applier) replace(j *applyJob) {
-	a.state, a.chain = j.install, j.chain
+	a.state, a.chain, a.config = j.install, j.snap.Chain, j.snap.Config
 	a.publish()
 	a.node.watches.wakeAll()
 	a.log.Info("snapshot installed", keyZxid, a.now().view.Zxid().String())
@@ -178,6 +188,6 @@ func (a *applier) replace(j *applyJob) {
 // publish makes the state visible to readers.
 func (a *applier) publish() {
 	v := a.state.View()
-	a.newest.Store(&published{view: v, chain: a.chain})
+	a.newest.Store(&published{view: v, chain: a.chain, config: a.config})
 	a.node.positions.advance(v.Zxid())
 }

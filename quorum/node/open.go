@@ -219,7 +219,7 @@ func assemble(cfg Config, core machine, state *lease.State, meta quorum.SnapMeta
 	n.keeper = newKeeper(n)
 	n.touches = newTouches(n)
 	n.space = newSpace(n, cfg.Dir)
-	n.apply = newApplier(n, state, meta.Chain)
+	n.apply = newApplier(n, state, &meta)
 	n.snaps = newSnapshots(n, store)
 	n.snaps.adopt(meta)
 	n.pull = newPuller(n, store)

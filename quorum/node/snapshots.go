@@ -96,7 +96,7 @@ func (s *snapshots) take() error {
 	if view.Zxid() == 0 || uint64(view.Zxid()) == s.newest.Load() {
 		return nil
 	}
-	meta, err := s.store.Create(view.Zxid(), at.chain, view.Digest(), func(w io.Writer) error {
+	meta, err := s.store.Create(quorum.SnapMeta{Zxid: view.Zxid(), Chain: at.chain, Digest: view.Digest(), Config: at.config}, func(w io.Writer) error {
 		_, err := view.WriteTo(w)
 		return err
 	})

@@ -102,7 +102,7 @@ func (p *puller) run(ctx context.Context, job quorum.Install) {
 		p.node.snaps.adopt(job.Snap)
 		p.node.snaps.logged.Store(0)
 		p.node.snaps.logStart.Store(uint64(job.Snap.Zxid))
-		p.node.apply.install(state, job.Snap.Chain)
+		p.node.apply.install(state, job.Snap)
 	})
 }
 

@@ -69,7 +69,7 @@ func (r *run) play(s *Store) error {
 
 func (r *run) create(s *Store, n int) error {
 	r.coming[zxid(n)] = true
-	meta, err := s.Create(zxid(n), 5, 6, func(w io.Writer) error {
+	meta, err := s.Create(quorum.SnapMeta{Zxid: zxid(n), Chain: 5, Digest: 6, Config: "members"}, func(w io.Writer) error {
 		_, err := w.Write(testContent(n))
 		return err
 	})
@@ -344,14 +344,15 @@ func TestDamageFoundByReader(t *testing.T) {
 		t.Fatal(err)
 	}
 	b := d.Read(s.path(zxid(2)))
-	b[headBytes+blockHead] ^= 1
+	first := headBytes + len("members") + 4 // where the first block begins
+	b[first+blockHead] ^= 1
 	d.Put(s.path(zxid(2)), b)
 	rd, err := s.Open(zxid(2))
 	if err != nil {
 		t.Fatal(err)
 	}
 	var damage *DamageError
-	if _, err := io.ReadAll(rd); !errors.As(err, &damage) || damage.Offset != headBytes {
+	if _, err := io.ReadAll(rd); !errors.As(err, &damage) || damage.Offset != int64(first) {
 		t.Fatal(err)
 	}
 	if _, ok, err := s.Newest(); ok || err != nil || len(*found) != 1 {
@@ -392,7 +393,7 @@ func FuzzReader(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		m, err := s.Create(r.meta.Zxid, r.meta.Chain, r.meta.Digest, func(w io.Writer) error { _, err := w.Write(c); return err })
+		m, err := s.Create(r.meta, func(w io.Writer) error { _, err := w.Write(c); return err })
 		if err != nil || m.Zxid != r.meta.Zxid || r.meta.Size != int64(len(b)) {
 			t.Fatal(m, r.meta, err)
 		}

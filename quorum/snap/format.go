@@ -15,9 +15,12 @@ import (
 
 // A snapshot file, little-endian:
 //
-//	header   ┌───────────┬────────────┬───────────┬──────┬───────┬────────┬────────────┬────────────┐
-//	48 bytes │ PERCHSNP  │ format u32 │ zeros u32 │ zxid │ chain │ digest │ zeros u32  │ crc32c u32 │
-//	         └───────────┴────────────┴───────────┴──────┴───────┴────────┴────────────┴────────────┘
+//	header   ┌───────────┬────────────┬────────────┬──────┬───────┬────────┬────────────┬────────────┐
+//	48 bytes │ PERCHSNP  │ format u32 │ config u32 │ zxid │ chain │ digest │ zeros u32  │ crc32c u32 │
+//	         └───────────┴────────────┴────────────┴──────┴───────┴────────┴────────────┴────────────┘
+//	config   ┌──────────────────────────────────┬────────────┐
+//	if any   │ config bytes of members          │ crc32c u32 │
+//	         └──────────────────────────────────┴────────────┘
 //	block    ┌────────────┬────────────┬───────────┐
 //	repeated │ length u32 │ crc32c u32 │ content   │   1 ≤ length ≤ blockBytes
 //	         └────────────┴────────────┴───────────┘
@@ -34,6 +37,7 @@ const (
 	format     = 1
 
 	headBytes  = 48
+	configMax  = 64 << 10
 	blockHead  = 8
 	blockBytes = 1 << 20
 	trailBytes = 32
@@ -48,11 +52,35 @@ func encodeHead(m *quorum.SnapMeta) []byte {
 	b := make([]byte, headBytes)
 	copy(b, headMagic)
 	binary.LittleEndian.PutUint32(b[8:], format)
+	binary.LittleEndian.PutUint32(b[12:], uint32(len(m.Config)))
 	binary.LittleEndian.PutUint64(b[16:], uint64(m.Zxid))
 	binary.LittleEndian.PutUint64(b[24:], m.Chain)
 	binary.LittleEndian.PutUint64(b[32:], m.Digest)
 	binary.LittleEndian.PutUint32(b[44:], crc32.Checksum(b[:44], castagnoli))
-	return b
+	if m.Config == "" {
+		return b
+	}
+	b = append(b, m.Config...)
+	return binary.LittleEndian.AppendUint32(b, crc32.Checksum([]byte(m.Config), castagnoli))
+}
+
+// readConfig takes the members that follow the header.
+func (r *blockReader) readConfig(n uint32) error {
+	if n == 0 {
+		return nil
+	}
+	if n > configMax {
+		return fmt.Errorf("%w: a configuration of %d bytes", errFormat, n)
+	}
+	b, err := r.take(int(n) + 4)
+	if err != nil {
+		return err
+	}
+	if crc32.Checksum(b[:n], castagnoli) != binary.LittleEndian.Uint32(b[n:]) {
+		return fmt.Errorf("%w: the checksum of the configuration is wrong", errFormat)
+	}
+	r.meta.Config = string(b[:n])
+	return nil
 }
 
 // decodeHead fills in what the header says: position, chain hash and digest.
@@ -173,8 +201,13 @@ func newBlockReader(f disk.File) (*blockReader, error) {
 	if err != nil {
 		return r, err
 	}
+	config := binary.LittleEndian.Uint32(b[12:])
 	if err := decodeHead(b, &r.meta); err != nil {
 		r.off = 0
+		return r, err
+	}
+	if err := r.readConfig(config); err != nil {
+		r.off = headBytes
 		return r, err
 	}
 	return r, nil

@@ -116,11 +116,11 @@ func parseName(name string) (quorum.Zxid, bool) {
 
 func (s *Store) path(z quorum.Zxid) string { return disk.Join(s.opt.Dir, fileName(z)) }
 
-// Create writes the state at zxid, whose log has chain hash chain there, with
-// the given digest. fill writes the content. It replaces a snapshot of the same
-// zxid.
-func (s *Store) Create(zxid quorum.Zxid, chain, digest uint64, fill func(w io.Writer) error) (quorum.SnapMeta, error) {
-	meta := quorum.SnapMeta{Zxid: zxid, Chain: chain, Digest: digest}
+// Create writes the state at of.Zxid; chain hash, digest and configuration of
+// it are those of of, the rest is filled in. fill writes the content. It replaces
+// a snapshot of the same zxid.
+func (s *Store) Create(of quorum.SnapMeta, fill func(w io.Writer) error) (quorum.SnapMeta, error) {
+	meta, zxid := quorum.SnapMeta{Zxid: of.Zxid, Chain: of.Chain, Digest: of.Digest, Config: of.Config}, of.Zxid
 	err := s.install(&meta, func(out *pacedFile) error {
 		w, err := newBlockWriter(out, &meta)
 		if err != nil {

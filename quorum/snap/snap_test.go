@@ -26,7 +26,7 @@ func content(seed uint64, n int) []byte {
 
 func create(t *testing.T, s *Store, z quorum.Zxid, c []byte) quorum.SnapMeta {
 	t.Helper()
-	meta, err := s.Create(z, uint64(z)*3, uint64(z)*5, func(w io.Writer) error {
+	meta, err := s.Create(quorum.SnapMeta{Zxid: z, Chain: uint64(z) * 3, Digest: uint64(z) * 5}, func(w io.Writer) error {
 		_, err := w.Write(c)
 		return err
 	})
@@ -263,11 +263,11 @@ func TestCreateGivesUp(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = s.Create(1, 2, 3, func(w io.Writer) error { return stop })
+	_, err = s.Create(quorum.SnapMeta{Zxid: 1, Chain: 2, Digest: 3}, func(w io.Writer) error { return stop })
 	if !errors.Is(err, stop) {
 		t.Fatal(err)
 	}
-	_, err = s.Create(1, 2, 3, func(w io.Writer) error {
+	_, err = s.Create(quorum.SnapMeta{Zxid: 1, Chain: 2, Digest: 3}, func(w io.Writer) error {
 		n, err := w.Write(make([]byte, 2*blockBytes))
 		if n != 0 {
 			t.Errorf("%d bytes were taken", n)
@@ -286,7 +286,7 @@ func TestEqualStatesMakeEqualFiles(t *testing.T) {
 	c := content(1, 2*blockBytes+100)
 	a := create(t, s, 5, c)
 	first := d.Read(s.path(5))
-	b, err := s.Create(5, a.Chain, a.Digest, func(w io.Writer) error {
+	b, err := s.Create(a, func(w io.Writer) error {
 		for rest := c; len(rest) > 0; {
 			n := min(len(rest), 7777)
 			if _, err := w.Write(rest[:n]); err != nil {

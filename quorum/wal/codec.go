@@ -180,6 +180,7 @@ func controlToProto(c *quorum.Control) *walpb.Control {
 		Boot:          bootToProto(c.Boot),
 		Formed:        c.Formed,
 		NeedsRebuild:  c.NeedsRebuild,
+		Spoiled:       c.Spoiled,
 		Reason:        c.Reason,
 		AcceptedEpoch: uint32(c.AcceptedEpoch),
 		AcceptedFrom:  &walpb.Promise{Leader: uint32(c.AcceptedFrom.Leader), Boot: bootToProto(c.AcceptedFrom.Boot)},
@@ -187,7 +188,7 @@ func controlToProto(c *quorum.Control) *walpb.Control {
 		Cluster:       c.Cluster[:],
 	}
 	for _, m := range c.Founding {
-		pb.Founding = append(pb.Founding, &walpb.Member{Id: uint32(m.ID), Incarnation: m.Incarnation[:], Role: uint32(m.Role)})
+		pb.Founding = append(pb.Founding, &walpb.Member{Id: uint32(m.ID), Incarnation: m.Incarnation[:], Role: uint32(m.Role), Addr: m.Addr})
 	}
 	return pb
 }
@@ -200,6 +201,7 @@ func controlFromProto(pb *walpb.Control) (*quorum.Control, error) {
 	c := &quorum.Control{
 		Formed:        pb.GetFormed(),
 		NeedsRebuild:  pb.GetNeedsRebuild(),
+		Spoiled:       pb.GetSpoiled(),
 		Reason:        pb.GetReason(),
 		AcceptedEpoch: quorum.Epoch(pb.GetAcceptedEpoch()),
 		CurrentEpoch:  quorum.Epoch(pb.GetCurrentEpoch()),
@@ -215,7 +217,7 @@ func controlFromProto(pb *walpb.Control) (*quorum.Control, error) {
 			d.bad = true
 		}
 		c.Founding = append(c.Founding, quorum.Member{
-			ID: d.node(m.GetId()), Incarnation: d.id(m.GetIncarnation()), Role: quorum.Role(m.GetRole()),
+			ID: d.node(m.GetId()), Incarnation: d.id(m.GetIncarnation()), Role: quorum.Role(m.GetRole()), Addr: m.GetAddr(),
 		})
 	}
 	if d.bad {

@@ -165,6 +165,7 @@ func (m *model) newControl(rnd *rand.Rand) *quorum.Control {
 	c.AcceptedFrom = quorum.Promise{Leader: quorum.NodeID(rnd.IntN(4)), Boot: quorum.Boot{Counter: rnd.Uint64N(9), Nonce: rnd.Uint64()}}
 	c.Formed = rnd.IntN(2) == 0
 	c.NeedsRebuild = rnd.IntN(9) == 0
+	c.Spoiled = c.NeedsRebuild && rnd.IntN(2) == 0
 	c.Reason = []string{"", "lost its disk"}[rnd.IntN(2)]
 	c.Cluster[3] = byte(rnd.IntN(256))
 	c.Founding = nil

@@ -34,11 +34,23 @@ func fromProto(pb *wirepb.Message) (quorum.Message, error) {
 		Commit: quorum.Zxid(pb.Commit), Last: quorum.Zxid(pb.Last), Durable: quorum.Zxid(pb.Durable),
 		Heard: heardFromProto(&c, pb.Heard), Timeout: pb.Timeout, Stall: pb.Stall,
 		Low: pb.Low, Requests: requestsFromProto(&c, pb.Requests), IDs: idsFromProto(&c, pb.Ids),
+		Cause: quorum.Cause(c.within("cause", pb.Cause, 0, uint32(quorum.CauseNoQuorum))), Config: configFromProto(&c, pb.Config),
 	}
 	if c.err != nil {
 		return quorum.Message{}, c.err
 	}
 	return m, nil
+}
+
+func configFromProto(c *checker, b []byte) quorum.Configuration {
+	if len(b) == 0 {
+		return quorum.Configuration{}
+	}
+	cf, err := quorum.DecodeConfiguration(b)
+	if err != nil {
+		c.fail("%v", err)
+	}
+	return cf
 }
 
 // checker keeps the first fault that it is shown.
@@ -127,7 +139,11 @@ func membersFromProto(c *checker, members []*wirepb.Member) []quorum.Member {
 	var last quorum.NodeID
 	return convert(members, func(p **wirepb.Member) quorum.Member {
 		m := *p
+		if len(m.Addr) > quorum.MaxAddr {
+			c.fail("an address of %d bytes", len(m.Addr))
+		}
 		return quorum.Member{
+			Addr:        m.Addr,
 			ID:          c.rising("founder", &last, m.Id),
 			Incarnation: join(m.IncarnationHigh, m.IncarnationLow),
 			Role:        quorum.Role(c.within("role", m.Role, uint32(quorum.RoleVoter), uint32(quorum.RoleObserver))),
@@ -142,7 +158,7 @@ func snapFromProto(c *checker, s *wirepb.Snapshot) quorum.SnapMeta {
 	if s.Size > math.MaxInt64 {
 		c.fail("snapshot of %d bytes", s.Size)
 	}
-	return quorum.SnapMeta{Zxid: quorum.Zxid(s.Zxid), Chain: s.Chain, Digest: s.Digest, Size: int64(s.Size), Hash: s.Hash}
+	return quorum.SnapMeta{Zxid: quorum.Zxid(s.Zxid), Chain: s.Chain, Digest: s.Digest, Size: int64(s.Size), Hash: s.Hash, Config: string(s.Config)}
 }
 
 func heardFromProto(c *checker, heard []*wirepb.Heard) []quorum.Heard {
@@ -159,7 +175,8 @@ func requestsFromProto(c *checker, requests []*wirepb.Request) []quorum.Request 
 		if len(data) == 0 {
 			data = nil
 		}
-		return quorum.Request{ID: (*r).Id, Data: data}
+		kind := c.within("request kind", (*r).Kind, uint32(quorum.EntryCommand), uint32(quorum.EntryConfig))
+		return quorum.Request{ID: (*r).Id, Kind: quorum.EntryKind(kind), Data: data}
 	})
 }
 

@@ -24,8 +24,16 @@ func toProto(m *quorum.Message) *wirepb.Message {
 		Counts: m.Counts, Mode: uint32(m.Mode), Common: uint64(m.Common),
 		Base: uint64(m.Base), Snap: snapToProto(&m.Snap), More: m.More,
 		Heard: heardToProto(m.Heard), Timeout: m.Timeout, Stall: m.Stall,
-		Low: m.Low, Requests: requestsToProto(m.Requests), Ids: m.IDs,
+		Low: m.Low, Requests: requestsToProto(m.Requests), Ids: m.IDs, Cause: uint32(m.Cause),
+		Config: configToProto(&m.Config),
 	}
+}
+
+func configToProto(cf *quorum.Configuration) []byte {
+	if len(cf.Members) == 0 {
+		return nil
+	}
+	return cf.Encode()
 }
 
 // halves are 16 bytes read as two big-endian numbers.
@@ -72,7 +80,7 @@ func reachToProto(ids []quorum.NodeID) []uint32 {
 func membersToProto(members []quorum.Member) []*wirepb.Member {
 	return convert(members, func(m *quorum.Member) *wirepb.Member {
 		high, low := halves(m.Incarnation)
-		return &wirepb.Member{Id: uint32(m.ID), IncarnationHigh: high, IncarnationLow: low, Role: uint32(m.Role)}
+		return &wirepb.Member{Id: uint32(m.ID), IncarnationHigh: high, IncarnationLow: low, Role: uint32(m.Role), Addr: m.Addr}
 	})
 }
 
@@ -80,7 +88,7 @@ func snapToProto(s *quorum.SnapMeta) *wirepb.Snapshot {
 	if *s == (quorum.SnapMeta{}) {
 		return nil
 	}
-	return &wirepb.Snapshot{Zxid: uint64(s.Zxid), Chain: s.Chain, Digest: s.Digest, Size: uint64(s.Size), Hash: s.Hash}
+	return &wirepb.Snapshot{Zxid: uint64(s.Zxid), Chain: s.Chain, Digest: s.Digest, Size: uint64(s.Size), Hash: s.Hash, Config: []byte(s.Config)}
 }
 
 func heardToProto(heard []quorum.Heard) []*wirepb.Heard {
@@ -91,7 +99,7 @@ func heardToProto(heard []quorum.Heard) []*wirepb.Heard {
 
 func requestsToProto(requests []quorum.Request) []*wirepb.Request {
 	return convert(requests, func(r *quorum.Request) *wirepb.Request {
-		return &wirepb.Request{Id: r.ID, Data: r.Data}
+		return &wirepb.Request{Id: r.ID, Kind: uint32(r.Kind), Data: r.Data}
 	})
 }
 

@@ -140,6 +140,8 @@ func fill(v reflect.Value, n *uint64) {
 		}
 	case reflect.Bool:
 		v.SetBool(true)
+	case reflect.String: // only SnapMeta.Config and addresses are text
+		v.SetString("host:7501")
 	case reflect.Int64:
 		*n++
 		v.SetInt(int64(*n))

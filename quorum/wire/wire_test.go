@@ -39,7 +39,7 @@ func anyMessage() *rapid.Generator[quorum.Message] {
 			State: quorum.State(rapid.IntRange(0, 4).Draw(t, "state")), Round: z.Draw(t, "round"),
 			Vote:  quorum.Vote{Leader: quorum.NodeID(rapid.Uint16().Draw(t, "vote")), Epoch: quorum.Epoch(rapid.Uint32().Draw(t, "ve")), Last: zxid("vl")},
 			Reach: risingNodes(t, "reach"), Forming: quorum.FormState(rapid.IntRange(0, 3).Draw(t, "forming")),
-			ConfigHash: z.Draw(t, "hash"), Founding: anyFounding(t),
+			ConfigHash: z.Draw(t, "hash"), Founding: anyMembers(t),
 			Counts: rapid.Bool().Draw(t, "counts"), Mode: quorum.SyncMode(rapid.IntRange(0, 3).Draw(t, "mode")),
 			Common: zxid("common"), Base: zxid("base"), Chain: z.Draw(t, "chain"), Prev: zxid("prev"), More: rapid.Bool().Draw(t, "more"),
 			Snap: quorum.SnapMeta{Zxid: zxid("sz"), Chain: z.Draw(t, "sc"), Digest: z.Draw(t, "sd"),
@@ -51,9 +51,11 @@ func anyMessage() *rapid.Generator[quorum.Message] {
 			})),
 			Timeout: rapid.Uint32().Draw(t, "timeout"), Stall: rapid.Uint32().Draw(t, "stall"), Low: z.Draw(t, "low"),
 			Requests: list(t, "requests", rapid.Custom(func(t *rapid.T) quorum.Request {
-				return quorum.Request{ID: z.Draw(t, "id"), Data: anyData(t)}
+				return quorum.Request{ID: z.Draw(t, "id"), Kind: quorum.EntryKind(rapid.IntRange(1, 2).Draw(t, "rk")), Data: anyData(t)}
 			})),
-			IDs: list(t, "ids", z),
+			IDs:    list(t, "ids", z),
+			Cause:  quorum.Cause(rapid.IntRange(0, int(quorum.CauseNoQuorum)).Draw(t, "cause")),
+			Config: quorum.Configuration{Members: anyMembers(t)},
 		}
 	})
 }
@@ -114,11 +116,12 @@ func risingNodes(t *rapid.T, label string) []quorum.NodeID {
 	return ids
 }
 
-func anyFounding(t *rapid.T) []quorum.Member {
+func anyMembers(t *rapid.T) []quorum.Member {
 	var members []quorum.Member
 	for _, id := range risingNodes(t, "founding") {
 		members = append(members, quorum.Member{ID: id, Incarnation: any16().Draw(t, "inc"),
-			Role: quorum.Role(rapid.IntRange(1, 2).Draw(t, "role"))})
+			Role: quorum.Role(rapid.IntRange(1, 2).Draw(t, "role")),
+			Addr: rapid.StringN(0, 40, 200).Draw(t, "addr")})
 	}
 	return members
 }

@@ -3,6 +3,10 @@
 GO       ?= go
 SEEDS    ?= 20000
 SEED     ?=
+NODES    ?=
+# Seeds of the long run, with three nodes and with five.
+SOAK3    ?= 250000
+SOAK5    ?= 50000
 # A count and not a time: at the end of a time go test now and then reports its
 # own deadline as a failure.
 FUZZTIME ?= 50000x
@@ -56,7 +60,19 @@ race: ## the tests of all packages, under the race detector but for the simulato
 
 sim: ## the simulator: SEEDS=20000 runs, or SEED=n to replay one
 	@$(GO) build -o bin/simrun ./quorum/sim/simrun
-	@bin/simrun $(if $(SEED),-seed $(SEED),-seeds $(SEEDS))
+	@bin/simrun $(if $(SEED),-seed $(SEED),-seeds $(SEEDS)) $(if $(NODES),-nodes $(NODES))
+
+sweep: ## a crash at every effect boundary of 200 short stories, about two minutes
+	@$(GO) build -o bin/simrun ./quorum/sim/simrun
+	@bin/simrun -sweep
+
+# Each part ends with a line of its own; docs/simulation.md keeps the ledger.
+soak-sim: ## the simulator for hours: SOAK3=250000 seeds of 3 nodes, SOAK5=50000 of 5, every crash point, traces compared
+	@$(GO) build -o bin/simrun ./quorum/sim/simrun
+	bin/simrun -nodes 3 -seeds $(SOAK3)
+	bin/simrun -nodes 5 -seeds $(SOAK5)
+	bin/simrun -sweep
+	bin/simrun -same -seeds 1000
 
 fuzz: ## every fuzz test, FUZZTIME=50000x inputs each
 	@grep -rl --include='*_test.go' '^func Fuzz' cmd handlers lease quorum tree | xargs -r -n1 dirname | sort -u | \
@@ -129,5 +145,5 @@ tools:
 clean: ## remove what was built; data directories stay
 	@rm -rf bin e2e/lint/node_modules
 
-.PHONY: help build run cluster generate test unit race sim fuzz e2e soak bench example-search \
+.PHONY: help build run cluster generate test unit race sim sweep soak-sim fuzz e2e soak bench example-search \
 	lint lint-go lint-generated lint-openapi tools clean

@@ -37,6 +37,7 @@ type observer struct {
 	peers   []watched // by node
 	cluster quorum.ClusterID
 	looks   uint64
+	wrote   func(*quorum.Record) // called for every record; nil: nobody watches
 }
 
 // watched is what the observer remembers of one node.

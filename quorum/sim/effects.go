@@ -18,10 +18,10 @@ func (n *node) pump() {
 	n.w.fail(0, "node %d: Ready never ends", n.id)
 }
 
-// effect stands between any two effects on the outside world: an armed crash
-// strikes here. It reports whether the node still lives.
-func (n *node) effect() bool {
-	if n.core == nil || n.w.failure != nil {
+// effect stands before an effect on the outside world: an armed crash strikes
+// here. It reports whether the node still lives.
+func (n *node) effect(b boundary) bool {
+	if n.core == nil || n.w.failure != nil || !n.boundary(b) {
 		return false
 	}
 	if n.crashIn < 0 {
@@ -42,12 +42,15 @@ func (n *node) carryOut(r *quorum.Ready) {
 		return
 	}
 	for i := range r.WAL {
-		if !n.effect() {
+		if !n.effect(beforeWrite) {
 			return
 		}
 		n.w.obs.written(n, &r.WAL[i])
 		n.disk.write(r.WAL[i], r.Seq)
 		n.disk.mutateOrder(n.w.opt.Mutant)
+	}
+	if len(r.WAL) > 0 && !n.boundary(afterWrite) {
+		return
 	}
 	n.fsync()
 	n.sendAll(n.gate.Push(n.mutateGate(r.Msgs)))
@@ -76,10 +79,13 @@ func (n *node) halted(err error) {
 
 func (n *node) sendAll(msgs []quorum.Message) {
 	for i := range msgs {
-		if !n.effect() {
+		if !n.effect(beforeSend) {
 			return
 		}
 		n.w.send(n, &msgs[i])
+	}
+	if len(msgs) > 0 {
+		n.boundary(afterSend)
 	}
 }
 
@@ -127,6 +133,9 @@ func (n *node) synced(e *event) {
 		d.pending, d.seqs = d.pending[1:], d.seqs[1:]
 	}
 	d.marked, d.quiet = min(d.group, d.img.hist.Last()), n.w.now
+	if !n.boundary(afterFsync) {
+		return
+	}
 	n.fsync()
 	if n.w.opt.Mutant != "stable-before-fsync" {
 		n.take(&event{kind: evStable, life: n.life, num: e.num})
@@ -162,12 +171,15 @@ func (n *node) applySoon(entries []quorum.Entry) {
 // two.
 func (n *node) applySome(most int) {
 	for range min(most, len(n.unapplied)) {
-		if !n.effect() {
+		if !n.effect(beforeApply) {
 			return
 		}
 		e := n.unapplied[0]
 		n.unapplied = n.unapplied[1:]
 		n.apply(&e)
+		if !n.boundary(afterApply) {
+			return
+		}
 	}
 }
 
@@ -213,6 +225,10 @@ func (n *node) maybeSnapshot() {
 	n.disk.writing = s
 	n.snapAt = n.app.pos
 	n.w.at(event{at: n.w.now + took, kind: evSnapDone, node: n.id, life: n.life, snap: s})
+	if n.w.sweep != nil {
+		n.w.at(event{at: s.named, kind: evSnapNamed, node: n.id, life: n.life})
+		n.boundary(snapshotWritten)
+	}
 }
 
 // snapDone: the file is durable. Older ones and the log below them may go.
@@ -224,8 +240,12 @@ func (n *node) snapDone(s *snapFile) {
 	d.writing = nil
 	d.keep(s)
 	n.w.note("%d has a snapshot at %v", n.id, s.meta.Zxid)
+	if !n.boundary(snapshotDurable) {
+		return
+	}
 	n.core.SnapshotTaken(s.meta)
 	n.purge()
+	n.boundary(afterPurge)
 }
 
 // purge deletes old snapshots and a random part of the log that the oldest one
@@ -332,7 +352,7 @@ func (n *node) chunk(p *pull) {
 // pulled: the pulled file is durable, whether or not anybody still wants it.
 func (n *node) pulled(p *pull) {
 	n.disk.keep(p.file)
-	if n.pull != p {
+	if n.pull != p || !n.boundary(snapshotPulled) {
 		return
 	}
 	n.pull = nil
@@ -348,4 +368,5 @@ func (n *node) pulled(p *pull) {
 	n.app, n.snapAt = p.file.state, p.file.state.pos
 	n.core.SetAge(n.app.age)
 	n.w.obs.installed(n, p.file)
+	n.boundary(snapshotLoaded)
 }

@@ -4,6 +4,9 @@ import "perch/quorum"
 
 // written sees a record as the core hands it to its disk.
 func (o *observer) written(n *node, r *quorum.Record) {
+	if o.wrote != nil {
+		o.wrote(r)
+	}
 	if r.Type == quorum.RecordEntry {
 		o.check10(n, &r.Entry)
 	}

@@ -169,6 +169,8 @@ func (n *node) crash(how survival) {
 		keep = len(d.pending)
 	case keepTorn:
 		keep = n.untorn()
+	case keepPart:
+		keep = n.rng.below(len(d.pending))
 	}
 	w.note("%d crashes; %d of %d unsynced records survive", n.id, keep, len(d.pending))
 	n.core, n.keeper = nil, keeper{}
@@ -177,7 +179,7 @@ func (n *node) crash(how survival) {
 	}
 	d.pending, d.seqs, d.busy = nil, nil, false
 	n.mutateCrash()
-	if s := d.writing; s != nil && w.now >= s.named && n.rng.chance(500) {
+	if s := d.writing; s != nil && w.now >= s.named && n.keepsName(how) {
 		d.keep(s)
 	}
 	d.writing = nil
@@ -203,6 +205,7 @@ const (
 	keepNone
 	keepAll
 	keepTorn // each block for itself: what stands behind the first one missing is cut
+	keepPart // a prefix, never all; the record behind it is torn and cut
 )
 
 // untorn counts the records before the first whose bytes did not all reach the
@@ -305,6 +308,8 @@ func (n *node) input(e *event) {
 	case evDiskError:
 		n.doomed = true
 		n.core.DiskFailed(errDisk)
+	case evSnapNamed:
+		n.boundary(snapshotRenamed)
 	case evSnapDone:
 		n.snapDone(e.snap)
 	case evPurged:

@@ -18,6 +18,7 @@ const (
 	evSynced                            // node's fsync of records up to num ends
 	evStable                            // node's loop hears of it
 	evSnapDone                          // node's snapshot file is durable
+	evSnapNamed                         // … is renamed, during a sweep
 	evPurged                            // node's log was cut at num
 	evChunk                             // a chunk of a pulled snapshot arrives
 	evPulled                            // a pulled snapshot is durable

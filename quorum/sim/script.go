@@ -17,6 +17,7 @@ import (
 //	nodes 3                    first line; all are down
 //	epoch 100                  least first epoch
 //	message 1000, window 1000, cache 1   bounds in bytes
+//	fsync 2000, snaptakes 8000, every 3   microseconds; entries between snapshots
 //	start 1 2 3                (also after a crash)
 //	run 50ms                   let time pass
 //	until leader [3]           run until there is an established leader
@@ -25,6 +26,7 @@ import (
 //	until sent ACKLD 2>1       … until such a message leaves (from now on)
 //	until held ACKLD 2>1       … until such a message is being held
 //	until refuses 3            … until 3 says why it takes no part
+//	await leader               as until, and goes on after a second in any case
 //	submit 1 a                 a client writes "a" at 1
 //	read 1                     a client reads at 1
 //	open 1 s 400ms             a client opens the session "s" at 1
@@ -180,14 +182,16 @@ func (s *Schedule) do(words []string) error {
 		s.advance(d.Microseconds(), nil)
 		return err
 	case "until":
-		return s.until(args)
+		return s.until(args, patience)
+	case "await":
+		return s.until(args, second)
 	case "expect":
 		return s.expect(args)
 	case "submit", "read", "open", "touch":
 		return s.client(words)
 	case "drop", "hold", "release", "allow", "replay", "cut", "alone", "heal":
 		return s.link(words)
-	case "epoch", "message", "window", "cache":
+	case "epoch", "message", "window", "cache", "fsync", "snaptakes", "every":
 		return s.bound(words)
 	case "mark":
 		s.sent = nil
@@ -233,6 +237,12 @@ func (s *Schedule) bound(words []string) error {
 		f.tuning.WindowBytes = v
 	case "cache":
 		f.tuning.CacheBytes = v
+	case "fsync":
+		f.fsync = int64(v)
+	case "snaptakes":
+		f.snapTakes = int64(v)
+	case "every":
+		f.snapEvery = v
 	}
 	return err
 }
@@ -255,6 +265,9 @@ func (s *Schedule) toNode(verb string, n *node) error {
 	case "resume":
 		n.resume()
 	case "stepdown":
+		if n.core == nil {
+			return fmt.Errorf("node %d is down", n.id)
+		}
 		n.core.StepDown()
 		w.obs.look(n)
 		n.pump()

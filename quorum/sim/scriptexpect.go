@@ -130,7 +130,7 @@ func (s *Schedule) replay(p pattern) error {
 	return fmt.Errorf("no such message was sent")
 }
 
-func (s *Schedule) until(args []string) error {
+func (s *Schedule) until(args []string, long int64) error {
 	var enough func() bool
 	switch args[0] {
 	case "leader":
@@ -152,7 +152,7 @@ func (s *Schedule) until(args []string) error {
 	default:
 		return fmt.Errorf("until what: %q", args[0])
 	}
-	if !s.advance(patience, enough) {
+	if !s.advance(long, enough) {
 		return fmt.Errorf("it never came: %s; %s", s.synced(nil), s.w.states())
 	}
 	return nil

@@ -58,8 +58,9 @@ type World struct {
 	clients clients
 	heal    healing
 	healed  bool
-	early   int  // disks lost before a cluster was formed
-	script  bool // driven by a directed schedule: nothing is random
+	early   int    // disks lost before a cluster was formed
+	script  bool   // driven by a directed schedule: nothing is random
+	sweep   *sweep // of crash points; nil in other runs
 	failure *Violation
 	events  int
 	trace   uint64

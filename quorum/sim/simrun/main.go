@@ -1,6 +1,7 @@
 // Command simrun plays seeds of the simulator and says which fail. Its last
 // line is "sim: N seeds, N failures, N seeds/min"; it exits with 1 when a seed
-// failed.
+// failed. With -sweep it plays all crash points of the stories, and with -same
+// it compares traces of seeds played twice.
 package main
 
 import (
@@ -23,6 +24,10 @@ type settings struct {
 	mutant             string
 	verbose            bool
 	stop               bool
+	same, sweep        bool
+	stories            uint64
+	story              int64
+	point              string
 }
 
 func main() {
@@ -35,11 +40,27 @@ func main() {
 	flag.StringVar(&s.mutant, "mutant", "", "put this bug into the simulated driver")
 	flag.BoolVar(&s.verbose, "v", false, "print the transcript of a single seed in any case")
 	flag.BoolVar(&s.stop, "stop", false, "stop at the first failure")
+	flag.BoolVar(&s.same, "same", false, "play every seed twice, on one processor and on two, and compare")
+	flag.BoolVar(&s.sweep, "sweep", false, "play the stories of the crash sweep instead of seeds")
+	flag.Uint64Var(&s.stories, "stories", 200, "how many stories to sweep")
+	flag.Int64Var(&s.story, "story", -1, "play this story alone, with its transcript")
+	flag.StringVar(&s.point, "point", "", "… and with this crash, as NODE:PLACE:KEPT")
 	flag.Parse()
-	if s.seed != 0 {
-		os.Exit(one(s, os.Stdout))
+	os.Exit(run(s, os.Stdout))
+}
+
+func run(s settings, out io.Writer) int {
+	switch {
+	case s.sweep && s.story >= 0:
+		return onePoint(s, out)
+	case s.sweep:
+		return sweep(s, out)
+	case s.same:
+		return same(s, out)
+	case s.seed != 0:
+		return one(s, out)
 	}
-	os.Exit(many(s, os.Stdout))
+	return many(s, out)
 }
 
 // one plays a single seed with a transcript.

@@ -1,0 +1,54 @@
+package main
+
+import (
+	"io"
+	"os"
+	"strings"
+	"testing"
+)
+
+// TestSameTrace: assertion 22 of ZAB.md section 6. One seed has one trace,
+// however many processors and workers there are.
+func TestSameTrace(t *testing.T) {
+	s := settings{first: 1, seeds: 200}
+	if testing.Short() {
+		s.seeds = 20
+	}
+	if os.Getenv("PERCH_SOAK") != "" {
+		s.seeds = 1000
+	}
+	var out strings.Builder
+	if same(s, &out) != 0 {
+		t.Error(out.String())
+	}
+	t.Log(strings.TrimSpace(out.String()))
+}
+
+// TestSameTraceBites: traces of other seeds are other traces.
+func TestSameTraceBites(t *testing.T) {
+	a, b := traces(settings{first: 1, seeds: 5}, 1), traces(settings{first: 2, seeds: 4}, 2)
+	for i, trace := range b {
+		if trace != a[i+1] || trace == a[i] {
+			t.Errorf("traces %x, from the second seed on %x", a, b)
+		}
+	}
+}
+
+// TestExitCodes: what fails ends with 1, and says how it is played again.
+func TestExitCodes(t *testing.T) {
+	var out strings.Builder
+	bad := settings{first: 1, seeds: 20, workers: 2, mutant: "send-before-fsync"}
+	if many(bad, &out) != 1 || !strings.Contains(out.String(), "replay: make sim SEED=") {
+		t.Errorf("a bug, and no failure:\n%s", out.String())
+	}
+	if one(settings{seed: 1}, io.Discard) != 0 || one(settings{seed: 1, mutant: bad.mutant}, io.Discard) != 1 {
+		t.Error("a single seed ends with the wrong code")
+	}
+	if onePoint(settings{story: 3, point: "1:4:lost"}, io.Discard) != 0 || onePoint(settings{story: 3, point: "1:4:melted"}, io.Discard) != 1 {
+		t.Error("a single crash point ends with the wrong code")
+	}
+	out.Reset()
+	if sweep(settings{stories: 1, workers: 1}, &out) != 0 || !strings.HasPrefix(out.String(), "sweep: 1 stories, ") {
+		t.Errorf("a sweep of one story: %s", out.String())
+	}
+}

@@ -34,7 +34,8 @@ func foreign(dir string, have, want quorum.NodeID) error {
 const (
 	remedyRebuild = "change nothing in the directory by hand. With other healthy members: stop this one, move its whole data directory aside, " +
 		"and let it be rebuilt as a replaced member. As the only member: restore a copy of the file, or an archive"
-	remedyStore   = "delete this file if the node was always number %d here; the segments say the same and it is written anew"
+	remedyStore   = "put the right file back; or delete it, if this directory was always this node's: the segments say the same, and it is written anew"
+	remedyPlace   = "put the file that belongs here in its place; otherwise: " + remedyRebuild
 	remedySegment = "put the file back if it was moved away; otherwise: " + remedyRebuild
 )
 

@@ -17,6 +17,10 @@ type segment struct {
 	salt salt
 	data int64 // where the records begin
 	end  int64 // where they end
+	// When the log was opened: what was replayed, without marks and seals, and
+	// whether that was all.
+	records  int
+	replayed bool
 }
 
 // extent is a stretch of one file whose entries first to last are in the log:

@@ -22,35 +22,55 @@ import (
 //  4. only now write: cut the tail, write the group behind the last mark again,
 //     seal the segment before the last, remove left-overs.
 func (l *Log) load() (fresh bool, err error) {
-	inc, stored, err := l.readStore()
+	f, err := l.examine()
 	if err != nil {
 		return false, err
 	}
-	files, err := l.listSegments()
-	if err != nil {
-		return false, err
-	}
-	heads, blank, err := l.readHeaders(files, stored)
-	if err != nil {
-		return false, err
-	}
-	if len(heads) == 0 {
-		if stored {
-			return false, damaged(disk.Join(l.opt.Dir, storeName), 0, remedySegment, "the store is there, but no segment of its log")
-		}
+	if len(f.heads) == 0 {
 		return true, l.create()
 	}
-	if err := l.checkHeaders(heads, inc, stored); err != nil {
-		return false, err
+	return f.super == nil, l.settle(f)
+}
+
+// found is what the files of a log hold.
+type found struct {
+	super *super // nil: there is none
+	heads []head // oldest first
+	blank string // path of a last segment in which nothing was ever written
+	tail  tail
+}
+
+// examine takes steps 1 to 3. It changes nothing on the disk.
+func (l *Log) examine() (f found, err error) {
+	if f.super, err = l.readSuper(); err != nil {
+		return f, err
 	}
-	if l.known, err = openWatermark(l.opt.FS, l.path(watermarkName), heads[0].control.Boot.Incarnation); err != nil {
-		return false, err
-	}
-	tail, err := l.replayAll(heads)
+	files, err := listSegments(l.opt.FS, l.opt.Dir)
 	if err != nil {
-		return false, err
+		return f, err
 	}
-	return !stored, l.settle(heads, tail, blank, stored)
+	f.heads, f.blank, err = l.readHeaders(files, f.super != nil)
+	if foreign := l.checkOwner(f.super, f.heads); foreign != nil {
+		return f, foreign
+	}
+	if err != nil {
+		return f, err
+	}
+	if len(f.heads) == 0 {
+		if f.super != nil {
+			err = damaged(l.path(storeName), 0, remedySegment, "the store is there, but no segment of its log")
+		}
+		return f, err
+	}
+	if err := l.checkHeaders(f.heads, f.super); err != nil {
+		return f, err
+	}
+	inc := f.heads[0].control.Boot.Incarnation
+	if l.known, err = openWatermark(l.opt.FS, l.path(watermarkName), l.mode, inc); err != nil {
+		return f, err
+	}
+	f.tail, err = l.replayAll(f.heads)
+	return f, err
 }
 
 // head is a segment whose header was read.
@@ -62,30 +82,52 @@ type head struct {
 
 func (l *Log) path(name string) string { return disk.Join(l.opt.Dir, name) }
 
-// readStore returns the incarnation in the superblock; false when there is none.
-func (l *Log) readStore() (inc quorum.Incarnation, ok bool, err error) {
+// super is the superblock.
+type super struct {
+	node quorum.NodeID
+	inc  quorum.Incarnation
+}
+
+// readSuper returns the superblock; nil when there is none.
+func (l *Log) readSuper() (*super, error) {
 	path := l.path(storeName)
 	f, err := l.opt.FS.Open(path, disk.ReadOnly)
 	if errors.Is(err, fs.ErrNotExist) {
-		return inc, false, nil
+		return nil, nil
 	}
 	if err != nil {
-		return inc, false, fmt.Errorf("wal: %w", err)
+		return nil, fmt.Errorf("wal: %w", err)
 	}
 	defer f.Close()
 	var pb walpb.Store
 	_, err = readBlock(f, storeMagic, &pb)
-	if errors.Is(err, errBlank) || errors.Is(err, errHeader) || (err == nil && len(pb.GetIncarnation()) != len(inc)) {
-		return inc, false, damaged(path, 0, fmt.Sprintf(remedyStore, l.opt.Node), "the superblock cannot be read")
+	s := super{node: quorum.NodeID(pb.GetNode())}
+	if errors.Is(err, errBlank) || errors.Is(err, errHeader) || (err == nil && len(pb.GetIncarnation()) != len(s.inc)) {
+		return nil, damaged(path, 0, remedyStore, "the superblock cannot be read")
 	}
 	if err != nil {
-		return inc, false, fmt.Errorf("wal: reading %s: %w", path, err)
+		return nil, fmt.Errorf("wal: reading %s: %w", path, err)
 	}
-	if node := quorum.NodeID(pb.GetNode()); node != l.opt.Node {
-		return inc, false, foreign(l.opt.Dir, node, l.opt.Node)
+	copy(s.inc[:], pb.GetIncarnation())
+	return &s, nil
+}
+
+// checkOwner refuses the directory of another node. A superblock that stands
+// alone against the segments is in the wrong place itself.
+func (l *Log) checkOwner(s *super, heads []head) error {
+	if l.opt.Node == 0 {
+		return nil
 	}
-	copy(inc[:], pb.GetIncarnation())
-	return inc, true, nil
+	mine := len(heads) > 0 && heads[0].control.Node == l.opt.Node
+	switch {
+	case s != nil && s.node != l.opt.Node && mine:
+		return damaged(l.path(storeName), 0, remedyStore, "the superblock belongs to node %d, the segments to node %d", s.node, l.opt.Node)
+	case s != nil && s.node != l.opt.Node:
+		return foreign(l.opt.Dir, s.node, l.opt.Node)
+	case s == nil && len(heads) > 0 && !mine:
+		return foreign(l.opt.Dir, heads[0].control.Node, l.opt.Node)
+	}
+	return nil
 }
 
 func (l *Log) writeStore() error {
@@ -120,7 +162,7 @@ func (l *Log) create() error {
 	}
 	l.segs = []*segment{seg}
 	l.known = &watermark{inc: c.Boot.Incarnation}
-	if err := l.known.create(l.opt.FS, l.opt.Dir); err != nil {
+	if err := l.known.prepare(l.opt.FS, l.opt.Dir); err != nil {
 		return fmt.Errorf("wal: %w", err)
 	}
 	if err := l.writeStore(); err != nil {
@@ -133,10 +175,6 @@ type file struct {
 	seq  uint64
 	path string
 	size int64
-}
-
-func (l *Log) listSegments() ([]file, error) {
-	return listSegments(l.opt.FS, l.opt.Dir)
 }
 
 // listSegments returns the segments in dir, oldest first: names sort that way.
@@ -158,7 +196,7 @@ func listSegments(fsys disk.FS, dir string) ([]file, error) {
 // nothing was ever written.
 func (l *Log) readHeaders(files []file, stored bool) (heads []head, blank string, err error) {
 	for i, f := range files {
-		open, err := l.opt.FS.Open(f.path, disk.ReadWrite)
+		open, err := l.opt.FS.Open(f.path, l.mode)
 		if err != nil {
 			return nil, "", fmt.Errorf("wal: %w", err)
 		}
@@ -184,23 +222,27 @@ func (l *Log) readHeaders(files []file, stored bool) (heads []head, blank string
 	return heads, "", nil
 }
 
-func (l *Log) checkHeaders(heads []head, inc quorum.Incarnation, stored bool) error {
-	first := heads[0]
-	if node := first.control.Node; node != l.opt.Node && !stored {
-		return foreign(l.opt.Dir, node, l.opt.Node)
-	}
-	if !stored {
-		inc = first.control.Boot.Incarnation
+// checkHeaders compares the headers with the superblock, or with the first of
+// them if there is none, and with each other.
+func (l *Log) checkHeaders(heads []head, s *super) error {
+	first := heads[0].control
+	node, inc := first.Node, first.Boot.Incarnation
+	if s != nil {
+		node = s.node
+		if inc != s.inc && allOf(heads, inc) {
+			return damaged(l.path(storeName), 0, remedyPlace, "the superblock belongs to incarnation %x, the segments to %x", s.inc, inc)
+		}
+		inc = s.inc
 	}
 	for i, h := range heads {
 		path := h.seg.path
 		switch {
-		case h.control.Node != l.opt.Node:
-			return damaged(path, 0, remedySegment, "the segment belongs to node %d, this is node %d", h.control.Node, l.opt.Node)
+		case h.control.Node != node:
+			return damaged(path, 0, remedyPlace, "the segment belongs to node %d, this is node %d", h.control.Node, node)
 		case h.control.Boot.Incarnation != inc:
-			return damaged(path, 0, remedySegment, "the segment belongs to incarnation %x of this node, this is %x", h.control.Boot.Incarnation, inc)
+			return damaged(path, 0, remedyPlace, "the segment belongs to incarnation %x of this node, this is %x", h.control.Boot.Incarnation, inc)
 		case h.segmentHeader.seq != h.seg.seq:
-			return damaged(path, 0, remedySegment, "the file holds segment %d", h.segmentHeader.seq)
+			return damaged(path, 0, remedyPlace, "the file holds segment %d", h.segmentHeader.seq)
 		case i > 0 && h.seg.seq != heads[i-1].seg.seq+1:
 			return damaged(l.path(segmentName(heads[i-1].seg.seq+1)), 0, remedySegment, "the segment is missing; the next one found is %s", path)
 		case i > 0 && (h.previousEnd < heads[i-1].seg.data || h.previousEnd > heads[i-1].size):
@@ -211,23 +253,33 @@ func (l *Log) checkHeaders(heads []head, inc quorum.Incarnation, stored bool) er
 	return nil
 }
 
+// allOf says whether all segments are of one incarnation.
+func allOf(heads []head, inc quorum.Incarnation) bool {
+	for _, h := range heads {
+		if h.control.Boot.Incarnation != inc {
+			return false
+		}
+	}
+	return true
+}
+
 // settle writes what recovery decided. Until here nothing was changed. Each
 // step may be interrupted and repeated by the next start.
-func (l *Log) settle(heads []head, t tail, blank string, stored bool) error {
+func (l *Log) settle(f found) error {
 	steps := []func() error{
-		func() error { return l.settleTail(t) },
-		func() error { return l.settleSeal(heads) },
+		func() error { return l.settleTail(f.tail) },
+		func() error { return l.settleSeal(f.heads) },
 		func() error { return disk.RemoveTemp(l.opt.FS, l.opt.Dir) },
 		func() error {
-			if blank == "" {
+			if f.blank == "" {
 				return nil
 			}
-			return l.opt.FS.Remove(blank)
+			return l.opt.FS.Remove(f.blank)
 		},
 		func() error { return l.opt.FS.SyncDir(l.opt.Dir) },
-		func() error { return l.known.create(l.opt.FS, l.opt.Dir) },
+		func() error { return l.known.prepare(l.opt.FS, l.opt.Dir) },
 		func() error {
-			if stored {
+			if f.super != nil {
 				return nil
 			}
 			return l.writeStore()

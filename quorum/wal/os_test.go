@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -137,6 +138,63 @@ func TestReadBesideWriting(t *testing.T) {
 	}
 	close(stop)
 	wg.Wait()
+}
+
+// TestVerifyBesideWriting judges the log of a process that writes, rolls and
+// purges all the time: it is sound, and nothing else is ever said of it.
+func TestVerifyBesideWriting(t *testing.T) {
+	dir := t.TempDir()
+	l, rec, err := Open(Options{Dir: dir, Node: 7, SegmentBytes: 8 << 10, AllocBytes: 2 << 10})
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := &model{control: rec.Control}
+	rnd := rand.New(rand.NewPCG(4, 4))
+	stop := make(chan struct{})
+	var wg sync.WaitGroup
+	var judged atomic.Int64
+	wg.Go(func() {
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+			}
+			r, err := Verify(dir)
+			if err != nil || len(r.Damage) > 0 || r.Node != 7 {
+				t.Errorf("%v, %+v", err, r)
+				return
+			}
+			judged.Add(1)
+		}
+	})
+	for i := 0; !t.Failed() && (i < 300 || judged.Load() < 20); i++ {
+		recs := m.group(rnd)
+		if err := l.Append(recs); err != nil {
+			t.Fatal(err)
+		}
+		for i := range recs {
+			m.apply(&recs[i])
+		}
+		if n := len(m.entries); i%10 == 0 && n > 20 {
+			if _, err := l.Purge(m.entries[n-20].Zxid); err != nil {
+				t.Fatal(err)
+			}
+			m.floor = max(m.floor, m.entries[n-20].Zxid)
+		}
+	}
+	close(stop)
+	wg.Wait()
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	r, err := Verify(dir)
+	if last, _ := m.last(); err != nil || len(r.Damage) > 0 || r.History.Last() != last {
+		t.Fatalf("%v, %+v", err, r)
+	}
+	if _, err := Verify(t.TempDir()); !errors.Is(err, ErrNoLog) {
+		t.Fatal(err)
+	}
 }
 
 func readSome(l *Log) error {

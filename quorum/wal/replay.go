@@ -65,7 +65,7 @@ func (l *Log) replayWhole(h, next head) error {
 			return err
 		}
 	}
-	h.seg.end = next.previousEnd
+	h.seg.end, h.seg.replayed = next.previousEnd, true
 	return nil
 }
 
@@ -92,7 +92,7 @@ func (l *Log) replayLast(h head) (tail, error) {
 			t.mark = f.off
 		}
 	}
-	h.seg.end = sc.off
+	h.seg.end, h.seg.replayed = sc.off, true
 	return t, l.judgeTail(h, &t)
 }
 
@@ -139,5 +139,6 @@ func (l *Log) replayFrame(seg *segment, f *frame) error {
 		return damaged(seg.path, f.off, remedyRebuild, "%v", err)
 	}
 	l.index.note(&r, seg, f.off)
+	seg.records++
 	return nil
 }

@@ -82,7 +82,7 @@ func (s *scanner) fill(n int64) error {
 // -1. A mark vouches for everything before it.
 func findMark(f disk.File, s salt, from, limit int64) (int64, error) {
 	from = (from + frameAlign - 1) &^ (frameAlign - 1)
-	buf := make([]byte, scanWindow)
+	buf := make([]byte, min(scanWindow, max(limit-from, 0)))
 	for from+markSize <= limit {
 		n := min(int64(len(buf)), limit-from)
 		if err := readFull(f, buf[:n], from); err != nil {

@@ -13,11 +13,14 @@
 //     it (RULES.md R2).
 //   - One process at a time: the directory is locked.
 //
-// It does not guarantee that damage to the last group of all is seen: bytes
-// behind the last mark look the same torn and flipped, so they are cut
-// (RULES.md R7). Mark, called when the log goes idle, and Close leave nothing
-// in that state. It finds damage, not malice: whoever can write the files can
-// forge them. It does not watch the free space of the disk.
+// It does not guarantee that damage to the last group of all is seen after a
+// power cut: bytes behind the last mark look the same torn and flipped, so they
+// are cut (RULES.md R7). Mark, called when the log goes idle, and Close leave
+// nothing in that state, and after the end of a process alone the watermark
+// knows of every group. It finds damage, not malice: whoever can write the files
+// can forge them. A log whose oldest segments are gone looks like one that was
+// purged: the caller, who has the snapshots, finds that out from
+// Recovered.History. It does not watch the free space of the disk.
 package wal
 
 import (
@@ -65,6 +68,7 @@ func (o *Options) fill() error {
 // goroutines and take turns; Read and Size run beside them.
 type Log struct {
 	opt  Options
+	mode disk.Mode // of the files
 	lock io.Closer
 
 	// write is held by whoever writes. Locks are taken in the order purge,
@@ -130,7 +134,7 @@ func Open(opt Options) (*Log, *Recovered, error) {
 	if err != nil {
 		return nil, nil, fmt.Errorf("wal: %w", err)
 	}
-	l := &Log{opt: opt, lock: lock}
+	l := &Log{opt: opt, mode: disk.ReadWrite, lock: lock}
 	fresh, err := l.load()
 	if err == nil {
 		err = l.raiseBoot()
@@ -230,7 +234,9 @@ func (l *Log) shut() {
 		s.file.release()
 	}
 	l.known.close()
-	_ = l.lock.Close()
+	if l.lock != nil {
+		_ = l.lock.Close()
+	}
 }
 
 // Size is the number of bytes that the log takes on disk, give or take what is

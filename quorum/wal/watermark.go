@@ -11,10 +11,12 @@ import (
 	"perch/quorum/disk"
 )
 
-// The file "watermark" repeats the last mark outside of the log, so that a
-// segment that lost its end, marks included, is found out. It is written only
-// by Mark, so it says less than the marks do, never more. Two slots, at 0 and
-// 4096, are written in turn; the valid one with the higher turn counts:
+// The file "watermark" says outside of the log up to where the log is durable,
+// so that a segment that lost its end, marks included, is found out. It is
+// written after every group and synced by Mark alone: a killed process leaves
+// it exact, a power cut may leave it as old as the last Mark. So it may say less
+// than the log holds, never more. Of its two slots, at 0 and 4096, the one that
+// was synced last is not written to; the valid one with the higher turn counts:
 //
 //	 0      8         16        24
 //	┌──────┬─────────┬─────────┬────────┐
@@ -33,14 +35,15 @@ type watermark struct {
 	file disk.File
 	inc  quorum.Incarnation
 	turn uint64
+	safe int64 // the slot that is durable
 	// Everything in segment before offset is durable.
 	segment, offset uint64
 }
 
 // openWatermark reads the file; without one the result says nothing.
-func openWatermark(fsys disk.FS, path string, inc quorum.Incarnation) (*watermark, error) {
+func openWatermark(fsys disk.FS, path string, mode disk.Mode, inc quorum.Incarnation) (*watermark, error) {
 	w := &watermark{inc: inc}
-	f, err := fsys.Open(path, disk.ReadWrite)
+	f, err := fsys.Open(path, mode)
 	if errors.Is(err, fs.ErrNotExist) {
 		return w, nil
 	}
@@ -55,7 +58,7 @@ func openWatermark(fsys disk.FS, path string, inc quorum.Incarnation) (*watermar
 		}
 		var b [watermarkBytes]byte
 		if err = readFull(f, b[:], slot*watermarkSlot); err == nil {
-			w.take(b[:])
+			w.take(b[:], slot)
 		}
 	}
 	if err != nil {
@@ -69,19 +72,19 @@ func (w *watermark) sum(b []byte) uint32 {
 	return crc32.Update(crc32.Checksum(w.inc[:], castagnoli), castagnoli, b)
 }
 
-func (w *watermark) take(b []byte) {
+func (w *watermark) take(b []byte, slot int64) {
 	turn := binary.LittleEndian.Uint64(b)
 	if turn > w.turn && w.sum(b[:24]) == binary.LittleEndian.Uint32(b[24:]) {
-		w.turn = turn
+		w.turn, w.safe = turn, slot
 		w.segment = binary.LittleEndian.Uint64(b[8:])
 		w.offset = binary.LittleEndian.Uint64(b[16:])
 	}
 }
 
-// create makes the file if there is none.
-func (w *watermark) create(fsys disk.FS, dir string) (err error) {
+// prepare makes what was read durable, and the file if there is none.
+func (w *watermark) prepare(fsys disk.FS, dir string) (err error) {
 	if w.file != nil {
-		return nil
+		return w.file.Sync()
 	}
 	w.file, err = disk.Install(fsys, dir, watermarkName, func(f disk.File) error {
 		_, err := f.WriteAt(make([]byte, 2*watermarkSlot), 0)
@@ -90,18 +93,28 @@ func (w *watermark) create(fsys disk.FS, dir string) (err error) {
 	return err
 }
 
-// raise makes it durable that seg is durable before offset.
-func (w *watermark) raise(seg uint64, offset int64) error {
+// note says that seg is durable before offset, until the power goes.
+func (w *watermark) note(seg uint64, offset int64) error {
 	b := make([]byte, 0, watermarkBytes)
 	b = binary.LittleEndian.AppendUint64(b, w.turn+1)
 	b = binary.LittleEndian.AppendUint64(b, seg)
 	b = binary.LittleEndian.AppendUint64(b, uint64(offset))
 	b = binary.LittleEndian.AppendUint32(b, w.sum(b))
 	w.turn++
-	if _, err := w.file.WriteAt(b, int64(w.turn%2)*watermarkSlot); err != nil {
+	_, err := w.file.WriteAt(b, (1-w.safe)*watermarkSlot)
+	return err
+}
+
+// raise says durably that seg is durable before offset.
+func (w *watermark) raise(seg uint64, offset int64) error {
+	if err := w.note(seg, offset); err != nil {
 		return err
 	}
-	return w.file.Sync()
+	if err := w.file.Sync(); err != nil {
+		return err
+	}
+	w.safe = 1 - w.safe
+	return nil
 }
 
 // check compares the watermark with where the last segment was found to end.
@@ -119,4 +132,12 @@ func (w *watermark) close() {
 	if w != nil && w.file != nil {
 		_ = w.file.Close()
 	}
+}
+
+// String says what the watermark knows, for people.
+func (w *watermark) String() string {
+	if w == nil || w.turn == 0 {
+		return "says nothing"
+	}
+	return fmt.Sprintf("everything before offset %d of %s is durable", w.offset, segmentName(w.segment))
 }

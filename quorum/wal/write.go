@@ -26,6 +26,11 @@ func (l *Log) writeGroup(recs []quorum.Record) error {
 	if err := f.Sync(); err != nil {
 		return l.fail(err)
 	}
+	if len(recs) > 0 { // a mark alone is nothing to be missed
+		if err := l.known.note(seg.seq, end); err != nil {
+			return l.fail(err)
+		}
+	}
 	l.unmarked = len(recs) > 0
 	l.mu.Lock()
 	defer l.mu.Unlock()

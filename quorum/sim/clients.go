@@ -82,7 +82,7 @@ func (c *clients) later(k eventKind, mean int64) {
 func (c *clients) someNode() *node { return c.w.nodes[1+c.rng.below(len(c.w.nodes)-1)] }
 
 func (c *clients) submitNext() {
-	if c.w.healed {
+	if c.w.healed || len(c.writes) >= c.w.faults.writes {
 		return
 	}
 	c.later(evSubmit, c.w.faults.submit)

@@ -17,16 +17,15 @@ type strike struct {
 
 // armFaults draws the strikes of the seed and schedules them.
 func (w *World) armFaults() {
-	seed := w.rng.next()
 	for k := range faultKinds {
-		w.drawStrikes(k, rng{state: mix(seed, uint64(k))})
+		w.drawStrikes(k, rng{state: mix(w.strikeSeed, uint64(k))})
 	}
 	for i := range w.strikes {
 		if !w.opt.Cut.skips(i) {
-			w.at(event{at: w.strikes[i].at, kind: evFault, num: uint64(i)})
+			w.at(event{at: w.opt.Cut.strikeAt(w.strikes[i].at), kind: evFault, num: uint64(i)})
 		}
 	}
-	w.at(event{at: w.faults.until, kind: evCalm})
+	w.at(event{at: w.opt.Cut.calmAt(w.faults.until), kind: evCalm})
 }
 
 func (w *World) drawStrikes(k faultKind, r rng) {

@@ -37,6 +37,7 @@ type faults struct {
 
 	open, touch  int64 // likewise, of sessions
 	submit, read int64 // mean time between two client calls; 0: none
+	writes       int   // most before the faults end
 	forget       int   // permille of writes whose client gives up
 	bodyMax      int   // bytes
 	tuning       quorum.Tuning
@@ -72,9 +73,18 @@ const (
 	faultKinds
 )
 
+var faultNames = [faultKinds]string{
+	faultCrash: "crash", faultCrashAll: "all crash", faultCut: "cut in two", faultOneWay: "one way", faultIsolate: "alone",
+	faultBridge: "bridge", faultRing: "ring", faultFlap: "flapping", faultClog: "clog", faultGap: "gap",
+	faultReset: "reset", faultReplay: "replay", faultPause: "pause", faultHint: "hint", faultStepDown: "step down",
+	faultWall: "wall clock", faultFreeze: "frozen clock", faultStorm: "restarts", faultFull: "full disk",
+	faultRot: "damage", faultWipe: "wipe", faultWipeEarly: "early wipe",
+}
+
 // draw makes the mixture of a seed.
 func draw(r *rng, nodes int) faults {
 	f := faults{
+		writes:   1 << 30,
 		until:    r.between(1, 4) * second,
 		delay:    pick[int64](r, 150, 500, 2000, 8000),
 		fsync:    pick[int64](r, 100, 500, 2000, 10_000),

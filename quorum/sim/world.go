@@ -41,29 +41,34 @@ type Report struct {
 	Epochs    int
 	Healed    int64      // microseconds from the end of the faults to a cluster in sync
 	Reigns    int        // leaders established in that time
+	Strikes   int        // faults that strike at a time, those left out included
 	Failure   *Violation // nil when all is well
+
+	strikes []int64 // when, by number
+	kinds   []faultKind
 }
 
 // World is one cluster and everything around it.
 type World struct {
-	opt     Options
-	rng     rng
-	now     int64
-	queue   queue
-	nodes   []*node // by id; 0 is nobody
-	net     network
-	faults  faults
-	strikes []strike
-	obs     observer
-	clients clients
-	heal    healing
-	healed  bool
-	early   int    // disks lost before a cluster was formed
-	script  bool   // driven by a directed schedule: nothing is random
-	sweep   *sweep // of crash points; nil in other runs
-	failure *Violation
-	events  int
-	trace   uint64
+	opt        Options
+	rng        rng
+	now        int64
+	queue      queue
+	nodes      []*node // by id; 0 is nobody
+	net        network
+	faults     faults
+	strikes    []strike
+	strikeSeed uint64
+	obs        observer
+	clients    clients
+	heal       healing
+	healed     bool
+	early      int    // disks lost before a cluster was formed
+	script     bool   // driven by a directed schedule: nothing is random
+	sweep      *sweep // of crash points; nil in other runs
+	failure    *Violation
+	events     int
+	trace      uint64
 }
 
 // eventBound is far above what any run takes; a storm of messages fails by it.
@@ -93,11 +98,17 @@ func (w *World) report() Report {
 			w.stir(n.core.Hash())
 		}
 	}
-	return Report{
+	r := Report{
 		Seed: w.opt.Seed, Nodes: len(w.nodes) - 1, Events: w.events, Virtual: w.now, Trace: w.trace,
 		Committed: w.obs.ledger.len(), Epochs: w.obs.reigns, Failure: w.failure,
 		Healed: w.heal.asked - w.heal.began, Reigns: w.obs.reigns - w.heal.reigns,
+		Strikes: len(w.strikes),
 	}
+	for i := range w.strikes {
+		r.strikes = append(r.strikes, w.opt.Cut.strikeAt(w.strikes[i].at))
+		r.kinds = append(r.kinds, w.strikes[i].kind)
+	}
+	return r
 }
 
 func newWorld(opt Options) *World {
@@ -107,7 +118,11 @@ func newWorld(opt Options) *World {
 		count = pick(&w.rng, 3, 3, 3, 3, 3, 3, 3, 5, 5, 1)
 	}
 	fr := w.rng.fork()
-	w.faults = draw(&fr, count)
+	w.faults, w.strikeSeed = draw(&fr, count), fr.next()
+	if c := opt.Cut; c != nil {
+		c.apply(&w.faults)
+		w.rng.state ^= scramble(c.Salt)
+	}
 	w.nodes = make([]*node, count+1)
 	for i := 1; i <= count; i++ {
 		w.nodes[i] = &node{

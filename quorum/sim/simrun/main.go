@@ -22,7 +22,7 @@ type settings struct {
 	seeds, first, seed uint64
 	nodes, workers     int
 	mutant             string
-	verbose            bool
+	verbose, shrink    bool
 	stop               bool
 	same, sweep        bool
 	stories            uint64
@@ -39,6 +39,7 @@ func main() {
 	flag.IntVar(&s.workers, "workers", runtime.GOMAXPROCS(0), "seeds played at once")
 	flag.StringVar(&s.mutant, "mutant", "", "put this bug into the simulated driver")
 	flag.BoolVar(&s.verbose, "v", false, "print the transcript of a single seed in any case")
+	flag.BoolVar(&s.shrink, "shrink", true, "print a failing single seed as short as it can be made; false: as it is")
 	flag.BoolVar(&s.stop, "stop", false, "stop at the first failure")
 	flag.BoolVar(&s.same, "same", false, "play every seed twice, on one processor and on two, and compare")
 	flag.BoolVar(&s.sweep, "sweep", false, "play the stories of the crash sweep instead of seeds")
@@ -71,8 +72,12 @@ func one(s settings, out io.Writer) int {
 	}
 	r := sim.Run(opt)
 	if r.Failure != nil && !s.verbose {
-		opt.Out = out
-		r = sim.Run(opt)
+		if s.shrink {
+			sim.Shrink(opt, out)
+		} else {
+			opt.Out = out
+			sim.Run(opt)
+		}
 	}
 	fmt.Fprintf(out, "seed %d: %d nodes, %d events, %d ms, %d committed in %d epochs, trace %016x\n",
 		r.Seed, r.Nodes, r.Events, r.Virtual/1000, r.Committed, r.Epochs, r.Trace)

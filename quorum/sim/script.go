@@ -51,12 +51,14 @@ import (
 //	expect answered            no read is open
 //	expect alive s, expect ended s
 //	expect starts 2 1          starts of 2 so far
+//	silent, aloud              nothing is written to the transcript in between
 //	mark                       forget what was sent
 type Schedule struct {
 	w        *World
 	names    map[string]int // writes
 	sessions map[string]int
 	sent     []sentMessage
+	out      io.Writer // of the transcript; nil: none
 }
 
 type sentMessage struct {
@@ -115,20 +117,22 @@ func RunSchedule(text string, out io.Writer) error {
 }
 
 func playSchedule(text string, opt Options) error {
-	s := &Schedule{names: map[string]int{}, sessions: map[string]int{}}
-	for i, line := range strings.Split(text, "\n") {
+	s := &Schedule{out: opt.Out, names: map[string]int{}, sessions: map[string]int{}}
+	for i, line := range strings.Split(strings.TrimSuffix(text, "\n"), "\n") {
 		words := strings.Fields(line)
 		if len(words) == 0 || strings.HasPrefix(words[0], "#") {
+			s.say(line)
 			continue
 		}
 		if s.w == nil && words[0] == "nodes" {
 			s.world(words, opt)
+			s.step(line)
 			continue
 		}
 		if s.w == nil {
 			return fmt.Errorf("line %d: the first line must say how many nodes", i+1)
 		}
-		s.w.note("== %s", strings.TrimSpace(line))
+		s.step(line)
 		err := s.do(words)
 		if s.w.failure != nil {
 			err = s.w.failure
@@ -138,6 +142,17 @@ func playSchedule(text string, opt Options) error {
 		}
 	}
 	return nil
+}
+
+// say writes a line of the story itself, also while it is silent.
+func (s *Schedule) say(line string) {
+	if s.out != nil {
+		fmt.Fprintln(s.out, line)
+	}
+}
+
+func (s *Schedule) step(line string) {
+	s.say(fmt.Sprintf("%s  == %s", clock(s.w.now), strings.TrimSpace(line)))
 }
 
 func (s *Schedule) world(words []string, opt Options) {
@@ -195,6 +210,12 @@ func (s *Schedule) do(words []string) error {
 		return s.bound(words)
 	case "mark":
 		s.sent = nil
+		return nil
+	case "silent":
+		s.w.opt.Out = nil
+		return nil
+	case "aloud":
+		s.w.opt.Out = s.out
 		return nil
 	}
 	if words[0] == "crash" && len(args) > 1 && !isNumber(args[1]) {

@@ -135,6 +135,10 @@ func (c *Core) stepTransfer(p *peer, m *Message) {
 		c.onFetch(p, m)
 	case c.r.state == StateLeading && m.Type == MsgEntries:
 		c.onPulled(p, m)
+	case c.r.state == StateFollowing && p.id == f.feed.from && p.boot == f.feed.boot && m.Type == MsgEntries:
+		c.stepFeeder(m)
+	case c.r.state == StateFollowing && p.id != f.leader && m.Type == MsgFetch:
+		c.feed(p, m)
 	case c.r.state != StateFollowing || p.id != f.leader || p.boot != f.boot || m.Session != f.session:
 	case m.Type == MsgEntries:
 		f.heard = c.tick
@@ -142,7 +146,7 @@ func (c *Core) stepTransfer(p *peer, m *Message) {
 	case m.Epoch == c.r.epoch && !f.obeyed:
 		f.heard = c.tick
 		c.progress(c.discoveryTicks())
-		c.serve(p, m)
+		c.serve(p, m, c.log.last())
 	}
 }
 
@@ -170,8 +174,9 @@ func (c *Core) onEntries(m *Message) {
 }
 
 // serve answers a FETCH with entries from memory, from the log on disk, or with
-// the offer of a snapshot when the log no longer reaches back so far.
-func (c *Core) serve(p *peer, m *Message) {
+// the offer of a snapshot when the log no longer reaches back so far. It gives
+// nothing after limit.
+func (c *Core) serve(p *peer, m *Message, limit Zxid) {
 	if _, ok := c.log.hist.Chain(m.Prev); !ok {
 		if m.Prev < c.log.hist.Start() {
 			c.send(Message{Type: MsgSync, To: p.id, Session: m.Session, Epoch: m.Epoch, Mode: SyncSnap, Snap: c.log.snap}, 0)
@@ -179,7 +184,7 @@ func (c *Core) serve(p *peer, m *Message) {
 		return
 	}
 	if entries, ok := c.log.after(m.Prev, c.tun.MessageBytes); ok {
-		c.sendEntries(p.id, m.Session, m.Prev, entries)
+		c.sendEntries(p.id, m.Session, m.Prev, entries, limit)
 		return
 	}
 	job := fetchID(p.id, m.Session)
@@ -201,25 +206,37 @@ func (c *Core) Fetched(job FetchJob, entries []Entry, err error) {
 	if p == nil || err != nil || len(entries) == 0 || c.halt != nil {
 		return
 	}
-	session := c.r.follow.session
-	if c.r.state == StateLeading {
+	session, limit := c.r.follow.session, c.log.last()
+	switch {
+	case c.r.state == StateLeading:
 		l := c.learner(p.id)
 		if l == nil {
 			return
 		}
 		session = l.session
+	case p.id != c.r.follow.leader:
+		for _, o := range c.r.follow.fed {
+			if o.id == p.id {
+				session, limit = o.session, c.log.commit
+			}
+		}
 	}
 	if fetchID(p.id, session) == job.ID {
-		c.sendEntries(p.id, session, job.After, entries)
+		c.sendEntries(p.id, session, job.After, entries, limit)
 	}
 }
 
-func (c *Core) sendEntries(to NodeID, session uint64, prev Zxid, entries []Entry) {
+func (c *Core) sendEntries(to NodeID, session uint64, prev Zxid, entries []Entry, limit Zxid) {
 	chain, ok := c.log.hist.Chain(prev)
 	if !ok {
 		return
 	}
-	more := len(entries) > 0 && entries[len(entries)-1].Zxid < c.log.last()
+	n := len(entries)
+	for n > 0 && entries[n-1].Zxid > limit {
+		n--
+	}
+	entries = entries[:n:n]
+	more := n > 0 && entries[n-1].Zxid < limit
 	c.send(Message{
 		Type: MsgEntries, To: to, Session: session, Epoch: c.r.epoch,
 		Prev: prev, Chain: chain, Entries: entries, More: more,

@@ -219,8 +219,10 @@ func (c *Core) Step(m Message) {
 	case MsgFetch, MsgEntries:
 		c.stepTransfer(p, &m)
 	case MsgSync:
-		if c.r.state == StateLeading {
+		if f := &c.r.follow; c.r.state == StateLeading {
 			c.onPullSnap(p, &m)
+		} else if p.id == f.feed.from && p.boot == f.feed.boot {
+			c.stepFeeder(&m)
 		} else {
 			c.stepFollower(p, &m)
 		}

@@ -29,6 +29,8 @@ type following struct {
 	wanted     SnapMeta  // what is being installed
 	stash      []Message // proposals after a gap
 	pongs      []pongMark
+	feed       feeding
+	fed        []fed
 }
 
 // pongMark says at which tick the pong with a number was sent.
@@ -188,7 +190,7 @@ func (c *Core) onLeaderInfo(m *Message) {
 // newer state (ZAB.md 2.4).
 func (c *Core) onSync(m *Message) {
 	f := &c.r.follow
-	if f.obeyed && f.fetching && m.Mode == SyncSnap && m.Epoch == c.r.epoch && m.Snap.Zxid > c.log.last() {
+	if f.obeyed && f.fetching && (f.feed.from == 0 || f.feed.offered) && m.Mode == SyncSnap && m.Epoch == c.r.epoch && m.Snap.Zxid > c.log.last() {
 		// The leader has compacted what this node asked for. One session obeys
 		// one SYNC, so the way to a snapshot is a new session.
 		c.followLeader(c.peer(f.leader))
@@ -201,7 +203,12 @@ func (c *Core) onSync(m *Message) {
 	c.r.phase = PhaseSync
 	c.r.base = m.Base
 	c.progress(c.tun.SyncTicks)
+	c.startFeeding(m)
 	if m.Mode == SyncSnap {
+		if f.feed.from != 0 {
+			c.fetch()
+			return
+		}
 		c.install(f.leader, f.boot, m.Snap)
 		return
 	}
@@ -302,6 +309,10 @@ func (c *Core) sendFetch() {
 	f := &c.r.follow
 	f.fetchFrom = c.log.last()
 	f.resend = c.tick + uint64(c.tun.ResendTicks)
+	if f.feed.from != 0 && !f.synced {
+		c.askFeeder()
+		return
+	}
 	c.send(Message{Type: MsgFetch, To: f.leader, Session: f.session, Epoch: c.r.epoch, Prev: f.fetchFrom, Last: f.fetchFrom}, 0)
 }
 

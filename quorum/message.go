@@ -127,11 +127,12 @@ type Message struct {
 
 	Counts bool // ACKEPOCH: this is a promise to this leader; UPTODATE, PROPOSE, COMMIT, PING: the leader is established; STEPDOWN: it is leaving for good
 
-	Mode    SyncMode // SYNC
+	Mode    SyncMode // SYNC; FETCH to a feeder: SyncSnap asks for a snapshot of at least Common
 	Common  Zxid     // SYNC: the common point; truncate to it
 	Base    Zxid     // SYNC, NEWLEADER: last zxid of the initial history
 	Chain   uint64   // SYNC: leader's hash at Common; NEWLEADER: at Base; PROPOSE, ENTRIES: at Prev
 	Snap    SnapMeta // SYNC with SyncSnap
+	Via     NodeID   // SYNC to an observer: a follower to fetch from; 0: the leader
 	Prev    Zxid     // PROPOSE, ENTRIES, FETCH: the position before the first entry
 	Entries []Entry  // PROPOSE, ENTRIES; Chain of each is recomputed by the receiver
 	More    bool     // ENTRIES: the leader has more

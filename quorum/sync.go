@@ -19,6 +19,9 @@ func (c *Core) startSync(l *learner) {
 	default:
 		m.Mode, m.Common, m.Chain = SyncDiff, common, chain
 	}
+	if l.cred.Last != c.log.last() {
+		m.Via = c.feeder(l)
+	}
 	l.sync = &m
 	c.repeat(l)
 }
@@ -34,7 +37,7 @@ func (c *Core) onFetch(p *peer, m *Message) {
 		c.progress(c.tun.SyncTicks)
 	}
 	if l.told != nil || m.Prev < c.r.base {
-		c.serve(p, m)
+		c.serve(p, m, c.log.last())
 		return
 	}
 	l.told = &Message{Type: MsgNewLeader, To: l.id, Session: l.session, Epoch: c.r.epoch, Base: c.r.base, Chain: c.r.lead.baseChain}

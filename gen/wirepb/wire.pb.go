@@ -68,6 +68,7 @@ type Message struct {
 	Requests    []*Request             `protobuf:"bytes,34,rep,name=requests,proto3" json:"requests,omitempty"`
 	Ids         []uint64               `protobuf:"varint,35,rep,packed,name=ids,proto3" json:"ids,omitempty"`
 	Cause       uint32                 `protobuf:"varint,38,opt,name=cause,proto3" json:"cause,omitempty"` // quorum.Cause
+	Via         uint32                 `protobuf:"varint,39,opt,name=via,proto3" json:"via,omitempty"`
 	// Entries stand behind every other field, so that a reader can take them
 	// from the frame without a copy.
 	Entries       []*Entry `protobuf:"bytes,64,rep,name=entries,proto3" json:"entries,omitempty"`
@@ -367,6 +368,13 @@ func (x *Message) GetIds() []uint64 {
 func (x *Message) GetCause() uint32 {
 	if x != nil {
 		return x.Cause
+	}
+	return 0
+}
+
+func (x *Message) GetVia() uint32 {
+	if x != nil {
+		return x.Via
 	}
 	return 0
 }
@@ -1037,7 +1045,7 @@ var File_quorum_wire_wire_proto protoreflect.FileDescriptor
 
 const file_quorum_wire_wire_proto_rawDesc = "" +
 	"\n" +
-	"\x16quorum/wire/wire.proto\x12\rperch.wire.v1\"\xfa\b\n" +
+	"\x16quorum/wire/wire.proto\x12\rperch.wire.v1\"\x8c\t\n" +
 	"\aMessage\x12\x12\n" +
 	"\x04type\x18\x01 \x01(\rR\x04type\x12\x12\n" +
 	"\x04from\x18\x02 \x01(\rR\x04from\x12\x0e\n" +
@@ -1079,7 +1087,8 @@ const file_quorum_wire_wire_proto_rawDesc = "" +
 	"\x03low\x18! \x01(\x04R\x03low\x122\n" +
 	"\brequests\x18\" \x03(\v2\x16.perch.wire.v1.RequestR\brequests\x12\x10\n" +
 	"\x03ids\x18# \x03(\x04R\x03ids\x12\x14\n" +
-	"\x05cause\x18& \x01(\rR\x05cause\x12.\n" +
+	"\x05cause\x18& \x01(\rR\x05cause\x12\x10\n" +
+	"\x03via\x18' \x01(\rR\x03via\x12.\n" +
 	"\aentries\x18@ \x03(\v2\x14.perch.wire.v1.EntryR\aentries\"\x8a\x01\n" +
 	"\x04Boot\x12)\n" +
 	"\x10incarnation_high\x18\x01 \x01(\x06R\x0fincarnationHigh\x12'\n" +

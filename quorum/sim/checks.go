@@ -19,6 +19,7 @@ var assertions = [...]string{
 	13: "gate: a message leaves only after the disk holds what it vouches for",
 	14: "at rest: cE <= aE, the log is contiguous, its last epoch <= aE",
 	15: "a store that needs rebuild is in no quorum",
+	17: "observers are in no quorum",
 	18: "no session ends before its time-out as seen by any client",
 	20: "linearizable reads return a state between commit at call and commit at return",
 	21: "failed means no effect ever; no effect twice",
@@ -64,7 +65,7 @@ func newObserver(w *World) observer {
 }
 
 // quorum says whether count voters are a majority of all.
-func (o *observer) quorum(count int) bool { return 2*count > len(o.w.nodes)-1 }
+func (o *observer) quorum(count int) bool { return 2*count > o.w.voters }
 
 func (o *observer) reign(e quorum.Epoch) *reign {
 	r := o.byEpoch[e]
@@ -196,10 +197,13 @@ func (o *observer) check9History(n *node, r *reign) {
 	}
 }
 
-// checkR4: 15, an established leader holds a vote itself.
+// checkR4: 15 and 17, an established leader holds a vote itself.
 func (o *observer) checkR4(n *node, r *reign) {
 	if n.wiped || n.disk.img.control.NeedsRebuild {
 		o.w.fail(15, "node %d, whose disk was lost, leads epoch %d", n.id, r.epoch)
+	}
+	if !n.votes() {
+		o.w.fail(17, "node %d, an observer, leads epoch %d", n.id, r.epoch)
 	}
 }
 
@@ -313,11 +317,11 @@ func (o *observer) onQuorum(z quorum.Zxid) {
 		if p.wiped {
 			im = &p.former
 		}
-		if !im.control.NeedsRebuild && im.holds(z, chain) {
+		if p.votes() && !im.control.NeedsRebuild && im.holds(z, chain) {
 			count++
 		}
 	}
 	if !o.quorum(count) {
-		o.w.fail(9, "%v is committed and on %d disks of %d", z, count, len(o.w.nodes)-1)
+		o.w.fail(9, "%v is committed and on %d disks of %d", z, count, o.w.voters)
 	}
 }

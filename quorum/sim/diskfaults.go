@@ -13,6 +13,9 @@ var (
 )
 
 func (w *World) strikeDisk(k faultKind, n *node, r *rng) {
+	if !n.votes() && k != faultFull {
+		return // what an observer loses it fetches again, as when it is new
+	}
 	switch k {
 	case faultWipe:
 		w.wipe(n)
@@ -35,11 +38,11 @@ func (w *World) spare() bool {
 		if !p.lost() && !p.disk.img.control.Formed {
 			return false
 		}
-		if p.lost() || p.disk.hurt() {
+		if p.votes() && (p.lost() || p.disk.hurt()) {
 			lost++
 		}
 	}
-	return w.obs.quorum(len(w.nodes) - 2 - lost)
+	return w.obs.quorum(w.voters - 1 - lost)
 }
 
 // hurt says whether the disk is damaged and nobody has noticed.

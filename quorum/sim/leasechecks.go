@@ -31,7 +31,7 @@ func (o *observer) freshQuorum(n *node, e quorum.Epoch) bool {
 	p := &o.peers[n.id]
 	count := 1
 	for _, q := range o.w.nodes[1:] {
-		if q == n || p.heardIn[q.id] != e {
+		if q == n || !q.votes() || p.heardIn[q.id] != e {
 			continue
 		}
 		if p.ticks-p.heard[q.id] <= max(p.window, 20)+2 {

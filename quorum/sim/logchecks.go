@@ -117,7 +117,7 @@ func (o *observer) check24(n *node, old, c *quorum.Control) {
 func (o *observer) lostBefore(founders []quorum.Member) {
 	for _, m := range founders {
 		n := o.w.nodes[m.ID]
-		if n.disk.img.control.Boot.Incarnation != m.Incarnation {
+		if m.Role == quorum.RoleVoter && n.disk.img.control.Boot.Incarnation != m.Incarnation {
 			n.wiped = true
 			n.former.control.Boot.Incarnation = m.Incarnation
 		}

@@ -71,6 +71,17 @@ type node struct {
 	former image // what that disk held
 }
 
+// role is what --peers says of the node.
+func (n *node) role() quorum.Role {
+	if int(n.id) > n.w.voters {
+		return quorum.RoleObserver
+	}
+	return quorum.RoleVoter
+}
+
+// votes says whether the node counts in quorums.
+func (n *node) votes() bool { return n.role() == quorum.RoleVoter }
+
 // start begins a new life on whatever the disk holds.
 func (n *node) start() {
 	w := n.w

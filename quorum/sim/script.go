@@ -14,7 +14,7 @@ import (
 // step a line. The network is calm but for what the story says, and all
 // assertions are checked throughout. Lines that begin with # are prose.
 //
-//	nodes 3                    first line; all are down
+//	nodes 3 [1]                first line: voters, observers; all are down
 //	epoch 100                  least first epoch
 //	message 1000, window 1000, cache 1   bounds in bytes
 //	fsync 2000, snaptakes 8000, every 3   microseconds; entries between snapshots
@@ -157,6 +157,10 @@ func (s *Schedule) step(line string) {
 
 func (s *Schedule) world(words []string, opt Options) {
 	opt.Nodes, _ = strconv.Atoi(words[1])
+	opt.Observers = -1
+	if len(words) > 2 {
+		opt.Observers, _ = strconv.Atoi(words[2])
+	}
 	s.w = newWorld(opt)
 	w := s.w
 	w.script = true

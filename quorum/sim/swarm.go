@@ -42,6 +42,7 @@ type faults struct {
 	bodyMax      int   // bytes
 	tuning       quorum.Tuning
 	minEpoch     quorum.Epoch
+	observers    int
 }
 
 // faultKind names a fault that strikes at a time.
@@ -102,6 +103,9 @@ func draw(r *rng, nodes int) faults {
 	drawForming(r, &f)
 	drawClients(r, &f)
 	drawTuning(r, &f)
+	if r.below(6) == 0 {
+		f.observers = 1 + r.below(2)
+	}
 	return f
 }
 

@@ -68,6 +68,9 @@ func messageText(m *quorum.Message) string {
 		if m.Mode == quorum.SyncSnap {
 			fmt.Fprintf(&b, " snap %v", m.Snap.Zxid)
 		}
+		if m.Via != 0 {
+			fmt.Fprintf(&b, " via %d", m.Via)
+		}
 	case quorum.MsgNewLeader:
 		fmt.Fprintf(&b, " base %v s%04x", m.Base, m.Session&0xffff)
 	case quorum.MsgPropose, quorum.MsgEntries:

@@ -9,11 +9,12 @@ import (
 
 // Options choose a run.
 type Options struct {
-	Seed   uint64
-	Nodes  int       // 0: drawn, mostly 3
-	Out    io.Writer // transcript; nil: none
-	Cut    *Cut      // what is left out; nil: nothing
-	Mutant string    // a bug put into the simulated driver, see mutant.go; "" for none
+	Seed      uint64
+	Nodes     int       // voters; 0: drawn, mostly 3
+	Observers int       // beside them; 0: drawn, mostly none; negative: none
+	Out       io.Writer // transcript; nil: none
+	Cut       *Cut      // what is left out; nil: nothing
+	Mutant    string    // a bug put into the simulated driver, see mutant.go; "" for none
 }
 
 // Violation is a broken assertion.
@@ -54,7 +55,8 @@ type World struct {
 	rng        rng
 	now        int64
 	queue      queue
-	nodes      []*node // by id; 0 is nobody
+	nodes      []*node // by id; 0 is nobody; voters first
+	voters     int
 	net        network
 	faults     faults
 	strikes    []strike
@@ -99,7 +101,7 @@ func (w *World) report() Report {
 		}
 	}
 	r := Report{
-		Seed: w.opt.Seed, Nodes: len(w.nodes) - 1, Events: w.events, Virtual: w.now, Trace: w.trace,
+		Seed: w.opt.Seed, Nodes: w.voters, Events: w.events, Virtual: w.now, Trace: w.trace,
 		Committed: w.obs.ledger.len(), Epochs: w.obs.reigns, Failure: w.failure,
 		Healed: w.heal.asked - w.heal.began, Reigns: w.obs.reigns - w.heal.reigns,
 		Strikes: len(w.strikes),
@@ -113,16 +115,20 @@ func (w *World) report() Report {
 
 func newWorld(opt Options) *World {
 	w := &World{opt: opt, rng: rng{state: scramble(opt.Seed + 1)}}
-	count := opt.Nodes
-	if count == 0 {
-		count = pick(&w.rng, 3, 3, 3, 3, 3, 3, 3, 5, 5, 1)
+	w.voters = opt.Nodes
+	if w.voters == 0 {
+		w.voters = pick(&w.rng, 3, 3, 3, 3, 3, 3, 3, 5, 5, 1)
 	}
 	fr := w.rng.fork()
-	w.faults, w.strikeSeed = draw(&fr, count), fr.next()
+	w.faults, w.strikeSeed = draw(&fr, w.voters), fr.next()
+	if opt.Observers != 0 {
+		w.faults.observers = max(0, opt.Observers)
+	}
 	if c := opt.Cut; c != nil {
 		c.apply(&w.faults)
 		w.rng.state ^= scramble(c.Salt)
 	}
+	count := w.voters + w.faults.observers
 	w.nodes = make([]*node, count+1)
 	for i := 1; i <= count; i++ {
 		w.nodes[i] = &node{
@@ -152,7 +158,7 @@ func (w *World) config(n *node) quorum.Config {
 		ID: n.id, ConfigHash: 7, Seed: n.rng.next(), MinEpoch: w.faults.minEpoch, Tuning: w.faults.tuning,
 	}
 	for _, p := range w.nodes[1:] {
-		c.Peers = append(c.Peers, quorum.Peer{ID: p.id, Addr: "sim", Role: quorum.RoleVoter})
+		c.Peers = append(c.Peers, quorum.Peer{ID: p.id, Addr: "sim", Role: p.role()})
 	}
 	return c
 }

@@ -35,6 +35,7 @@ func fromProto(pb *wirepb.Message) (quorum.Message, error) {
 		Heard: heardFromProto(&c, pb.Heard), Timeout: pb.Timeout, Stall: pb.Stall,
 		Low: pb.Low, Requests: requestsFromProto(&c, pb.Requests), IDs: idsFromProto(&c, pb.Ids),
 		Cause: quorum.Cause(c.within("cause", pb.Cause, 0, uint32(quorum.CauseNoQuorum))), Config: configFromProto(&c, pb.Config),
+		Via: quorum.NodeID(c.within("via", pb.Via, 0, maxNode)),
 	}
 	if c.err != nil {
 		return quorum.Message{}, c.err

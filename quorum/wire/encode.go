@@ -25,7 +25,7 @@ func toProto(m *quorum.Message) *wirepb.Message {
 		Base: uint64(m.Base), Snap: snapToProto(&m.Snap), More: m.More,
 		Heard: heardToProto(m.Heard), Timeout: m.Timeout, Stall: m.Stall,
 		Low: m.Low, Requests: requestsToProto(m.Requests), Ids: m.IDs, Cause: uint32(m.Cause),
-		Config: configToProto(&m.Config),
+		Config: configToProto(&m.Config), Via: uint32(m.Via),
 	}
 }
 

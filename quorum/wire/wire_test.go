@@ -56,6 +56,7 @@ func anyMessage() *rapid.Generator[quorum.Message] {
 			IDs:    list(t, "ids", z),
 			Cause:  quorum.Cause(rapid.IntRange(0, int(quorum.CauseNoQuorum)).Draw(t, "cause")),
 			Config: quorum.Configuration{Members: anyMembers(t)},
+			Via:    quorum.NodeID(rapid.Uint16().Draw(t, "via")),
 		}
 	})
 }

@@ -12,6 +12,7 @@ SOAK5    ?= 50000
 FUZZTIME ?= 50000x
 E2E_ARGS ?=
 BENCH_ARGS ?=
+MUTANTS_ARGS ?=
 
 export CGO_ENABLED ?= 0
 # One toolchain, the installed one: nothing is downloaded behind one's back.
@@ -74,6 +75,10 @@ soak-sim: ## the simulator for hours: SOAK3=250000 seeds of 3 nodes, SOAK5=50000
 	bin/simrun -sweep
 	bin/simrun -same -seeds 1000
 
+mutants: ## put one known bug after another into a copy of the sources; each must be found
+	@$(GO) build -tags mutants -o bin/mutants ./quorum/sim/mutants
+	@bin/mutants $(MUTANTS_ARGS)
+
 fuzz: ## every fuzz test, FUZZTIME=50000x inputs each
 	@grep -rl --include='*_test.go' '^func Fuzz' cmd handlers lease quorum tree | xargs -r -n1 dirname | sort -u | \
 	while read -r dir; do \
@@ -105,6 +110,8 @@ lint-go:
 	@cd e2e && $(GO) vet ./...
 	@$(GO) build -o bin/staticcheck honnef.co/go/tools/cmd/staticcheck
 	@bin/staticcheck ./...
+	@$(GO) vet -tags mutants ./quorum/sim/mutants && bin/staticcheck -tags mutants ./quorum/sim/mutants
+	@$(GO) test -tags mutants ./quorum/sim/mutants >/dev/null || $(GO) test -tags mutants ./quorum/sim/mutants
 	@cd e2e && ../bin/staticcheck ./...
 	@$(GO) test -run TestRoomsImportOnlyWhatTheyMay . >/dev/null || $(GO) test -run TestRoomsImportOnlyWhatTheyMay .
 	@echo "lint: Go code is clean"

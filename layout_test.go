@@ -43,8 +43,9 @@ var rooms = map[string]room{
 	"quorum/natsnet":      {perch: []string{"quorum", "quorum/wire"}},
 	"quorum/node": {perch: []string{"gen/commandpb", "gen/nodepb", "lease", "quorum", "quorum/disk",
 		"quorum/natsnet", "quorum/snap", "quorum/wal", "tree"}},
-	"quorum/sim":        {perch: []string{"quorum", "quorum/wire", "lease"}, pure: true},
-	"quorum/sim/simrun": {perch: []string{"quorum/sim"}},
+	"quorum/sim":         {perch: []string{"quorum", "quorum/wire", "lease"}, pure: true},
+	"quorum/sim/simrun":  {perch: []string{"quorum/sim"}},
+	"quorum/sim/mutants": {}, // it builds others, and calls none
 
 	"tree":     {perch: []string{"quorum", "tree/cow"}, pure: true},
 	"tree/cow": {pure: true},

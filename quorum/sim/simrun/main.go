@@ -21,7 +21,7 @@ import (
 type settings struct {
 	seeds, first, seed uint64
 	nodes, workers     int
-	mutant             string
+	mutant, schedule   string
 	verbose, shrink    bool
 	stop               bool
 	same, sweep        bool
@@ -38,7 +38,8 @@ func main() {
 	flag.IntVar(&s.nodes, "nodes", 0, "nodes in the cluster; 0: the seed decides")
 	flag.IntVar(&s.workers, "workers", runtime.GOMAXPROCS(0), "seeds played at once")
 	flag.StringVar(&s.mutant, "mutant", "", "put this bug into the simulated driver")
-	flag.BoolVar(&s.verbose, "v", false, "print the transcript of a single seed in any case")
+	flag.StringVar(&s.schedule, "schedule", "", "play the directed schedule in this file alone")
+	flag.BoolVar(&s.verbose, "v", false, "print the transcript of a single seed or schedule in any case")
 	flag.BoolVar(&s.shrink, "shrink", true, "print a failing single seed as short as it can be made; false: as it is")
 	flag.BoolVar(&s.stop, "stop", false, "stop at the first failure")
 	flag.BoolVar(&s.same, "same", false, "play every seed twice, on one processor and on two, and compare")
@@ -56,12 +57,32 @@ func run(s settings, out io.Writer) int {
 		return onePoint(s, out)
 	case s.sweep:
 		return sweep(s, out)
+	case s.schedule != "":
+		return directed(s, out)
 	case s.same:
 		return same(s, out)
 	case s.seed != 0:
 		return one(s, out)
 	}
 	return many(s, out)
+}
+
+// directed plays a schedule.
+func directed(s settings, out io.Writer) int {
+	text, err := os.ReadFile(s.schedule)
+	if err == nil {
+		transcript := io.Writer(nil)
+		if s.verbose {
+			transcript = out
+		}
+		err = sim.RunSchedule(string(text), transcript)
+	}
+	if err != nil {
+		fmt.Fprintf(out, "schedule fails: %v\n", err)
+		return 1
+	}
+	fmt.Fprintln(out, "schedule holds")
+	return 0
 }
 
 // one plays a single seed with a transcript.

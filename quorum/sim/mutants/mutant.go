@@ -65,5 +65,5 @@ func (m *mutant) mutated(root string) (map[string]string, error) {
 }
 
 // table is every mutant, in the order of the protocol.
-var table = slices.Concat(electionMutants, formingMutants, discoveryMutants, syncMutants, broadcastMutants, livesMutants,
+var table = slices.Concat(electionMutants, formingMutants, discoveryMutants, syncMutants, broadcastMutants, livesMutants, memberMutants,
 	requestMutants, clockMutants, driverMutants, storageMutants, stateMutants)

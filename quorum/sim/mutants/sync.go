@@ -76,7 +76,7 @@ var syncMutants = []mutant{
 		"l.durable = min(l.durable, z)\n\tl.configs =", "l.configs ="),
 		seeds()},
 	{"fetches-what-is-compacted", "ZOOKEEPER-2418", one("quorum/follow.go",
-		"if f.obeyed && f.fetching && m.Mode == SyncSnap &&", "if false && f.obeyed && f.fetching && m.Mode == SyncSnap &&"),
+		"if f.obeyed && f.fetching && (f.feed", "if false && f.obeyed && f.fetching && (f.feed"),
 		schedule("compacted-while-fetching")},
 	{"late-offer-starts-anew", "ZAB.md 2.4", one("quorum/follow.go",
 		"m.Epoch == c.r.epoch && m.Snap.Zxid > c.log.last() {", "m.Epoch == c.r.epoch {"),

@@ -26,10 +26,11 @@ type room struct {
 var rooms = map[string]room{
 	"": {}, // the contract
 
-	"cmd/perch":             {perch: []string{"cmd/internal/bench", "cmd/internal/local", "handlers", "quorum", "quorum/natsnet", "quorum/node"}},
+	"cmd/perch":             {perch: []string{"cmd/internal/bench", "cmd/internal/local", "cmd/internal/logview", "handlers", "quorum", "quorum/natsnet", "quorum/node"}},
 	"cmd/internal/bench":    {},
 	"cmd/internal/cluster":  {perch: []string{"cmd/internal/local"}},
 	"cmd/internal/local":    {},
+	"cmd/internal/logview":  {perch: []string{"gen/commandpb", "lease", "quorum", "quorum/disk", "quorum/snap", "quorum/wal"}},
 	"cmd/internal/protogen": {},
 
 	"handlers": {perch: []string{"", "gen/api", "gen/commandpb", "lease", "quorum", "tree"}},

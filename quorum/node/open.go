@@ -179,9 +179,11 @@ func restoreAny(cfg Config, store *snap.Store, found *wal.Recovered) (*lease.Sta
 		state.Know(cfg.Level)
 		return state, quorum.SnapMeta{}, nil
 	}
-	faults = append(faults, fmt.Errorf("the log in %s begins after %v and no whole snapshot reaches back to it: "+
-		"stop this node, move its data directory aside and have it rebuilt as a replaced member", cfg.Dir, start))
-	return nil, quorum.SnapMeta{}, errors.Join(faults...)
+	lost := &wal.DamageError{
+		File: filepath.Join(cfg.Dir, "snap"), Remedy: wal.RemedyRebuild,
+		Reason: fmt.Sprintf("the log begins after %v and no whole snapshot reaches back to it", start),
+	}
+	return nil, quorum.SnapMeta{}, errors.Join(append([]error{lost}, faults...)...)
 }
 
 // load reads a snapshot and checks its digest.

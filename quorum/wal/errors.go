@@ -27,16 +27,19 @@ var (
 )
 
 func foreign(dir string, have, want quorum.NodeID) error {
-	return fmt.Errorf("%w: %s belongs to node %d, this is node %d; remedy: give this node its own --data directory, or start it with --id %d",
-		ErrForeign, dir, have, want, have)
+	return fmt.Errorf("%w: %s belongs to node %d, this is node %d; remedy: give this node a --data directory of its own, a copy of another's is of no use to it; or, if this is node %d, start it with --id %d",
+		ErrForeign, dir, have, want, have, have)
 }
 
+// RemedyRebuild is what to do about a store that has lost what cannot be got
+// back from itself.
+const RemedyRebuild = "change nothing in the directory by hand. With other healthy members: stop this one, move its whole data directory aside, " +
+	"and let it be rebuilt as a replaced member. As the only member: restore a copy of the file, or an archive"
+
 const (
-	remedyRebuild = "change nothing in the directory by hand. With other healthy members: stop this one, move its whole data directory aside, " +
-		"and let it be rebuilt as a replaced member. As the only member: restore a copy of the file, or an archive"
 	remedyStore   = "put the right file back; or delete it, if this directory was always this node's: the segments say the same, and it is written anew"
-	remedyPlace   = "put the file that belongs here in its place; otherwise: " + remedyRebuild
-	remedySegment = "put the file back if it was moved away; otherwise: " + remedyRebuild
+	remedyPlace   = "put the file that belongs here in its place; otherwise: " + RemedyRebuild
+	remedySegment = "put the file back if it was moved away; otherwise: " + RemedyRebuild
 )
 
 func damaged(path string, off int64, remedy, reason string, args ...any) error {

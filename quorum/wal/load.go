@@ -208,7 +208,7 @@ func (l *Log) readHeaders(files []file, stored bool) (heads []head, blank string
 			case errors.Is(err, errBlank) && last && (i > 0 || !stored):
 				return heads, f.path, nil
 			case errors.Is(err, errBlank), errors.Is(err, errHeader):
-				return nil, "", damaged(f.path, 0, remedyRebuild, "the header cannot be read: %v", err)
+				return nil, "", damaged(f.path, 0, RemedyRebuild, "the header cannot be read: %v", err)
 			}
 			return nil, "", fmt.Errorf("wal: reading %s: %w", f.path, err)
 		}
@@ -246,7 +246,7 @@ func (l *Log) checkHeaders(heads []head, s *super) error {
 		case i > 0 && h.seg.seq != heads[i-1].seg.seq+1:
 			return damaged(l.path(segmentName(heads[i-1].seg.seq+1)), 0, remedySegment, "the segment is missing; the next one found is %s", path)
 		case i > 0 && (h.previousEnd < heads[i-1].seg.data || h.previousEnd > heads[i-1].size):
-			return damaged(heads[i-1].seg.path, heads[i-1].size, remedyRebuild,
+			return damaged(heads[i-1].seg.path, heads[i-1].size, RemedyRebuild,
 				"the file has %d bytes, the next segment says that records end at %d", heads[i-1].size, h.previousEnd)
 		}
 	}

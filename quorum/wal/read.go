@@ -99,7 +99,7 @@ func (r *reader) extent(e *extent) (more bool, err error) {
 	for at := quorum.Zxid(0); at != e.last; {
 		fr, err := r.sc.next()
 		if errors.Is(err, errNoRecord) {
-			return false, damaged(e.seg.path, r.sc.off, remedyRebuild, "no valid record where an entry up to %v was written", e.last)
+			return false, damaged(e.seg.path, r.sc.off, RemedyRebuild, "no valid record where an entry up to %v was written", e.last)
 		}
 		if err != nil {
 			return false, fmt.Errorf("wal: reading %s at offset %d: %w", e.seg.path, r.sc.off, err)
@@ -121,11 +121,11 @@ func (r *reader) extent(e *extent) (more bool, err error) {
 func (r *reader) entry(e *extent, fr *frame) (more bool, err error) {
 	rec, err := fr.record()
 	if err != nil {
-		return false, damaged(e.seg.path, fr.off, remedyRebuild, "%v", err)
+		return false, damaged(e.seg.path, fr.off, RemedyRebuild, "%v", err)
 	}
 	entry := rec.Entry
 	if entry.Chain != quorum.ChainHash(r.chain, &entry) {
-		return false, damaged(e.seg.path, fr.off, remedyRebuild, "entry %v does not continue %v: its chain hash differs", entry.Zxid, r.last)
+		return false, damaged(e.seg.path, fr.off, RemedyRebuild, "entry %v does not continue %v: its chain hash differs", entry.Zxid, r.last)
 	}
 	if len(r.entries) > 0 && entry.Size() > r.left {
 		return false, nil

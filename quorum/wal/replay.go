@@ -38,7 +38,7 @@ func (l *Log) startSegment(first bool, h head) error {
 		*s = state{history: quorum.NewHistory(h.last, h.lastChain)}
 	}
 	if h.last != s.history.Last() || h.lastChain != s.history.LastChain() {
-		return damaged(h.seg.path, 0, remedyRebuild, "the segment continues %v, chain hash %016x, but the one before it ends at %v, %016x",
+		return damaged(h.seg.path, 0, RemedyRebuild, "the segment continues %v, chain hash %016x, but the one before it ends at %v, %016x",
 			h.last, h.lastChain, s.history.Last(), s.history.LastChain())
 	}
 	s.control = h.control
@@ -53,13 +53,13 @@ func (l *Log) replayWhole(h, next head) error {
 	for sc.off < next.previousEnd {
 		f, err := sc.next()
 		if errors.Is(err, errNoRecord) {
-			return damaged(h.seg.path, sc.off, remedyRebuild, "no valid record, though the log is known to be durable up to offset %d here", next.previousEnd)
+			return damaged(h.seg.path, sc.off, RemedyRebuild, "no valid record, though the log is known to be durable up to offset %d here", next.previousEnd)
 		}
 		if err != nil {
 			return fmt.Errorf("wal: reading %s at offset %d: %w", h.seg.path, sc.off, err)
 		}
 		if f.kind == typeSeal {
-			return damaged(h.seg.path, f.off, remedyRebuild, "the segment is sealed before its end at %d", next.previousEnd)
+			return damaged(h.seg.path, f.off, RemedyRebuild, "the segment is sealed before its end at %d", next.previousEnd)
 		}
 		if err := l.replayFrame(h.seg, &f); err != nil {
 			return err
@@ -107,7 +107,7 @@ func (l *Log) judgeTail(h head, t *tail) error {
 	f := h.seg.file.file
 	mark, err := findMark(f, h.seg.salt, h.seg.end, h.size)
 	if err == nil && mark >= 0 {
-		return damaged(h.seg.path, h.seg.end, remedyRebuild, "no valid record, though a mark at offset %d vouches for everything before it", mark)
+		return damaged(h.seg.path, h.seg.end, RemedyRebuild, "no valid record, though a mark at offset %d vouches for everything before it", mark)
 	}
 	if err == nil {
 		var zero bool
@@ -126,7 +126,7 @@ func (l *Log) replayFrame(seg *segment, f *frame) error {
 	if f.kind == typeMark {
 		h := &l.state.history
 		if at, ok := f.number(); !ok || at != uint64(f.off) || f.zxid != h.Last() || f.chain != h.LastChain() {
-			return damaged(seg.path, f.off, remedyRebuild, "a mark says that the log ends at %v, chain hash %016x, but it ends at %v, %016x",
+			return damaged(seg.path, f.off, RemedyRebuild, "a mark says that the log ends at %v, chain hash %016x, but it ends at %v, %016x",
 				f.zxid, f.chain, h.Last(), h.LastChain())
 		}
 		return nil
@@ -136,7 +136,7 @@ func (l *Log) replayFrame(seg *segment, f *frame) error {
 		err = l.state.replay(&r)
 	}
 	if err != nil {
-		return damaged(seg.path, f.off, remedyRebuild, "%v", err)
+		return damaged(seg.path, f.off, RemedyRebuild, "%v", err)
 	}
 	l.index.note(&r, seg, f.off)
 	seg.records++

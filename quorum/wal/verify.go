@@ -23,9 +23,12 @@ type Report struct {
 type FileReport struct {
 	File    string // path
 	Size    int64
-	Records int    // of a segment: those that were replayed
-	Note    string // what is worth knowing and no damage; "" for none
-	Read    bool   // false: what stands before it is damaged, so it was not judged
+	Segment bool
+	Records int         // of a segment: those that were replayed
+	Last    quorum.Zxid // of a segment: where the log ends with it
+	Note    string      // what is worth knowing and no damage; "" for none
+	Read    bool        // false: what stands before it is damaged, so it was not judged
+	Foreign bool        // no part of a log
 }
 
 // ErrNoLog is wrapped by what Verify returns for a directory without a log.
@@ -106,7 +109,7 @@ func (r *Report) files(l *Log, f found) error {
 		case info.Name == watermarkName:
 			line.Note = l.known.String()
 		case info.Name != storeName:
-			line.Note = "no part of the log"
+			line.Foreign = true
 		}
 		r.Files = append(r.Files, line)
 	}
@@ -115,6 +118,7 @@ func (r *Report) files(l *Log, f found) error {
 
 func (r *Report) segment(l *Log, f found, seq uint64, line *FileReport) error {
 	last := true
+	line.Segment = true
 	line.Read = len(r.Damage) == 0 || r.Damage[0].File == line.File
 	for i, h := range f.heads {
 		if h.seg.seq != seq {
@@ -122,6 +126,11 @@ func (r *Report) segment(l *Log, f found, seq uint64, line *FileReport) error {
 		}
 		line.Records, line.Read = h.seg.records, line.Read || h.seg.replayed
 		last = i == len(f.heads)-1
+		if !last {
+			line.Last = f.heads[i+1].last
+		} else if h.seg.replayed {
+			line.Last = r.History.Last()
+		}
 		if last && f.tail.torn {
 			line.Note = fmt.Sprintf("behind offset %d stands a write that is under way, or never ended; the next start cuts it off", h.seg.end)
 		}
@@ -135,7 +144,7 @@ func (r *Report) segment(l *Log, f found, seq uint64, line *FileReport) error {
 	return walkSegment(l.opt.FS, file{seq: seq, path: line.File, size: line.Size}, func(info RecordInfo) error {
 		torn := last && info.Offset > 0 && info.Offset+info.Size == line.Size
 		if info.Kind == KindInvalid && !torn {
-			r.Damage = append(r.Damage, &DamageError{File: info.File, Offset: info.Offset, Reason: info.Reason, Remedy: remedyRebuild})
+			r.Damage = append(r.Damage, &DamageError{File: info.File, Offset: info.Offset, Reason: info.Reason, Remedy: RemedyRebuild})
 		}
 		return nil
 	})

@@ -123,7 +123,7 @@ func (w *watermark) check(h head, dir string) error {
 	case w.segment > last:
 		return damaged(disk.Join(dir, segmentName(w.segment)), 0, remedySegment, "the segment is missing; the last one found is %s", h.seg.path)
 	case w.segment == last && w.offset > uint64(h.seg.end):
-		return damaged(h.seg.path, h.seg.end, remedyRebuild, "no valid record, though the log is known to be durable up to offset %d here", w.offset)
+		return damaged(h.seg.path, h.seg.end, RemedyRebuild, "no valid record, though the log is known to be durable up to offset %d here", w.offset)
 	}
 	return nil
 }

@@ -100,7 +100,7 @@ func (c *Core) onPing(m *Message) {
 		}
 	}
 	c.learnCommit(m)
-	if !f.synced || c.stable < f.ldSeq {
+	if !c.onVerdicts(m) || !f.synced || c.stable < f.ldSeq {
 		return
 	}
 	if m.Last > c.log.last() {
@@ -115,6 +115,7 @@ func (c *Core) onPing(m *Message) {
 	c.send(Message{
 		Type: MsgPong, To: f.leader, Session: f.session, Epoch: c.r.epoch, Seq: m.Seq, Cred: cred,
 		Durable: c.log.durable, Timeout: c.patience.ticks(c.cfg.ID), Stall: c.log.stall(c.tick),
+		Digests: c.digests.own.newest(checkpointsSent),
 	}, f.ldSeq)
 }
 
@@ -178,7 +179,7 @@ func (c *Core) onEntries(m *Message) {
 // nothing after limit.
 func (c *Core) serve(p *peer, m *Message, limit Zxid) {
 	if _, ok := c.log.hist.Chain(m.Prev); !ok {
-		if m.Prev < c.log.hist.Start() {
+		if m.Prev < c.log.hist.Start() && c.doubt() == DoubtNone {
 			c.send(Message{Type: MsgSync, To: p.id, Session: m.Session, Epoch: m.Epoch, Mode: SyncSnap, Snap: c.log.snap}, 0)
 		}
 		return

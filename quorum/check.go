@@ -69,6 +69,7 @@ func (c *Core) Hash() uint64 {
 		uint64(c.log.durable), uint64(c.log.emitted), uint64(c.r.state), uint64(c.r.phase), uint64(c.r.epoch),
 		uint64(c.r.base), c.r.deadline, uint64(c.r.follow.leader), c.r.follow.session, c.r.lead.pingSeq,
 		c.r.lead.leaseMs, uint64(len(c.requests.list)), c.reads.want, c.reads.done,
+		uint64(c.digests.own.last()), uint64(c.digests.agreed.last()), uint64(c.digests.disputed),
 	} {
 		binary.LittleEndian.PutUint64(b[:], v)
 		_, _ = d.Write(b[:])

@@ -84,6 +84,8 @@ var (
 	ErrTooManyPending = errors.New("quorum: too many pending requests")
 	// ErrTooLarge refuses a request that can never fit the window.
 	ErrTooLarge = errors.New("quorum: request larger than the proposal window")
+	// ErrDoubt refuses a request because this store must be rebuilt.
+	ErrDoubt = errors.New("quorum: the state of this node is not to be trusted")
 	// ErrOrder refuses a request whose id is not above those before it.
 	ErrOrder = errors.New("quorum: request ids must rise")
 	// ErrViolation is wrapped by every Ready.Halt that a broken invariant causes.
@@ -122,6 +124,7 @@ type Core struct {
 	r        role
 	requests requests
 	reads    reads
+	digests  digests
 }
 
 // role is everything that belongs to one stay in one role; reset clears it.
@@ -161,6 +164,7 @@ func New(cfg Config, st Restored) (*Core, error) {
 	for i := range st.Tail {
 		c.age = max(c.age, st.Tail[i].Stamp.Age)
 	}
+	c.digests.replaced(st.Snapshot)
 	c.patience.base = uint32(c.tun.FollowerTimeout)
 	if err := c.Check(); err != nil {
 		return nil, err
@@ -299,6 +303,9 @@ func (c *Core) Ready() Ready {
 	}
 	r := c.out
 	c.out = Ready{}
+	if c.doubt() != DoubtNone {
+		r.Reads, c.out.Reads = nil, r.Reads // they wait for the end of the doubt
+	}
 	if len(c.wal) > 0 {
 		c.seq++
 		r.WAL, r.Seq = c.wal, c.seq
@@ -318,8 +325,8 @@ func (c *Core) Ready() Ready {
 // HasReady says whether Ready would hand out anything but Soft.
 func (c *Core) HasReady() bool {
 	o := &c.out
-	return len(c.wal) > 0 || len(o.Msgs) > 0 || len(o.Reads) > 0 || len(o.Failed) > 0 ||
-		o.Install != nil || len(o.Fetch) > 0 || c.log.emittable() || c.unsent() || c.readsDue() ||
+	return len(c.wal) > 0 || len(o.Msgs) > 0 || len(o.Reads) > 0 && c.doubt() == DoubtNone || len(o.Failed) > 0 ||
+		o.Install != nil || len(o.Fetch) > 0 || o.Mismatch != nil || c.log.emittable() || c.unsent() || c.readsDue() ||
 		c.requestsDue() || c.halt != nil
 }
 
@@ -354,6 +361,7 @@ func (c *Core) SnapshotTaken(m SnapMeta) {
 	if m.Zxid > c.log.snap.Zxid {
 		c.log.snap = m
 	}
+	c.Digest(m.Zxid, m.Digest)
 }
 
 // Compacted says that the log on disk now begins after start.
@@ -390,6 +398,7 @@ func (c *Core) Soft() Soft {
 		State: c.r.state, Phase: c.r.phase, Forming: c.formState(), Epoch: c.ctl.CurrentEpoch,
 		Established: c.r.est, Commit: c.log.commit, Last: c.log.last(), Durable: c.log.durable,
 		Emitted: c.log.emitted, Membership: c.memberships, AgeMs: c.age, Halted: c.halt != nil, Refusal: c.refusal(),
+		Doubt: c.doubt(), Agreed: c.digests.agreed.last(),
 	}
 	switch c.r.state {
 	case StateLeading:

@@ -272,6 +272,7 @@ func (c *Core) SnapshotInstalled(m SnapMeta, err error) (accepted bool) {
 		return false
 	}
 	c.peersChanged()
+	c.digests.replaced(m)
 	c.wal = append(c.wal, Record{Type: RecordInstall, Zxid: m.Zxid, Chain: m.Chain})
 	c.jumped()
 	c.progress(c.tun.SyncTicks)

@@ -134,10 +134,14 @@ func (c *Core) refusal() string {
 	switch {
 	case c.retired:
 		return "this node is stopping"
+	case c.doubt() == DoubtRebuild:
+		return c.ctl.Reason + "; it serves nothing and does not vote until it is rebuilt"
 	case c.ctl.NeedsRebuild:
 		return c.ctl.Reason + "; it does not vote. Stop it, put the former data directory back, or run the cluster on the remaining voters"
 	case c.ctl.Formed && c.roleOf(c.cfg.ID) == 0:
 		return fmt.Sprintf("node %d is not a member of the cluster: add it with POST /v1/cluster/members", c.cfg.ID)
+	case c.doubt() == DoubtDisputed:
+		return c.disputeText()
 	case c.ctl.Formed:
 		return ""
 	}

@@ -46,6 +46,7 @@ type learner struct {
 	alive    uint64 // tick of the newest ping that it answered
 	timeout  uint32
 	stall    uint32
+	digests  checkpoints // of its state
 	resend   uint64
 }
 
@@ -284,7 +285,7 @@ func (c *Core) tickLeading(elapsedMs int) {
 	if c.log.commit == c.log.last() {
 		ld.committed = c.tick
 	}
-	if c.r.est && c.tick-ld.committed < leaseStallTicks {
+	if c.r.est && c.tick-ld.committed < leaseStallTicks && c.doubt() == DoubtNone {
 		ld.leaseMs += uint64(max(0, min(elapsedMs, leaseStepMs)))
 	}
 	if c.tick >= ld.pingAt {
@@ -334,6 +335,8 @@ func (c *Core) repeat(l *learner) {
 	switch {
 	case l.told != nil:
 		c.send(*l.told, c.r.lead.ldSeq)
+	case l.sync != nil && l.sync.Mode == SyncSnap && c.doubt() != DoubtNone:
+		// A copy of a disputed state would be counted as a second witness to it.
 	case l.sync != nil:
 		c.send(*l.sync, c.r.lead.ldSeq)
 	case !l.answered && c.r.epoch != 0:
@@ -354,6 +357,9 @@ func (c *Core) ping() {
 		ld.pings = append(ld.pings, pongMark{ld.pingSeq, c.tick})
 	}
 	m := Message{Type: MsgPing, Epoch: c.r.epoch, Seq: ld.pingSeq, Last: c.log.last(), Commit: c.log.commit, Counts: c.r.est}
+	if c.r.est {
+		m.Digests, m.Disputed = c.digests.agreed.newest(verdictsSent), c.digests.disputed
+	}
 	for i := range ld.learners {
 		m.Heard = append(m.Heard, Heard{ld.learners[i].id, ld.learners[i].pongSeq})
 	}
@@ -375,6 +381,9 @@ func (c *Core) onPong(l *learner, m *Message) {
 				break
 			}
 		}
+	}
+	if !c.onDigests(l, m) {
+		return
 	}
 	c.onAck(l, m.Durable)
 	c.confirmReads()

@@ -144,6 +144,9 @@ type Message struct {
 	Timeout uint32  // PONG: the sender's follower time-out in ticks
 	Stall   uint32  // PONG: ticks for which the sender's log has been waiting for its disk
 
+	Digests  []Checkpoint // PONG: of the sender's state; PING: those of a quorum; rising by zxid
+	Disputed Zxid         // PING: voters differ here and nothing has a quorum; nobody may serve
+
 	Low      uint64    // REQUEST: every ID below is finished at its home
 	Requests []Request // REQUEST
 	IDs      []uint64  // REFUSE

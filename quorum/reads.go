@@ -33,7 +33,7 @@ type reader struct {
 func (c *Core) Read(id uint64) { c.reads.want = max(c.reads.want, id) }
 
 func (c *Core) readsDue() bool {
-	if !c.r.est || c.halt != nil {
+	if !c.r.est || c.halt != nil || c.doubt() != DoubtNone {
 		return false
 	}
 	if c.reads.want > c.reads.sent {
@@ -95,7 +95,7 @@ func (c *Core) startRound() {
 // one.
 func (c *Core) confirmReads() {
 	rd := &c.r.lead.round
-	if !c.r.est || len(rd.flying) == 0 {
+	if !c.r.est || len(rd.flying) == 0 || c.doubt() != DoubtNone {
 		return
 	}
 	ok := c.quorum(func(id NodeID) bool {
@@ -118,7 +118,7 @@ func (c *Core) confirmReads() {
 }
 
 func (c *Core) onReadPos(m *Message) {
-	if m.Epoch == c.r.epoch && m.Seq <= c.reads.sent {
+	if m.Epoch == c.r.epoch && m.Seq <= c.reads.sent && c.doubt() == DoubtNone {
 		c.readDone(m.Seq, m.Last)
 	}
 }

@@ -13,6 +13,7 @@ type Ready struct {
 	Failed    []Failure  // requests with a definite or unknown end, see Failure
 	Install   *Install   // fetch and install this snapshot
 	Fetch     []FetchJob // read entries from the old log, then Fetched
+	Mismatch  *Mismatch  // a majority has another state: this node has stopped serving
 	Soft      Soft
 	Halt      error // an invariant is broken or the disk failed: stop the node
 }
@@ -44,6 +45,10 @@ const (
 	CauseBounds    Cause = 8  // no voter, more than MaxVoters or than MaxMembers
 	CauseTwoVoters Cause = 9  // two voters are left, and it is not forced (R11)
 	CauseNoQuorum  Cause = 10 // a majority of the new voters is not in sync
+
+	// CauseStopped: the state of this node is not to be trusted any more; the
+	// outcome is unknown.
+	CauseStopped Cause = 11
 )
 
 // Failure ends a request that was submitted here.
@@ -88,6 +93,8 @@ type Soft struct {
 	Membership  uint64 // rises with every change of Members
 	Halted      bool
 	Refusal     string // why this node does not take part, for people; "" when it does
+	Doubt       Doubt  // why nothing may be answered from this node's state
+	Agreed      Zxid   // newest position at which a quorum is known to have one digest
 }
 
 // Progress is what a leader knows of one peer.

@@ -46,6 +46,8 @@ func (c *Core) submit(r request) error {
 		return ErrTooManyPending
 	case len(r.data)+64 > c.tun.WindowBytes:
 		return ErrTooLarge
+	case c.doubt() == DoubtRebuild:
+		return ErrDoubt
 	case r.id <= q.last:
 		return ErrOrder
 	}
@@ -116,7 +118,7 @@ func (c *Core) jumped() {
 // mayServe says whether requests may go to the present leader: everything that
 // earlier leaders may have done with them has been handed out.
 func (c *Core) mayServe() bool {
-	return c.r.est && c.halt == nil && !c.retired && c.log.emitted >= c.r.base
+	return c.r.est && c.halt == nil && !c.retired && c.log.emitted >= c.r.base && c.doubt() == DoubtNone
 }
 
 // requestsDue says whether flushRequests has something to do: requests that did
@@ -211,7 +213,7 @@ func (c *Core) forward(first int) {
 
 // onRequest proposes what another node forwards, each request once.
 func (c *Core) onRequest(p *peer, m *Message) {
-	if !c.r.est || m.Epoch != c.r.epoch || m.ToBoot != c.ctl.Boot {
+	if !c.r.est || m.Epoch != c.r.epoch || m.ToBoot != c.ctl.Boot || c.doubt() != DoubtNone {
 		return
 	}
 	h := c.home(p)

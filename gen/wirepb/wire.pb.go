@@ -64,6 +64,8 @@ type Message struct {
 	Heard       []*Heard               `protobuf:"bytes,31,rep,name=heard,proto3" json:"heard,omitempty"`
 	Timeout     uint32                 `protobuf:"varint,32,opt,name=timeout,proto3" json:"timeout,omitempty"`
 	Stall       uint32                 `protobuf:"varint,36,opt,name=stall,proto3" json:"stall,omitempty"`
+	Digests     []*Checkpoint          `protobuf:"bytes,40,rep,name=digests,proto3" json:"digests,omitempty"`
+	Disputed    uint64                 `protobuf:"varint,41,opt,name=disputed,proto3" json:"disputed,omitempty"`
 	Low         uint64                 `protobuf:"varint,33,opt,name=low,proto3" json:"low,omitempty"`
 	Requests    []*Request             `protobuf:"bytes,34,rep,name=requests,proto3" json:"requests,omitempty"`
 	Ids         []uint64               `protobuf:"varint,35,rep,packed,name=ids,proto3" json:"ids,omitempty"`
@@ -344,6 +346,20 @@ func (x *Message) GetStall() uint32 {
 	return 0
 }
 
+func (x *Message) GetDigests() []*Checkpoint {
+	if x != nil {
+		return x.Digests
+	}
+	return nil
+}
+
+func (x *Message) GetDisputed() uint64 {
+	if x != nil {
+		return x.Disputed
+	}
+	return 0
+}
+
 func (x *Message) GetLow() uint64 {
 	if x != nil {
 		return x.Low
@@ -546,6 +562,58 @@ func (x *Credentials) GetLevel() uint32 {
 	return 0
 }
 
+type Checkpoint struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Zxid          uint64                 `protobuf:"varint,1,opt,name=zxid,proto3" json:"zxid,omitempty"`
+	Digest        uint64                 `protobuf:"fixed64,2,opt,name=digest,proto3" json:"digest,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Checkpoint) Reset() {
+	*x = Checkpoint{}
+	mi := &file_quorum_wire_wire_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Checkpoint) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Checkpoint) ProtoMessage() {}
+
+func (x *Checkpoint) ProtoReflect() protoreflect.Message {
+	mi := &file_quorum_wire_wire_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Checkpoint.ProtoReflect.Descriptor instead.
+func (*Checkpoint) Descriptor() ([]byte, []int) {
+	return file_quorum_wire_wire_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *Checkpoint) GetZxid() uint64 {
+	if x != nil {
+		return x.Zxid
+	}
+	return 0
+}
+
+func (x *Checkpoint) GetDigest() uint64 {
+	if x != nil {
+		return x.Digest
+	}
+	return 0
+}
+
 type EpochEnd struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Epoch         uint32                 `protobuf:"varint,1,opt,name=epoch,proto3" json:"epoch,omitempty"`
@@ -557,7 +625,7 @@ type EpochEnd struct {
 
 func (x *EpochEnd) Reset() {
 	*x = EpochEnd{}
-	mi := &file_quorum_wire_wire_proto_msgTypes[3]
+	mi := &file_quorum_wire_wire_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -569,7 +637,7 @@ func (x *EpochEnd) String() string {
 func (*EpochEnd) ProtoMessage() {}
 
 func (x *EpochEnd) ProtoReflect() protoreflect.Message {
-	mi := &file_quorum_wire_wire_proto_msgTypes[3]
+	mi := &file_quorum_wire_wire_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -582,7 +650,7 @@ func (x *EpochEnd) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EpochEnd.ProtoReflect.Descriptor instead.
 func (*EpochEnd) Descriptor() ([]byte, []int) {
-	return file_quorum_wire_wire_proto_rawDescGZIP(), []int{3}
+	return file_quorum_wire_wire_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *EpochEnd) GetEpoch() uint32 {
@@ -617,7 +685,7 @@ type Vote struct {
 
 func (x *Vote) Reset() {
 	*x = Vote{}
-	mi := &file_quorum_wire_wire_proto_msgTypes[4]
+	mi := &file_quorum_wire_wire_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -629,7 +697,7 @@ func (x *Vote) String() string {
 func (*Vote) ProtoMessage() {}
 
 func (x *Vote) ProtoReflect() protoreflect.Message {
-	mi := &file_quorum_wire_wire_proto_msgTypes[4]
+	mi := &file_quorum_wire_wire_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -642,7 +710,7 @@ func (x *Vote) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Vote.ProtoReflect.Descriptor instead.
 func (*Vote) Descriptor() ([]byte, []int) {
-	return file_quorum_wire_wire_proto_rawDescGZIP(), []int{4}
+	return file_quorum_wire_wire_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Vote) GetLeader() uint32 {
@@ -679,7 +747,7 @@ type Member struct {
 
 func (x *Member) Reset() {
 	*x = Member{}
-	mi := &file_quorum_wire_wire_proto_msgTypes[5]
+	mi := &file_quorum_wire_wire_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -691,7 +759,7 @@ func (x *Member) String() string {
 func (*Member) ProtoMessage() {}
 
 func (x *Member) ProtoReflect() protoreflect.Message {
-	mi := &file_quorum_wire_wire_proto_msgTypes[5]
+	mi := &file_quorum_wire_wire_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -704,7 +772,7 @@ func (x *Member) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Member.ProtoReflect.Descriptor instead.
 func (*Member) Descriptor() ([]byte, []int) {
-	return file_quorum_wire_wire_proto_rawDescGZIP(), []int{5}
+	return file_quorum_wire_wire_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Member) GetId() uint32 {
@@ -756,7 +824,7 @@ type Snapshot struct {
 
 func (x *Snapshot) Reset() {
 	*x = Snapshot{}
-	mi := &file_quorum_wire_wire_proto_msgTypes[6]
+	mi := &file_quorum_wire_wire_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -768,7 +836,7 @@ func (x *Snapshot) String() string {
 func (*Snapshot) ProtoMessage() {}
 
 func (x *Snapshot) ProtoReflect() protoreflect.Message {
-	mi := &file_quorum_wire_wire_proto_msgTypes[6]
+	mi := &file_quorum_wire_wire_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -781,7 +849,7 @@ func (x *Snapshot) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Snapshot.ProtoReflect.Descriptor instead.
 func (*Snapshot) Descriptor() ([]byte, []int) {
-	return file_quorum_wire_wire_proto_rawDescGZIP(), []int{6}
+	return file_quorum_wire_wire_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Snapshot) GetZxid() uint64 {
@@ -836,7 +904,7 @@ type Heard struct {
 
 func (x *Heard) Reset() {
 	*x = Heard{}
-	mi := &file_quorum_wire_wire_proto_msgTypes[7]
+	mi := &file_quorum_wire_wire_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -848,7 +916,7 @@ func (x *Heard) String() string {
 func (*Heard) ProtoMessage() {}
 
 func (x *Heard) ProtoReflect() protoreflect.Message {
-	mi := &file_quorum_wire_wire_proto_msgTypes[7]
+	mi := &file_quorum_wire_wire_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -861,7 +929,7 @@ func (x *Heard) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Heard.ProtoReflect.Descriptor instead.
 func (*Heard) Descriptor() ([]byte, []int) {
-	return file_quorum_wire_wire_proto_rawDescGZIP(), []int{7}
+	return file_quorum_wire_wire_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Heard) GetId() uint32 {
@@ -889,7 +957,7 @@ type Request struct {
 
 func (x *Request) Reset() {
 	*x = Request{}
-	mi := &file_quorum_wire_wire_proto_msgTypes[8]
+	mi := &file_quorum_wire_wire_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -901,7 +969,7 @@ func (x *Request) String() string {
 func (*Request) ProtoMessage() {}
 
 func (x *Request) ProtoReflect() protoreflect.Message {
-	mi := &file_quorum_wire_wire_proto_msgTypes[8]
+	mi := &file_quorum_wire_wire_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -914,7 +982,7 @@ func (x *Request) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Request.ProtoReflect.Descriptor instead.
 func (*Request) Descriptor() ([]byte, []int) {
-	return file_quorum_wire_wire_proto_rawDescGZIP(), []int{8}
+	return file_quorum_wire_wire_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Request) GetId() uint64 {
@@ -957,7 +1025,7 @@ type Entry struct {
 
 func (x *Entry) Reset() {
 	*x = Entry{}
-	mi := &file_quorum_wire_wire_proto_msgTypes[9]
+	mi := &file_quorum_wire_wire_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -969,7 +1037,7 @@ func (x *Entry) String() string {
 func (*Entry) ProtoMessage() {}
 
 func (x *Entry) ProtoReflect() protoreflect.Message {
-	mi := &file_quorum_wire_wire_proto_msgTypes[9]
+	mi := &file_quorum_wire_wire_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -982,7 +1050,7 @@ func (x *Entry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Entry.ProtoReflect.Descriptor instead.
 func (*Entry) Descriptor() ([]byte, []int) {
-	return file_quorum_wire_wire_proto_rawDescGZIP(), []int{9}
+	return file_quorum_wire_wire_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Entry) GetZxid() uint64 {
@@ -1045,7 +1113,7 @@ var File_quorum_wire_wire_proto protoreflect.FileDescriptor
 
 const file_quorum_wire_wire_proto_rawDesc = "" +
 	"\n" +
-	"\x16quorum/wire/wire.proto\x12\rperch.wire.v1\"\x8c\t\n" +
+	"\x16quorum/wire/wire.proto\x12\rperch.wire.v1\"\xdd\t\n" +
 	"\aMessage\x12\x12\n" +
 	"\x04type\x18\x01 \x01(\rR\x04type\x12\x12\n" +
 	"\x04from\x18\x02 \x01(\rR\x04from\x12\x0e\n" +
@@ -1083,7 +1151,9 @@ const file_quorum_wire_wire_proto_rawDesc = "" +
 	"\x04more\x18\x1e \x01(\bR\x04more\x12*\n" +
 	"\x05heard\x18\x1f \x03(\v2\x14.perch.wire.v1.HeardR\x05heard\x12\x18\n" +
 	"\atimeout\x18  \x01(\rR\atimeout\x12\x14\n" +
-	"\x05stall\x18$ \x01(\rR\x05stall\x12\x10\n" +
+	"\x05stall\x18$ \x01(\rR\x05stall\x123\n" +
+	"\adigests\x18( \x03(\v2\x19.perch.wire.v1.CheckpointR\adigests\x12\x1a\n" +
+	"\bdisputed\x18) \x01(\x04R\bdisputed\x12\x10\n" +
 	"\x03low\x18! \x01(\x04R\x03low\x122\n" +
 	"\brequests\x18\" \x03(\v2\x16.perch.wire.v1.RequestR\brequests\x12\x10\n" +
 	"\x03ids\x18# \x03(\x04R\x03ids\x12\x14\n" +
@@ -1102,7 +1172,11 @@ const file_quorum_wire_wire_proto_rawDesc = "" +
 	"\tlog_start\x18\x04 \x01(\x04R\blogStart\x12\x1b\n" +
 	"\tsnap_zxid\x18\x05 \x01(\x04R\bsnapZxid\x12#\n" +
 	"\rneeds_rebuild\x18\x06 \x01(\bR\fneedsRebuild\x12\x14\n" +
-	"\x05level\x18\a \x01(\rR\x05level\"J\n" +
+	"\x05level\x18\a \x01(\rR\x05level\"8\n" +
+	"\n" +
+	"Checkpoint\x12\x12\n" +
+	"\x04zxid\x18\x01 \x01(\x04R\x04zxid\x12\x16\n" +
+	"\x06digest\x18\x02 \x01(\x06R\x06digest\"J\n" +
 	"\bEpochEnd\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\rR\x05epoch\x12\x12\n" +
 	"\x04last\x18\x02 \x01(\rR\x04last\x12\x14\n" +
@@ -1155,35 +1229,37 @@ func file_quorum_wire_wire_proto_rawDescGZIP() []byte {
 	return file_quorum_wire_wire_proto_rawDescData
 }
 
-var file_quorum_wire_wire_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
+var file_quorum_wire_wire_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
 var file_quorum_wire_wire_proto_goTypes = []any{
 	(*Message)(nil),     // 0: perch.wire.v1.Message
 	(*Boot)(nil),        // 1: perch.wire.v1.Boot
 	(*Credentials)(nil), // 2: perch.wire.v1.Credentials
-	(*EpochEnd)(nil),    // 3: perch.wire.v1.EpochEnd
-	(*Vote)(nil),        // 4: perch.wire.v1.Vote
-	(*Member)(nil),      // 5: perch.wire.v1.Member
-	(*Snapshot)(nil),    // 6: perch.wire.v1.Snapshot
-	(*Heard)(nil),       // 7: perch.wire.v1.Heard
-	(*Request)(nil),     // 8: perch.wire.v1.Request
-	(*Entry)(nil),       // 9: perch.wire.v1.Entry
+	(*Checkpoint)(nil),  // 3: perch.wire.v1.Checkpoint
+	(*EpochEnd)(nil),    // 4: perch.wire.v1.EpochEnd
+	(*Vote)(nil),        // 5: perch.wire.v1.Vote
+	(*Member)(nil),      // 6: perch.wire.v1.Member
+	(*Snapshot)(nil),    // 7: perch.wire.v1.Snapshot
+	(*Heard)(nil),       // 8: perch.wire.v1.Heard
+	(*Request)(nil),     // 9: perch.wire.v1.Request
+	(*Entry)(nil),       // 10: perch.wire.v1.Entry
 }
 var file_quorum_wire_wire_proto_depIdxs = []int32{
 	1,  // 0: perch.wire.v1.Message.from_boot:type_name -> perch.wire.v1.Boot
 	1,  // 1: perch.wire.v1.Message.to_boot:type_name -> perch.wire.v1.Boot
 	2,  // 2: perch.wire.v1.Message.cred:type_name -> perch.wire.v1.Credentials
-	3,  // 3: perch.wire.v1.Message.table:type_name -> perch.wire.v1.EpochEnd
-	4,  // 4: perch.wire.v1.Message.vote:type_name -> perch.wire.v1.Vote
-	5,  // 5: perch.wire.v1.Message.founding:type_name -> perch.wire.v1.Member
-	6,  // 6: perch.wire.v1.Message.snap:type_name -> perch.wire.v1.Snapshot
-	7,  // 7: perch.wire.v1.Message.heard:type_name -> perch.wire.v1.Heard
-	8,  // 8: perch.wire.v1.Message.requests:type_name -> perch.wire.v1.Request
-	9,  // 9: perch.wire.v1.Message.entries:type_name -> perch.wire.v1.Entry
-	10, // [10:10] is the sub-list for method output_type
-	10, // [10:10] is the sub-list for method input_type
-	10, // [10:10] is the sub-list for extension type_name
-	10, // [10:10] is the sub-list for extension extendee
-	0,  // [0:10] is the sub-list for field type_name
+	4,  // 3: perch.wire.v1.Message.table:type_name -> perch.wire.v1.EpochEnd
+	5,  // 4: perch.wire.v1.Message.vote:type_name -> perch.wire.v1.Vote
+	6,  // 5: perch.wire.v1.Message.founding:type_name -> perch.wire.v1.Member
+	7,  // 6: perch.wire.v1.Message.snap:type_name -> perch.wire.v1.Snapshot
+	8,  // 7: perch.wire.v1.Message.heard:type_name -> perch.wire.v1.Heard
+	3,  // 8: perch.wire.v1.Message.digests:type_name -> perch.wire.v1.Checkpoint
+	9,  // 9: perch.wire.v1.Message.requests:type_name -> perch.wire.v1.Request
+	10, // 10: perch.wire.v1.Message.entries:type_name -> perch.wire.v1.Entry
+	11, // [11:11] is the sub-list for method output_type
+	11, // [11:11] is the sub-list for method input_type
+	11, // [11:11] is the sub-list for extension type_name
+	11, // [11:11] is the sub-list for extension extendee
+	0,  // [0:11] is the sub-list for field type_name
 }
 
 func init() { file_quorum_wire_wire_proto_init() }
@@ -1197,7 +1273,7 @@ func file_quorum_wire_wire_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_quorum_wire_wire_proto_rawDesc), len(file_quorum_wire_wire_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   10,
+			NumMessages:   11,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

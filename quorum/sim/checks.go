@@ -25,6 +25,7 @@ var assertions = [...]string{
 	21: "failed means no effect ever; no effect twice",
 	23: "the lease clock advances by at most 100 ms a tick and only with a fresh quorum (R23)",
 	25: "cluster age never goes back and never runs ahead of time (R20)",
+	26: "a state that differs from a majority's is found and not served, and no other (R5)",
 	24: "one cluster is founded, once (R8)",
 }
 
@@ -105,6 +106,7 @@ func (o *observer) look(n *node) {
 	if s.Commit != n.soft.Commit || s.Established && !n.soft.Established {
 		o.check9Commit(n, &s)
 	}
+	o.doubts(n, &s)
 	if o.looks++; o.looks%8 == 0 || o.w.script {
 		o.checkCore(n)
 	}
@@ -317,7 +319,7 @@ func (o *observer) onQuorum(z quorum.Zxid) {
 		if p.wiped {
 			im = &p.former
 		}
-		if p.votes() && !im.control.NeedsRebuild && im.holds(z, chain) {
+		if p.votes() && im.holds(z, chain) && (!im.control.NeedsRebuild || z <= p.outAt) {
 			count++
 		}
 	}

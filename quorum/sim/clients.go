@@ -255,7 +255,7 @@ func (c *clients) applied(n *node, e *quorum.Entry) {
 	}
 	number := n.reqs[e.Origin.ID-1]
 	if c.writes[number].state == writePending {
-		c.end(number, writeApplied)
+		c.end(number, n.outcome())
 	}
 }
 
@@ -264,6 +264,7 @@ func (c *clients) answered(n *node, r *quorum.Ready) {
 	for _, f := range r.Failed {
 		c.failed(n, f)
 	}
+	c.w.obs.readsInDoubt(n, r)
 	for _, d := range r.Reads {
 		c.check20(n, d)
 	}
@@ -285,7 +286,7 @@ func (c *clients) failed(n *node, f quorum.Failure) {
 	case f.Cause == quorum.CauseRefused:
 		c.end(number, writeFailed)
 		c.check21(number)
-	case f.Cause == quorum.CauseJumped && wr.jumps < n.jumps:
+	case f.Cause == quorum.CauseStopped && n.app.bent, f.Cause == quorum.CauseJumped && wr.jumps < n.jumps:
 		c.end(number, writeUnknown)
 	default:
 		c.w.fail(21, "write %d of node %d ends with cause %d without reason", number, n.id, f.Cause)

@@ -38,7 +38,7 @@ func (w *World) spare() bool {
 		if !p.lost() && !p.disk.img.control.Formed {
 			return false
 		}
-		if p.votes() && (p.lost() || p.disk.hurt()) {
+		if p.votes() && (p.lost() || p.disk.hurt() || p.bent) {
 			lost++
 		}
 	}
@@ -50,9 +50,10 @@ func (d *disk) hurt() bool {
 	return d.rot != nil || slices.ContainsFunc(d.snaps, func(s *snapFile) bool { return s.bad })
 }
 
-// lost says whether this node's disk is gone or set aside, so that it takes no
+// lost says whether this node's disk is gone, or set aside, or of no use since
+// its state was found wrong, so that it takes no
 // part any more.
-func (n *node) lost() bool { return n.wiped || n.aside }
+func (n *node) lost() bool { return n.wiped || n.aside || n.disk.img.control.NeedsRebuild }
 
 // wipe takes a node's disk away when the rest can go on without it, or deletes
 // one that was set aside.

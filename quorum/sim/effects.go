@@ -58,6 +58,9 @@ func (n *node) carryOut(r *quorum.Ready) {
 	if n.core == nil {
 		return
 	}
+	if r.Mismatch != nil {
+		n.w.obs.mismatched(n, r.Mismatch)
+	}
 	n.w.clients.answered(n, r)
 	for _, job := range r.Fetch {
 		n.w.at(event{at: n.w.now + n.rng.around(200), kind: evFetched, node: n.id, life: n.life, job: job})
@@ -206,13 +209,14 @@ func (n *node) apply(e *quorum.Entry) {
 	n.app.apply(e)
 	n.w.obs.applied(n, e)
 	n.w.clients.applied(n, e)
+	n.checkpoint(e.Zxid)
 }
 
 // maybeSnapshot starts a snapshot of the present state when enough has been
 // applied since the last.
 func (n *node) maybeSnapshot() {
 	f := &n.w.faults
-	if n.core == nil || n.disk.writing != nil || f.snapEvery == 0 || n.app.pos-n.snapAt < f.snapEvery {
+	if n.core == nil || n.disk.writing != nil || f.snapEvery == 0 || n.app.pos-n.snapAt < f.snapEvery || n.core.Soft().Doubt != quorum.DoubtNone {
 		return
 	}
 	z, chain := n.w.obs.ledger.at(n.app.pos)
@@ -352,7 +356,7 @@ func (n *node) chunk(p *pull) {
 // pulled: the pulled file is durable, whether or not anybody still wants it.
 func (n *node) pulled(p *pull) {
 	n.disk.keep(p.file)
-	if n.pull != p || !n.boundary(snapshotPulled) {
+	if n.pull != p || n.w.spread(n, p.file) || !n.boundary(snapshotPulled) {
 		return
 	}
 	n.pull = nil

@@ -30,6 +30,9 @@ func (o *observer) leaves(n *node, m *quorum.Message) bool {
 		o.gateAck(n, m)
 	case quorum.MsgPong:
 		o.gatePong(n, m)
+		o.verdicts(n, m)
+	case quorum.MsgPing:
+		o.verdicts(n, m)
 	}
 	o.commitIsKnown(n, m)
 	o.leaderSpeaks(n, m)

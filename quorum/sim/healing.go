@@ -57,6 +57,9 @@ func (h *healing) watch() {
 		h.moved, h.applied = w.now, at
 	}
 	switch {
+	case why != "" && w.bent > 0 && w.undecidable() && w.now-h.began > stuckBound:
+		h.done = true // only an operator can decide
+		return
 	case why != "" && w.early > 0 && w.now-h.began > stuckBound:
 		h.done = true // it may wait for a lost founder for ever
 		return
@@ -125,6 +128,9 @@ func (h *healing) missing() string {
 	}
 	end := lead.disk.img.hist.Last()
 	for _, n := range h.w.nodes[1:] {
+		if n.unfound() {
+			return fmt.Sprintf("node %d has a wrong or disputed state; %s", n.id, h.w.states())
+		}
 		if n.lost() || h.w.inSync(n, lead.soft.Epoch, end) {
 			continue
 		}

@@ -15,6 +15,7 @@ type appState struct {
 	pos  int // entries applied
 	fold uint64
 	age  uint64 // cluster age: the highest in any entry (R20)
+	bent bool   // a fault has made fold wrong
 }
 
 func (a *appState) apply(e *quorum.Entry) {
@@ -66,6 +67,10 @@ type node struct {
 	lastTick  int64
 	skewMs    int64
 	snapAt    int // position of the newest snapshot
+	restAt    int // position of the state at the last tick
+	rested    bool
+	bent      bool        // its state was made wrong in this run
+	outAt     quorum.Zxid // where its log ended when its store left the cluster
 
 	wiped  bool  // lost its disk after it had one
 	former image // what that disk held
@@ -99,7 +104,7 @@ func (n *node) start() {
 		return
 	}
 	st := n.disk.restored()
-	n.app, n.snapAt = appState{}, 0
+	n.app, n.snapAt, n.restAt, n.rested = appState{}, 0, 0, false
 	if s := n.disk.newest(); s != nil {
 		n.app, n.snapAt = s.state, s.state.pos
 		w.obs.loaded(n, s)
@@ -404,5 +409,6 @@ func (n *node) tick() {
 		w.obs.ticked(n, before)
 	}
 	w.obs.look(n)
+	n.rest()
 	n.keep()
 }

@@ -27,6 +27,7 @@ import (
 //	until held ACKLD 2>1       … until such a message is being held
 //	until refuses 3            … until 3 says why it takes no part
 //	await leader               as until, and goes on after a second in any case
+//	until stopped 3            … until its state was found wrong; also disputed, sound
 //	submit 1 a                 a client writes "a" at 1
 //	read 1                     a client reads at 1
 //	open 1 s 400ms             a client opens the session "s" at 1
@@ -41,6 +42,7 @@ import (
 //	crash 2 after 3            in the midst, after three more effects
 //	wipe 2                     the disk of a dead node is gone
 //	pause 1, resume 1, stepdown 1
+//	bend 2                     the state of 2 is wrong from now on
 //	snapshot 2                 of what is applied; the log before it is purged
 //	expect leader 3, expect no leader, expect state 2 looking
 //	expect applied a 1 2       written by these; expect absent a 1 2
@@ -48,7 +50,8 @@ import (
 //	expect mode SNAP 3>1       how a learner was synchronized, since the mark
 //	expect log 2 (1,3)         where the log on disk ends
 //	expect epochs 3            so many reigns so far
-//	expect answered            no read is open
+//	expect answered            no read is open; expect unanswered
+//	expect stopped 3, expect disputed 1 2, expect sound 1 2
 //	expect alive s, expect ended s
 //	expect starts 2 1          starts of 2 so far
 //	silent, aloud              nothing is written to the transcript in between
@@ -164,7 +167,7 @@ func (s *Schedule) world(words []string, opt Options) {
 	s.w = newWorld(opt)
 	w := s.w
 	w.script = true
-	w.faults = faults{bodyMax: 0, snapsKept: 1, purge: 1000}
+	w.faults = faults{bodyMax: 0, snapsKept: 1, purge: 1000, digestEvery: 1}
 	w.faults.calm()
 	for _, n := range w.nodes[1:] {
 		n.tickEvery = 10 * millisecond
@@ -299,6 +302,8 @@ func (s *Schedule) toNode(verb string, n *node) error {
 	case "stick", "unstick":
 		n.disk.stuck = verb == "stick"
 		n.fsync()
+	case "bend":
+		w.bendState(n)
 	case "snapshot":
 		return s.snapshot(n)
 	default:

@@ -143,6 +143,8 @@ func (s *Schedule) until(args []string, long int64) error {
 			return err
 		}
 		enough = func() bool { return n.core != nil && n.core.Soft().Refusal != "" }
+	case "stopped", "disputed", "sound":
+		enough = func() bool { return s.doubts(args) }
 	case "sent", "held":
 		p, err := parsePattern(args[1:])
 		if err != nil {
@@ -217,7 +219,7 @@ func (s *Schedule) synced(args []string) string {
 		if !s.w.inSync(n, lead.soft.Epoch, lead.disk.img.hist.Last()) {
 			return fmt.Sprintf("node %d is not in sync", n.id)
 		}
-		if !n.wiped && s.w.clients.openAt(n) > 0 {
+		if !n.lost() && s.w.clients.openAt(n) > 0 {
 			return fmt.Sprintf("a request at node %d has no end", n.id)
 		}
 	}
@@ -257,8 +259,10 @@ func (s *Schedule) holds(args []string) (bool, error) {
 	case "alive", "ended":
 		at, ok := s.sessions[args[1]]
 		return ok && (s.w.clients.sessions[at].closed == 0) == (args[0] == "alive"), nil
-	case "answered":
-		return s.w.clients.asking == 0, nil
+	case "answered", "unanswered":
+		return (s.w.clients.asking == 0) == (args[0] == "answered"), nil
+	case "stopped", "disputed", "sound":
+		return s.doubts(args), nil
 	}
 	n, err := s.node(args[1])
 	if err != nil {

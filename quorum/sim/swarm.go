@@ -43,6 +43,7 @@ type faults struct {
 	tuning       quorum.Tuning
 	minEpoch     quorum.Epoch
 	observers    int
+	digestEvery  uint32 // entries between two checkpoints
 }
 
 // faultKind names a fault that strikes at a time.
@@ -71,6 +72,7 @@ const (
 	faultRot
 	faultWipe
 	faultWipeEarly
+	faultBend
 	faultKinds
 )
 
@@ -106,6 +108,7 @@ func draw(r *rng, nodes int) faults {
 	if r.below(6) == 0 {
 		f.observers = 1 + r.below(2)
 	}
+	drawDigests(r, &f, nodes)
 	return f
 }
 
@@ -229,6 +232,14 @@ func drawTuning(r *rng, f *faults) {
 	}
 	if r.below(3) == 0 {
 		t.MaxPending = pick(r, 1, 4, 32)
+	}
+}
+
+// drawDigests has some seeds bend a state.
+func drawDigests(r *rng, f *faults, nodes int) {
+	f.digestEvery = pick[uint32](r, 1, 3, 16, quorum.DigestEvery)
+	if nodes >= 3 && r.below(6) == 0 {
+		f.every[faultBend] = pick(r, 300*millisecond, 1*second)
 	}
 }
 

@@ -66,6 +66,7 @@ type World struct {
 	heal       healing
 	healed     bool
 	early      int    // disks lost before a cluster was formed
+	bent       int    // states that a fault has made wrong
 	script     bool   // driven by a directed schedule: nothing is random
 	sweep      *sweep // of crash points; nil in other runs
 	failure    *Violation

@@ -33,6 +33,7 @@ func fromProto(pb *wirepb.Message) (quorum.Message, error) {
 		Snap: snapFromProto(&c, pb.Snap), Prev: quorum.Zxid(pb.Prev), More: pb.More,
 		Commit: quorum.Zxid(pb.Commit), Last: quorum.Zxid(pb.Last), Durable: quorum.Zxid(pb.Durable),
 		Heard: heardFromProto(&c, pb.Heard), Timeout: pb.Timeout, Stall: pb.Stall,
+		Digests: digestsFromProto(&c, pb.Digests), Disputed: quorum.Zxid(pb.Disputed),
 		Low: pb.Low, Requests: requestsFromProto(&c, pb.Requests), IDs: idsFromProto(&c, pb.Ids),
 		Cause: quorum.Cause(c.within("cause", pb.Cause, 0, uint32(quorum.CauseNoQuorum))), Config: configFromProto(&c, pb.Config),
 		Via: quorum.NodeID(c.within("via", pb.Via, 0, maxNode)),
@@ -166,6 +167,13 @@ func heardFromProto(c *checker, heard []*wirepb.Heard) []quorum.Heard {
 	c.length("heard", len(heard))
 	return convert(heard, func(h **wirepb.Heard) quorum.Heard {
 		return quorum.Heard{ID: c.node("heard", (*h).Id), Seq: (*h).Seq}
+	})
+}
+
+func digestsFromProto(c *checker, digests []*wirepb.Checkpoint) []quorum.Checkpoint {
+	c.length("digests", len(digests))
+	return convert(digests, func(p **wirepb.Checkpoint) quorum.Checkpoint {
+		return quorum.Checkpoint{Zxid: quorum.Zxid((*p).Zxid), Digest: (*p).Digest}
 	})
 }
 

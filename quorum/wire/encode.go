@@ -24,6 +24,7 @@ func toProto(m *quorum.Message) *wirepb.Message {
 		Counts: m.Counts, Mode: uint32(m.Mode), Common: uint64(m.Common),
 		Base: uint64(m.Base), Snap: snapToProto(&m.Snap), More: m.More,
 		Heard: heardToProto(m.Heard), Timeout: m.Timeout, Stall: m.Stall,
+		Digests: digestsToProto(m.Digests), Disputed: uint64(m.Disputed),
 		Low: m.Low, Requests: requestsToProto(m.Requests), Ids: m.IDs, Cause: uint32(m.Cause),
 		Config: configToProto(&m.Config), Via: uint32(m.Via),
 	}
@@ -94,6 +95,12 @@ func snapToProto(s *quorum.SnapMeta) *wirepb.Snapshot {
 func heardToProto(heard []quorum.Heard) []*wirepb.Heard {
 	return convert(heard, func(h *quorum.Heard) *wirepb.Heard {
 		return &wirepb.Heard{Id: uint32(h.ID), Seq: h.Seq}
+	})
+}
+
+func digestsToProto(digests []quorum.Checkpoint) []*wirepb.Checkpoint {
+	return convert(digests, func(c *quorum.Checkpoint) *wirepb.Checkpoint {
+		return &wirepb.Checkpoint{Zxid: uint64(c.Zxid), Digest: c.Digest}
 	})
 }
 

@@ -49,7 +49,11 @@ func anyMessage() *rapid.Generator[quorum.Message] {
 			Heard: list(t, "heard", rapid.Custom(func(t *rapid.T) quorum.Heard {
 				return quorum.Heard{ID: anyNode().Draw(t, "id"), Seq: z.Draw(t, "seq")}
 			})),
-			Timeout: rapid.Uint32().Draw(t, "timeout"), Stall: rapid.Uint32().Draw(t, "stall"), Low: z.Draw(t, "low"),
+			Digests: list(t, "digests", rapid.Custom(func(t *rapid.T) quorum.Checkpoint {
+				return quorum.Checkpoint{Zxid: quorum.Zxid(z.Draw(t, "dz")), Digest: z.Draw(t, "dd")}
+			})),
+			Disputed: zxid("disputed"),
+			Timeout:  rapid.Uint32().Draw(t, "timeout"), Stall: rapid.Uint32().Draw(t, "stall"), Low: z.Draw(t, "low"),
 			Requests: list(t, "requests", rapid.Custom(func(t *rapid.T) quorum.Request {
 				return quorum.Request{ID: z.Draw(t, "id"), Kind: quorum.EntryKind(rapid.IntRange(1, 2).Draw(t, "rk")), Data: anyData(t)}
 			})),
@@ -363,7 +367,7 @@ func TestRefusesImpossibleValues(t *testing.T) {
 
 func TestUnknownFields(t *testing.T) {
 	m := quorum.Message{Type: quorum.MsgCommit, From: 1, Commit: 7}
-	later := protowire.AppendTag(nil, 40, protowire.BytesType)
+	later := protowire.AppendTag(nil, 1000, protowire.BytesType)
 	later = protowire.AppendBytes(later, []byte("of a later version"))
 	body := append(slices.Clone(wire.Append(nil, &m)[8:]), later...)
 	got, err := wire.Decode(frameBody(body))

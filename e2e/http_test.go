@@ -94,6 +94,7 @@ type status struct {
 	Zxid    uint64
 	Members []struct {
 		ID          string
+		Role        string
 		Digest      string
 		DigestZxid  uint64 `json:"digest_zxid"`
 		AppliedZxid uint64 `json:"applied_zxid"`

@@ -154,13 +154,14 @@ func parsePeer(item string) (quorum.Peer, error) {
 	if err != nil || id == 0 {
 		return quorum.Peer{}, errors.New("the id must be 1 to 65535")
 	}
-	if strings.HasSuffix(addr, ":observer") {
-		return quorum.Peer{}, errors.New("observers are not supported yet")
+	role := quorum.RoleVoter
+	if host, observer := strings.CutSuffix(addr, ":observer"); observer {
+		addr, role = host, quorum.RoleObserver
 	}
 	if err := checkAddr(addr, false); err != nil {
 		return quorum.Peer{}, err
 	}
-	return quorum.Peer{ID: quorum.NodeID(id), Addr: addr, Role: quorum.RoleVoter}, nil
+	return quorum.Peer{ID: quorum.NodeID(id), Addr: addr, Role: role}, nil
 }
 
 // checkAddr checks host:port. Listen addresses may leave the host out and may

@@ -23,9 +23,11 @@ var assertions = [...]string{
 	18: "no session ends before its time-out as seen by any client",
 	20: "linearizable reads return a state between commit at call and commit at return",
 	21: "failed means no effect ever; no effect twice",
+	22: "queues are bounded",
 	23: "the lease clock advances by at most 100 ms a tick and only with a fresh quorum (R23)",
 	25: "cluster age never goes back and never runs ahead of time (R20)",
 	26: "a state that differs from a majority's is found and not served, and no other (R5)",
+	27: "a watcher sees every event once, in order",
 	24: "one cluster is founded, once (R8)",
 }
 
@@ -125,6 +127,9 @@ func (o *observer) look(n *node) {
 func (o *observer) checkCore(n *node) {
 	if err := n.core.Check(); err != nil && !n.doomed {
 		o.w.fail(14, "node %d: %v", n.id, err)
+	}
+	if err := n.core.CheckBounds(); err != nil {
+		o.w.fail(22, "%v", err)
 	}
 	own, disk := n.core.Control(), &n.disk.img.control
 	if own.Boot != disk.Boot || own.AcceptedEpoch < disk.AcceptedEpoch || own.CurrentEpoch < disk.CurrentEpoch {

@@ -12,15 +12,17 @@ import (
 // appState is the replicated state of a node: how many entries were applied
 // and a hash over all of them.
 type appState struct {
-	pos  int // entries applied
-	fold uint64
-	age  uint64 // cluster age: the highest in any entry (R20)
-	bent bool   // a fault has made fold wrong
+	pos    int // entries applied
+	fold   uint64
+	events [kept]quorum.Zxid // of the last entries, by position
+	age    uint64            // cluster age: the highest in any entry (R20)
+	bent   bool              // a fault has made fold wrong
 }
 
 func (a *appState) apply(e *quorum.Entry) {
 	a.age = max(a.age, e.Stamp.Age)
 	a.pos++
+	a.events[a.pos%kept] = e.Zxid
 	a.fold = mix(mix(a.fold, uint64(e.Zxid)), e.Chain)
 }
 
@@ -129,6 +131,7 @@ func (n *node) start() {
 	w.at(event{at: w.now + n.rng.between(0, n.tickEvery), kind: evTick, node: n.id, life: n.life})
 	w.obs.started(n)
 	w.obs.look(n)
+	w.watchers.wake(n)
 	n.pump()
 }
 
@@ -203,6 +206,7 @@ func (n *node) crash(how survival) {
 	n.inbox, n.unapplied = nil, nil
 	w.clients.homeDied(n)
 	w.obs.stopped(n)
+	w.watchers.left(n)
 }
 
 // wipe removes everything on the disk of a dead node.

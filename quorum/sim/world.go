@@ -63,6 +63,7 @@ type World struct {
 	strikes    []strike
 	strikeSeed uint64
 	obs        observer
+	watchers   watchers
 	clients    clients
 	heal       healing
 	healed     bool
@@ -142,6 +143,7 @@ func newWorld(opt Options) *World {
 	w.net = newNetwork(w, count)
 	w.obs = newObserver(w)
 	w.clients = newClients(w)
+	w.watchers = newWatchers(w)
 	return w
 }
 

@@ -15,8 +15,9 @@ type bench struct {
 	applied [][]Entry
 	reads   [][]ReadDone
 	fails   [][]Failure
-	stuck   int // number of the node whose disk hangs; 0: none
-	cut     int // number of the node that nobody reaches; 0: none
+	stuck   int    // number of the node whose disk hangs; 0: none
+	cut     int    // number of the node that nobody reaches; 0: none
+	joined  uint64 // sessions that tests opened by hand
 }
 
 func newBench(t testing.TB, n int) *bench {

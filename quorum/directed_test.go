@@ -56,7 +56,14 @@ func only(t *testing.T, said []Message, want MsgType) *Message {
 // entries and two more; it gives the leader and the followers.
 func settled(t *testing.T) (b *bench, leader, one, other int) {
 	t.Helper()
-	b = newBench(t, 3)
+	b, leader = settledOf(t, 3)
+	return b, leader, (leader + 1) % 3, (leader + 2) % 3
+}
+
+// settledOf is such a cluster of n.
+func settledOf(t *testing.T, n int) (b *bench, leader int) {
+	t.Helper()
+	b = newBench(t, n)
 	write := func(first, n uint64) {
 		t.Helper()
 		for id := first; id < first+n; id++ {
@@ -73,8 +80,7 @@ func settled(t *testing.T) (b *bench, leader, one, other int) {
 	}
 	b.run(60)
 	write(1, 2)
-	leader = b.leads()
-	return b, leader, (leader + 1) % 3, (leader + 2) % 3
+	return b, b.leads()
 }
 
 // joins opens a session of peer from at the leader, as one whose log ends as
@@ -111,6 +117,32 @@ func TestNewLeaderAfterTheBase(t *testing.T) {
 	said, _ = b.tell(one, leader, fetch)
 	if only(t, said, MsgNewLeader) == nil {
 		t.Fatalf("to a learner that holds the base: %+v", said)
+	}
+}
+
+// ACK-LD counts of one that was told NEWLEADER and holds the base.
+func TestAckLDHoldsTheBase(t *testing.T) {
+	b, leader, one, _ := settled(t)
+	c := b.cores[leader]
+	before := c.r.base - 1
+	chain, _ := c.log.hist.Chain(before)
+	sync := b.joins(one, leader, Credentials{Last: before}, []EpochEnd{{Epoch: before.Epoch(), Last: before.Counter(), Chain: chain}})
+	ack := func(durable Zxid) *Message {
+		said, err := b.tell(one, leader, Message{Type: MsgAckLD, Session: sync.Session, Epoch: c.r.epoch, Durable: durable})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return only(t, said, MsgUpToDate)
+	}
+	if m := ack(c.r.base); m != nil {
+		t.Fatalf("before NEWLEADER: %+v", m)
+	}
+	_, _ = b.tell(one, leader, Message{Type: MsgFetch, Session: sync.Session, Epoch: c.r.epoch, Prev: c.r.base})
+	if m := ack(before); m != nil {
+		t.Fatalf("without the base: %+v", m)
+	}
+	if m := ack(c.r.base); m == nil {
+		t.Fatal("with the base: no UPTODATE")
 	}
 }
 
@@ -344,5 +376,104 @@ func TestOtherPeersDoNotForm(t *testing.T) {
 		if len(c.ctl.Founding) != 0 || c.Soft().Refusal == "" {
 			t.Errorf("node %d: founders %v, refusal %q", i+1, c.ctl.Founding, c.Soft().Refusal)
 		}
+	}
+}
+
+// What was on its way to the disk when the log was cut is not durable after the
+// cut, however late the disk says so.
+func TestACutOfWhatIsOnItsWay(t *testing.T) {
+	var l log
+	for i := range uint32(3) {
+		l.append(&Entry{Zxid: MakeZxid(1, i+1)})
+		l.mark(uint64(i)+1, 0)
+	}
+	l.stable(1)
+	if !l.truncate(MakeZxid(1, 2)) || l.durable != MakeZxid(1, 1) {
+		t.Fatalf("after the cut: durable %v", l.durable)
+	}
+	l.stable(3)
+	if l.durable != MakeZxid(1, 2) || l.durable != l.last() {
+		t.Fatalf("durable %v, last %v", l.durable, l.last())
+	}
+}
+
+// An ack counts when it is of its session and epoch, and of no more than there
+// is.
+func TestAnAckIsOfItsSession(t *testing.T) {
+	for _, tc := range []struct {
+		name   string
+		change func(*Message)
+		counts bool
+	}{
+		{"a sound one", func(*Message) {}, true},
+		{"of another session", func(m *Message) { m.Session++ }, false},
+		{"of another epoch", func(m *Message) { m.Epoch-- }, false},
+		{"of another life", func(m *Message) { m.FromBoot.Counter-- }, false},
+		{"of more than there is", func(m *Message) { m.Durable += 5 }, false},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			b, leader, one, _ := settled(t)
+			c := b.cores[leader]
+			before := c.log.commit
+			if err := c.Submit(9, []byte("a")); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := b.hear(leader); err != nil || c.log.last() == before || c.log.commit != before {
+				t.Fatalf("proposed %v, committed %v after %v, %v", c.log.last(), c.log.commit, before, err)
+			}
+			m := Message{Type: MsgAck, From: NodeID(one + 1), FromBoot: b.cores[one].ctl.Boot, Cluster: c.ctl.Cluster,
+				Session: c.learner(NodeID(one + 1)).session, Epoch: c.r.epoch, Durable: c.log.last()}
+			tc.change(&m)
+			c.Step(m)
+			if err := c.Submit(10, []byte("b")); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := b.hear(leader); err != nil || (c.log.commit != before) != tc.counts || c.log.commit == c.log.last() {
+				t.Fatalf("committed %v of %v after %v, %v", c.log.commit, c.log.last(), before, err)
+			}
+		})
+	}
+}
+
+// A leader is believed to be established when it says so, not when it is heard.
+func TestAnUnconfirmedLeaderCommitsNothing(t *testing.T) {
+	b, leader, one, m := led(t)
+	l := &b.cores[one].log
+	m.Type, m.Mode, m.Common, m.Chain, m.Base = MsgSync, SyncDiff, l.last(), l.hist.LastChain(), l.last()
+	_, err := b.tell(leader, one, m)
+	m.Type = MsgNewLeader
+	said, err2 := b.tell(leader, one, m)
+	if err != nil || err2 != nil || only(t, said, MsgAckLD) == nil {
+		t.Fatalf("no ACK-LD: %+v, %v, %v", said, err, err2)
+	}
+	for _, established := range []bool{false, true} {
+		_, err := b.tell(leader, one, Message{Type: MsgPing, Epoch: m.Epoch, Seq: 1, Last: l.last(), Commit: l.commit, Counts: established})
+		if err != nil || b.cores[one].Soft().Established != established {
+			t.Fatalf("established %v when the leader says %v, %v", !established, established, err)
+		}
+	}
+}
+
+// ZOOKEEPER-4643: what makes a learner count as one that holds the history of an
+// epoch is written after that history, also when both come in one stretch.
+func TestTheEpochIsWrittenAfterItsHistory(t *testing.T) {
+	b, leader, one, m := led(t)
+	c := b.cores[one]
+	l := &c.log
+	m.From, m.FromBoot, m.Cluster = NodeID(leader+1), b.cores[leader].ctl.Boot, c.ctl.Cluster
+	e := Entry{Zxid: l.last() + 1, Kind: EntryCommand, Data: []byte("a")}
+	prev, chain := l.last(), l.hist.LastChain()
+	m.Type, m.Mode, m.Common, m.Chain, m.Base = MsgSync, SyncDiff, prev, chain, e.Zxid
+	c.Step(m)
+	m.Type, m.Prev, m.Entries = MsgEntries, prev, []Entry{e}
+	c.Step(m)
+	m.Type, m.Chain, m.Entries = MsgNewLeader, ChainHash(chain, &e), nil
+	c.Step(m)
+	var types []RecordType
+	for _, r := range c.Ready().WAL {
+		types = append(types, r.Type)
+	}
+	if !slices.Equal(types, []RecordType{RecordEntry, RecordControl}) || c.ctl.CurrentEpoch != m.Epoch {
+		t.Fatalf("records %v, cE %d of %d", types, c.ctl.CurrentEpoch, m.Epoch)
 	}
 }

@@ -1,30 +1,44 @@
 package quorum
 
-import "testing"
+import (
+	"slices"
+	"testing"
+)
 
 // standing is a cluster of three in which node one has just been elected; it
 // gives the two that it waits for.
 func standing(t *testing.T) (b *bench, one, two, three int) {
 	t.Helper()
 	b, leader, one, other := settled(t)
-	b.cores[one].leadElected()
-	if _, err := b.hear(one); err != nil {
-		t.Fatal(err)
-	}
+	b.elect(one)
 	return b, one, leader, other
+}
+
+func (b *bench) elect(i int) {
+	b.t.Helper()
+	b.cores[i].leadElected()
+	if _, err := b.hear(i); err != nil {
+		b.t.Fatal(err)
+	}
 }
 
 // joinAt opens a session of from at the one that was elected, and gives the
 // LEADERINFO that it gets.
 func (b *bench) joinAt(from, elected int, accepted Epoch) *Message {
 	b.t.Helper()
-	m := Message{Type: MsgJoin, Session: uint64(4711 + from), Seq: 1 << 40, Cred: b.cores[from].credentials(), Table: b.cores[from].log.hist.Table()}
+	b.joined++
+	m := Message{Type: MsgJoin, Session: b.joined, Seq: 1<<40 + b.joined, Cred: b.cores[from].credentials(), Table: b.cores[from].log.hist.Table()}
 	m.Cred.AcceptedEpoch = max(m.Cred.AcceptedEpoch, accepted)
 	said, err := b.tell(from, elected, m)
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	return only(b.t.(*testing.T), said, MsgLeaderInfo)
+	for i := range said {
+		if said[i].Type == MsgLeaderInfo && int(said[i].To) == from+1 {
+			return &said[i]
+		}
+	}
+	return nil
 }
 
 // ZOOKEEPER-335: the new epoch is above every epoch that one of the quorum has
@@ -36,32 +50,74 @@ func TestTheEpochIsAboveEveryPromise(t *testing.T) {
 	}
 }
 
+// answer lets from promise, or not, what LEADERINFO tells it, and gives what the
+// leader says to that.
+func (b *bench) answer(from, elected int, info *Message, counts bool, cred Credentials, table []EpochEnd) []Message {
+	b.t.Helper()
+	if info == nil {
+		b.t.Fatalf("node %d got no LEADERINFO", from+1)
+	}
+	said, err := b.tell(from, elected, Message{Type: MsgAckEpoch, Session: info.Session, Epoch: info.Epoch, Counts: counts, Cred: cred, Table: table})
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return said
+}
+
+// promise is the answer of one whose log is whole.
+func (b *bench) promise(from, elected int, info *Message, counts bool) []Message {
+	b.t.Helper()
+	return b.answer(from, elected, info, counts, b.cores[from].credentials(), b.cores[from].log.hist.Table())
+}
+
+func syncTo(said []Message, i int) bool {
+	return slices.ContainsFunc(said, func(m Message) bool { return m.Type == MsgSync && int(m.To) == i+1 })
+}
+
 // ZAB.md 2.3, step 5: who has promised the epoch to somebody else follows, but
 // is no vote for it.
 func TestDiscoveryNeedsPromises(t *testing.T) {
 	b, one, two, three := standing(t)
-	answer := func(from int, counts bool) *Message {
-		info := b.joinAt(from, one, 0)
-		if info == nil {
-			t.Fatalf("node %d gets no LEADERINFO", from+1)
-		}
-		said, err := b.tell(from, one, Message{Type: MsgAckEpoch, Session: info.Session, Epoch: info.Epoch, Counts: counts,
-			Cred: b.cores[from].credentials(), Table: b.cores[from].log.hist.Table()})
-		if err != nil {
-			t.Fatal(err)
-		}
-		for i := range said {
-			if said[i].Type == MsgSync && int(said[i].To) == from+1 {
-				return &said[i]
-			}
-		}
-		return nil
+	if said := b.promise(two, one, b.joinAt(two, one, 0), false); syncTo(said, two) {
+		t.Fatalf("no promise but its own, and %+v", said)
 	}
-	if m := answer(two, false); m != nil {
-		t.Fatalf("no promise but its own, and %+v", m)
+	if said := b.promise(three, one, b.joinAt(three, one, 0), true); !syncTo(said, three) {
+		t.Fatalf("a quorum has promised, and there is no SYNC: %+v", said)
 	}
-	if m := answer(three, true); m == nil {
-		t.Fatal("a quorum has promised, and there is no SYNC")
+}
+
+// RULES.md R1: who joins anew has promised nothing any more.
+func TestARejoinVoidsThePromise(t *testing.T) {
+	b, leader := settledOf(t, 5)
+	one, two, three := (leader+1)%5, (leader+2)%5, (leader+3)%5
+	b.elect(one)
+	b.joinAt(two, one, 0)
+	info := b.joinAt(three, one, 0) // the third: a quorum has joined
+	b.promise(three, one, info, true)
+	stale := info
+	b.joinAt(three, one, 0)
+	info = b.joinAt(two, one, 0)
+	if said := b.promise(two, one, info, true); syncTo(said, two) {
+		t.Fatalf("one has promised, one had and joined anew: %+v", said)
+	}
+	if said := b.promise(three, one, stale, true); syncTo(said, three) || syncTo(said, two) {
+		t.Fatalf("a promise of a former session: %+v", said)
+	}
+}
+
+// RULES.md R1: … and a pull from it is over.
+func TestARejoinEndsThePull(t *testing.T) {
+	b, one, two, three := standing(t)
+	cred, table := b.cores[two].credentials(), b.cores[two].log.hist.Table()
+	cred.Last += 5
+	table[0].Last += 5
+	info := b.joinAt(two, one, 0)
+	if said := b.answer(two, one, info, true, cred, table); only(t, said, MsgFetch) == nil {
+		t.Fatalf("nothing is pulled from one that is ahead: %+v", said)
+	}
+	b.joinAt(two, one, 0)
+	if said := b.promise(three, one, b.joinAt(three, one, 0), true); !syncTo(said, three) {
+		t.Fatalf("the one to pull from has joined anew: %+v", said)
 	}
 }
 
@@ -112,5 +168,17 @@ func TestNothingIsFoundedOverAnotherList(t *testing.T) {
 		if got := len(b.cores[0].ctl.Founding); err2 != nil || err3 != nil || (got == 0) != other {
 			t.Errorf("heard of another list: %v; founders recorded: %d, %v, %v", other, got, err2, err3)
 		}
+	}
+}
+
+// RULES.md R11: once a cluster is formed its members come from the log, and what
+// a node was started with matters no more.
+func TestAFormedClusterIgnoresTheList(t *testing.T) {
+	b, leader, one, _ := settled(t)
+	b.cores[one].cfg.ConfigHash++
+	b.reborn(one, nil)
+	b.run(60)
+	if s := b.cores[one].Soft(); !s.Established || b.leads() != leader {
+		t.Fatalf("with another list: %+v, leader %d", s, b.leads()+1)
 	}
 }

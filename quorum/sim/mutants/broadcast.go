@@ -27,22 +27,22 @@ var broadcastMutants = []mutant{
 	{"acks-before-ackld", "ZAB.md 2.5", []edit{
 		{"quorum/lead.go", "if l := c.learner(id); c.member(l) && l.synced {\n\t\t\treturn l.durable", "if l := c.learner(id); c.member(l) {\n\t\t\treturn l.durable"},
 		{"quorum/lead.go", "if l.synced && durable > l.durable && durable <= c.log.last() {", "if durable > l.durable && durable <= c.log.last() {"}},
-		seeds()},
+		schedule("ack-overtakes-ackld")},
 	{"ack-of-more-than-there-is", "ZAB.md 2.5", one("quorum/lead.go",
 		"durable > l.durable && durable <= c.log.last() {", "durable > l.durable {"),
-		seeds()},
+		test("quorum", "TestAnAckIsOfItsSession")},
 	{"any-session-acks", "RULES.md R3", one("quorum/lead.go",
 		"if m.Session != l.session || m.Epoch != c.r.epoch {\n\t\treturn", "if m.Epoch != c.r.epoch {\n\t\treturn"),
-		seeds()},
+		test("quorum", "TestAnAckIsOfItsSession")},
 	{"any-epoch-acks", "ZAB.md 2.5", one("quorum/lead.go",
 		"if m.Session != l.session || m.Epoch != c.r.epoch {\n\t\treturn", "if m.Session != l.session {\n\t\treturn"),
-		seeds()},
+		test("quorum", "TestAnAckIsOfItsSession")},
 	{"commit-before-newleader", "ZOOKEEPER-4394, 2845", one("quorum/follow.go",
 		"if !f.synced || m.Epoch != c.r.epoch || !m.Counts {", "if m.Epoch != c.r.epoch || !m.Counts {"),
 		seeds()},
 	{"commit-of-an-unconfirmed-leader", "ZAB.md 2.5", one("quorum/follow.go",
 		"if !f.synced || m.Epoch != c.r.epoch || !m.Counts {", "if !f.synced || m.Epoch != c.r.epoch {"),
-		seeds()},
+		test("quorum", "TestAnUnconfirmedLeaderCommitsNothing")},
 	{"applied-before-durable", "ZOOKEEPER-4882, 3701", []edit{
 		{"quorum/log.go", "func (l *log) emittable() bool { return min(l.commit, l.durable) > l.emitted }", "func (l *log) emittable() bool { return l.commit > l.emitted }"},
 		{"quorum/log.go", "i, j := l.index(l.emitted), l.index(min(l.commit, l.durable))", "i, j := l.index(l.emitted), l.index(l.commit)"}},
@@ -75,9 +75,6 @@ var broadcastMutants = []mutant{
 	{"no-bound-before-a-slow-apply", "ZAB.md 6.22", one("quorum/log.go",
 		"return max(l.unstable+l.fresh, l.backlog) > limit", "return l.unstable+l.fresh > limit"),
 		test("quorum", "TestABacklogBoundsWhatALearnerTakes")},
-	{"compaction-beyond-the-snapshot", "ZOOKEEPER-582", one("quorum/core.go",
-		"if start <= c.log.snap.Zxid && start > c.log.hist.Start() {", "if start > c.log.hist.Start() {"),
-		seeds()},
 }
 
 var livesMutants = []mutant{
@@ -92,7 +89,7 @@ var livesMutants = []mutant{
 		test("quorum", "TestADamagedVoterCountsNowhere")},
 	{"former-life-admitted", "RULES.md R3", one("quorum/core.go",
 		"p.cloned = p.cloned || b.Counter == p.boot.Counter\n\t\treturn false", "return true"),
-		seeds()},
+		test("quorum", "TestLivesOfADisk")},
 	{"replaced-disk-admitted", "RULES.md R3", one("quorum/core.go",
 		"if f.Incarnation == b.Incarnation && f.Counter >= b.Counter {\n\t\t\treturn false", "if f.Incarnation == b.Incarnation && false {\n\t\t\treturn false"),
 		test("quorum", "TestLivesOfADisk")},
@@ -112,7 +109,7 @@ var livesMutants = []mutant{
 
 var requestMutants = []mutant{
 	{"old-forward-accepted", "RULES.md R26", one("quorum/requests.go",
-		"if !c.r.est || m.Epoch != c.r.epoch || m.ToBoot != c.ctl.Boot {", "if !c.r.est {"),
+		"m.Epoch != c.r.epoch || m.ToBoot != c.ctl.Boot ||", "false ||"),
 		schedule("R26-late-forward")},
 	{"resent-before-the-base", "RULES.md R26", one("quorum/requests.go",
 		"!c.retired && c.log.emitted >= c.r.base", "!c.retired"),
@@ -145,7 +142,7 @@ var requestMutants = []mutant{
 		"if id > c.reads.done {\n\t\tc.reads.done = id\n", "if id > c.reads.done {\n\t\tid = c.reads.want\n\t\tc.reads.done = id\n"),
 		seeds()},
 	{"read-position-of-any-epoch", "ZAB.md 4", one("quorum/reads.go",
-		"if m.Epoch == c.r.epoch && m.Seq <= c.reads.sent {", "if m.Seq <= c.reads.sent {"),
+		"if m.Epoch == c.r.epoch && m.Seq <= c.reads.sent &&", "if m.Seq <= c.reads.sent &&"),
 		test("quorum", "TestAReadPositionOfItsEpoch")},
 }
 
@@ -169,7 +166,7 @@ var clockMutants = []mutant{
 		"uint64(max(0, min(elapsedMs, leaseStepMs)))", "uint64(max(0, elapsedMs))"),
 		seeds()},
 	{"lease-without-commits", "RULES.md R23", one("quorum/lead.go",
-		"if c.r.est && c.tick-ld.committed < leaseStallTicks {", "if c.r.est {"),
+		"c.r.est && c.tick-ld.committed < leaseStallTicks &&", "c.r.est &&"),
 		seeds()},
 	{"lease-by-wall-clock", "RELIABILITY.md 2a", one("quorum/lead.go",
 		"ld.leaseMs += uint64(max(0, min(elapsedMs, leaseStepMs)))", "ld.leaseMs = uint64(c.wall)"),

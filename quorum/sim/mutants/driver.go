@@ -19,6 +19,7 @@ var driverMutants = []mutant{
 	{"driver-touches-unconfirmed", "RULES.md R12", switched("touch-unconfirmed"), schedule("R12-touch-at-a-thawed-leader")},
 	{"driver-expires-unconfirmed", "RULES.md R23", switched("expire-unconfirmed"), seeds()},
 	{"driver-expires-in-any-epoch", "RULES.md R23", switched("expire-any-epoch"), schedule("R23-expiry-outlives-its-reign")},
+	{"driver-resumes-a-watch-one-off", "RELIABILITY.md 2a", switched("watch-resume"), seeds()},
 	{"driver-installs-before-durable", "ZOOKEEPER-3642", one("quorum/sim/effects.go",
 		"func (n *node) pulled(p *pull) {\n\tn.disk.keep(p.file)\n", "func (n *node) pulled(p *pull) {\n"),
 		seeds()},

@@ -65,5 +65,5 @@ func (m *mutant) mutated(root string) (map[string]string, error) {
 }
 
 // table is every mutant, in the order of the protocol.
-var table = slices.Concat(electionMutants, formingMutants, discoveryMutants, syncMutants, broadcastMutants, livesMutants, memberMutants,
+var table = slices.Concat(electionMutants, formingMutants, discoveryMutants, syncMutants, broadcastMutants, livesMutants, memberMutants, renewMutants, digestMutants,
 	requestMutants, clockMutants, driverMutants, storageMutants, stateMutants)

@@ -164,7 +164,7 @@ var (
 	scheduleFails = regexp.MustCompile(`(?m)^schedule fails: (.*)$`)
 	testFails     = regexp.MustCompile(`(?m)^\s*--- FAIL: (.*)$`)
 	testSays      = regexp.MustCompile(`(?m)^\s*\S+_test\.go:\d+: (.*)$`)
-	panics        = regexp.MustCompile(`(?m)^(panic: .*)$`)
+	panics        = regexp.MustCompile(`(?m)^((?:panic|fatal error): .*)$`)
 	assertion     = regexp.MustCompile(`assertion \d+ \([^:)]*`)
 	prefix        = regexp.MustCompile(`^\s*at\s+[\d.]+: `)
 )
@@ -187,7 +187,7 @@ func (f finder) read(out []byte) result {
 		}
 	}
 	if m := panics.FindStringSubmatch(text); m != nil {
-		return result{true, f.String(), inShort(m[1])}
+		return result{true, "a crash in " + f.String(), inShort(m[1])}
 	}
 	return result{by: "NOT FOUND", broke: "unreadable: " + inShort(text)}
 }

@@ -1,0 +1,27 @@
+//go:build mutants
+
+package main
+
+// Of digests that differ (RULES.md R5).
+var digestMutants = []mutant{
+	{"mismatch-ignored", "RULES.md R5", one("quorum/digest.go",
+		"if !ok || !judged || own == agreed || c.ctl.NeedsRebuild {", "if true || own == agreed {"),
+		schedule("R5-follower-diverges")},
+	{"wrong-leader-stays", "RULES.md R5", one("quorum/digest.go",
+		"if d, ok := c.reported(c.cfg.ID, z); ok && c.votes() {", "if d, ok := c.reported(c.cfg.ID, z); ok && c.votes() {\n\t\treturn c.settle(Checkpoint{z, d})"),
+		schedule("R5-leader-diverges")},
+	{"dispute-passed-over", "RULES.md R5", one("quorum/digest.go",
+		"if len(values) > 1 && z > c.digests.disputed {", "if false {"),
+		schedule("R5-two-diverge-differently")},
+	{"disputed-reads-answered", "RULES.md R5", []edit{
+		{"quorum/core.go", "if c.doubt() != DoubtNone {\n\t\tr.Reads, c.out.Reads = nil, r.Reads", "if false {\n\t\tr.Reads, c.out.Reads = nil, r.Reads"},
+		{"quorum/reads.go", "if !c.r.est || c.halt != nil || c.doubt() != DoubtNone {", "if !c.r.est || c.halt != nil {"},
+		{"quorum/reads.go", "if !c.r.est || len(rd.flying) == 0 || c.doubt() != DoubtNone {", "if !c.r.est || len(rd.flying) == 0 {"}},
+		schedule("R5-missing-voter-decides")},
+	{"copy-is-a-witness", "RULES.md R5", one("quorum/broadcast.go",
+		"if m.Prev < c.log.hist.Start() && c.doubt() == DoubtNone {", "if m.Prev < c.log.hist.Start() {"),
+		seeds()},
+	{"digest-of-a-former-state", "RULES.md R5", one("quorum/digest.go",
+		"d.from, d.own = m.Zxid, nil\n", "d.from = m.Zxid\n"),
+		seeds()},
+}

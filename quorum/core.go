@@ -45,10 +45,6 @@ type Tuning struct {
 	WindowBytes     int // 16 MiB: proposed and not committed
 	CacheBytes      int // 16 MiB: applied entries kept in memory for followers
 	MaxPending      int // 65536: requests of this node without an end
-
-	// CounterLimit is the last counter that a leader uses of its epoch before it
-	// renews it (ZAB.md 2.7); 0xfff00000 if zero, never above 0xfffffffe.
-	CounterLimit uint32
 }
 
 func (t Tuning) withDefaults() Tuning {
@@ -68,10 +64,6 @@ func (t Tuning) withDefaults() Tuning {
 	set(&t.WindowBytes, 16<<20)
 	set(&t.CacheBytes, 16<<20)
 	set(&t.MaxPending, 1<<16)
-	if t.CounterLimit == 0 {
-		t.CounterLimit = counterSoftLimit
-	}
-	t.CounterLimit = min(t.CounterLimit, counterLimit)
 	return t
 }
 
@@ -84,8 +76,7 @@ const (
 	backlogWindows     = 4          // of bytes not applied, beyond which a leader refuses forwards
 	stallTicks         = 200        // RULES.md part D: an own log stall that ends a leadership
 	hintTicks          = 5          // silence borne after a hint that the leader's link is gone
-	counterSoftLimit   = 0xfff00000 // of an epoch, after which a leader renews it
-	counterLimit       = 0xfffffffe // … beyond which it never goes
+	counterLimit       = 0xfffffffe // last counter of an epoch
 )
 
 var (
@@ -229,7 +220,6 @@ func (c *Core) Step(m Message) {
 		c.onNotify(p, &m)
 	case MsgJoin, MsgAckEpoch, MsgAckLD, MsgAck, MsgPong, MsgNack, MsgRequest, MsgRead:
 		c.stepLeader(p, &m)
-		c.renewStep()
 	case MsgFetch, MsgEntries:
 		c.stepTransfer(p, &m)
 	case MsgSync:
@@ -254,9 +244,11 @@ func (c *Core) admit(m *Message) *peer {
 	if m.ToBoot != (Boot{}) && m.ToBoot != c.ctl.Boot {
 		return nil
 	}
-	if !c.admitBoot(p, m.FromBoot) {
+	if !c.admitBoot(p, m.FromBoot, m.Type == MsgNotify) {
+		c.warn(p, m)
 		return nil
 	}
+	c.remember(p)
 	if m.Type == MsgNotify {
 		return p // forming stores have no cluster id yet; onNotify compares
 	}
@@ -265,38 +257,6 @@ func (c *Core) admit(m *Message) *peer {
 	}
 	return p
 }
-
-// admitBoot orders lives inside one incarnation (R3): an older life is dropped,
-// a clone of the present one too, a newer or another one replaces it. What a
-// replaced incarnation still has in some route is dropped as well; it comes back
-// only with a newer life, when its directory was put back.
-func (c *Core) admitBoot(p *peer, b Boot) bool {
-	if b == p.boot {
-		return !p.cloned
-	}
-	if b.Incarnation == p.boot.Incarnation {
-		if b.Counter > p.boot.Counter {
-			*p = peer{id: p.id, boot: b, former: p.former}
-			return true
-		}
-		p.cloned = p.cloned || b.Counter == p.boot.Counter
-		return false
-	}
-	former := p.former
-	for _, f := range former {
-		if f.Incarnation == b.Incarnation && f.Counter >= b.Counter {
-			return false
-		}
-	}
-	if p.boot != (Boot{}) {
-		former = append(former[max(0, len(former)-formerMax+1):len(former):len(former)], p.boot)
-	}
-	*p = peer{id: p.id, boot: b, former: former}
-	return true
-}
-
-// formerMax bounds the incarnations remembered of a peer.
-const formerMax = 4
 
 // knowsCluster says whether this store belongs to a formed cluster, be it only
 // as one to be rebuilt.
@@ -327,6 +287,7 @@ func (c *Core) Ready() Ready {
 		c.resolve(&r.Committed[i])
 	}
 	c.grant()
+	c.disowned()
 	c.log.prune(c.tun.CacheBytes)
 	r.Soft, r.Halt = c.Soft(), c.halt
 	return r
@@ -348,6 +309,8 @@ func (c *Core) Stable(seq uint64) {
 	c.stable = seq
 	c.log.stable(seq)
 	switch c.r.state {
+	case StateLooking:
+		c.ballot()
 	case StateLeading:
 		c.onOwnStable()
 	case StateFollowing:
@@ -407,7 +370,7 @@ func (c *Core) Soft() Soft {
 	s := Soft{
 		State: c.r.state, Phase: c.r.phase, Forming: c.formState(), Epoch: c.ctl.CurrentEpoch,
 		Established: c.r.est, Commit: c.log.commit, Last: c.log.last(), Durable: c.log.durable,
-		Emitted: c.log.emitted, Membership: c.memberships, AgeMs: c.age, Halted: c.halt != nil, Refusal: c.refusal(),
+		Emitted: c.log.emitted, Membership: c.memberships, AgeMs: c.age, Halted: c.halt != nil, Spoiled: c.ctl.Spoiled, Refusal: c.refusal(),
 		Doubt: c.doubt(), Agreed: c.digests.agreed.last(),
 	}
 	switch c.r.state {

@@ -222,14 +222,8 @@ func (c *Core) compare(z Zxid) bool {
 	if !ok || !judged || own == agreed || c.ctl.NeedsRebuild {
 		return true
 	}
-	c.sendStepDown(false)
-	c.setControl(func(ctl *Control) {
-		ctl.NeedsRebuild, ctl.Spoiled = true, true
-		ctl.Reason = fmt.Sprintf("the state of this node is wrong: its digest at %v is %016x, that of a majority of the voters is %016x", z, own, agreed)
-	})
 	c.out.Mismatch = &Mismatch{Zxid: z, Own: own, Agreed: agreed}
-	c.abandon()
-	c.enterLooking()
+	c.Spoil(fmt.Sprintf("the state of this node is wrong: its digest at %v is %016x, that of a majority of the voters is %016x", z, own, agreed))
 	return false
 }
 

@@ -118,7 +118,7 @@ func (c *Core) notifyAll() {
 }
 
 func (c *Core) onNotify(p *peer, m *Message) {
-	if m.Seq <= p.note.msg.Seq {
+	if c.outlived(m.Seen) || m.Seq <= p.note.msg.Seq {
 		return
 	}
 	if c.knowsCluster() && m.Cluster != (ClusterID{}) && m.Cluster != c.ctl.Cluster {
@@ -173,7 +173,7 @@ func (c *Core) noteWhileLeading(p *peer, m *Message) {
 	if m.State != StateLooking {
 		return
 	}
-	if l := c.learner(p.id); !c.r.est && !c.r.lead.renew.again && m.Round > c.round && l != nil && l.session != 0 {
+	if l := c.learner(p.id); !c.r.est && m.Round > c.round && l != nil && l.session != 0 {
 		c.round = m.Round // an elector has given up (ZOOKEEPER-3109)
 		c.stepDown()
 		return
@@ -183,7 +183,7 @@ func (c *Core) noteWhileLeading(p *peer, m *Message) {
 
 // ballot votes anew on what is known now and ends the election when it can.
 func (c *Core) ballot() {
-	if c.r.state != StateLooking || c.retired || !c.knowsCluster() || c.roleOf(c.cfg.ID) == 0 {
+	if c.r.state != StateLooking || c.retired || c.ctl.Spoiled || !c.knowsCluster() || c.roleOf(c.cfg.ID) == 0 {
 		return
 	}
 	if c.joinEstablished() || !c.votes() {

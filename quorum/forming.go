@@ -100,14 +100,15 @@ func (c *Core) confirmed() bool {
 // learner, or, if the cluster knows this node as a voter on another disk, as one
 // that was wiped or exchanged and must be rebuilt (ZAB.md 3).
 func (c *Core) adopt(m *Message) {
-	if m.Forming != Formed || c.ctl.NeedsRebuild || c.ctl.Formed || len(m.Founding) == 0 || c.listsMe(m.Founding) {
+	if m.Forming != Formed || c.ctl.Cluster != (ClusterID{}) && c.ctl.NeedsRebuild || c.ctl.Formed || len(m.Founding) == 0 || c.listsMe(m.Founding) {
 		return
 	}
 	as, listed := m.Config.Member(c.cfg.ID)
 	foreign := listed && as.Role == RoleVoter && as.Incarnation != c.ctl.Boot.Incarnation
 	c.setControl(func(ctl *Control) {
-		ctl.Cluster, ctl.Founding, ctl.Formed = foundingID(m.Founding), m.Founding, !foreign
-		if foreign {
+		ctl.Cluster, ctl.Founding = foundingID(m.Founding), m.Founding
+		ctl.Formed = !foreign && !ctl.NeedsRebuild
+		if foreign && !ctl.NeedsRebuild {
 			ctl.NeedsRebuild = true
 			ctl.Reason = "the cluster was formed without this store: its data directory is empty or another one"
 		}
@@ -137,7 +138,7 @@ func (c *Core) refusal() string {
 	case c.doubt() == DoubtRebuild:
 		return c.ctl.Reason + "; it serves nothing and does not vote until it is rebuilt"
 	case c.ctl.NeedsRebuild:
-		return c.ctl.Reason + "; it does not vote. Stop it, put the former data directory back, or run the cluster on the remaining voters"
+		return c.rebuilding()
 	case c.ctl.Formed && c.roleOf(c.cfg.ID) == 0:
 		return fmt.Sprintf("node %d is not a member of the cluster: add it with POST /v1/cluster/members", c.cfg.ID)
 	case c.doubt() == DoubtDisputed:
@@ -160,6 +161,8 @@ func (c *Core) formingRefusal() string {
 			missing = append(missing, v.ID)
 		case p.note.msg.ConfigHash != c.cfg.ConfigHash && p.note.msg.Forming <= Founding:
 			return fmt.Sprintf("node %d was started with another list of --peers; give every node the same list", p.id)
+		case p.note.msg.Forming == Rebuild:
+			return fmt.Sprintf("node %d belongs to a cluster that was formed before and waits to be rebuilt from it; no other cluster forms with it", p.id)
 		case len(c.ctl.Founding) > 0 && p.boot.Incarnation != v.Incarnation,
 			p.note.msg.Forming == Founding && !c.listsMe(p.note.msg.Founding):
 			return fmt.Sprintf("node %d lists other stores than this one as founders; nothing was stored yet: delete the data directories of all voters and start them again", p.id)

@@ -26,7 +26,6 @@ type leading struct {
 	ageBase   uint64
 	homes     []home
 	round     readRound
-	renew     renewal
 }
 
 // learner is what a leader knows of one peer in this reign.
@@ -49,6 +48,8 @@ type learner struct {
 	stall    uint32
 	digests  checkpoints // of its state
 	resend   uint64
+	keptAt   uint64 // durable step that remembers its boot (R3)
+	rebuild  rebuild
 }
 
 func (c *Core) learner(id NodeID) *learner {
@@ -81,34 +82,23 @@ func (c *Core) chooseEpoch() {
 	if c.r.epoch != 0 || !c.quorum(joined) {
 		return
 	}
-	e := c.highestPromise()
-	if e == 0 && c.cfg.MinEpoch > 0 {
-		e = c.cfg.MinEpoch - 1
-	}
-	e++
-	c.promiseOwn(e)
-	c.r.epoch, c.r.lead.epochSeq = e, c.claim()
-	for i := range c.r.lead.learners {
-		c.sendLeaderInfo(&c.r.lead.learners[i])
-	}
-}
-
-// highestPromise is the highest epoch that this leader knows a voter to have
-// promised, itself included.
-func (c *Core) highestPromise() Epoch {
-	e := max(c.ctl.AcceptedEpoch, c.r.lead.renew.above)
+	e := c.ctl.AcceptedEpoch
 	for i := range c.r.lead.learners {
 		if l := &c.r.lead.learners[i]; c.member(l) {
 			e = max(e, l.cred.AcceptedEpoch)
 		}
 	}
-	return e
-}
-
-func (c *Core) promiseOwn(e Epoch) {
+	if e == 0 && c.cfg.MinEpoch > 0 {
+		e = c.cfg.MinEpoch - 1
+	}
+	e++
 	c.setControl(func(ctl *Control) {
 		ctl.AcceptedEpoch, ctl.AcceptedFrom = e, Promise{c.cfg.ID, c.ctl.Boot}
 	})
+	c.r.epoch, c.r.lead.epochSeq = e, c.claim()
+	for i := range c.r.lead.learners {
+		c.sendLeaderInfo(&c.r.lead.learners[i])
+	}
 }
 
 func (c *Core) sendLeaderInfo(l *learner) {
@@ -138,8 +128,7 @@ func (c *Core) stepLeader(p *peer, m *Message) {
 		return
 	case MsgNack:
 		if c.member(l) && m.Cred.AcceptedEpoch > c.r.epoch && m.Session == l.session {
-			l.cred.AcceptedEpoch = m.Cred.AcceptedEpoch
-			c.overtaken(l.cred.AcceptedEpoch)
+			c.overtaken()
 		}
 		return
 	}
@@ -174,7 +163,7 @@ func (c *Core) onJoin(p *peer, m *Message) {
 		c.r.lead.learners = ls
 		l = c.learner(p.id)
 	}
-	*l = learner{id: p.id, boot: m.FromBoot, session: m.Session, joinSeq: m.Seq, cred: m.Cred, table: m.Table, alive: l.alive, timeout: l.timeout}
+	*l = learner{id: p.id, boot: m.FromBoot, session: m.Session, joinSeq: m.Seq, cred: m.Cred, table: m.Table, alive: l.alive, timeout: l.timeout, keptAt: p.keptAt}
 	if c.r.lead.pull == p.id {
 		c.r.lead.pull = 0
 		c.r.follow = following{}
@@ -186,11 +175,14 @@ func (c *Core) onJoin(p *peer, m *Message) {
 	case c.r.epoch == 0:
 		c.chooseEpoch()
 	case c.member(l) && m.Cred.AcceptedEpoch > c.r.epoch:
-		c.overtaken(m.Cred.AcceptedEpoch)
+		c.overtaken()
 	default:
 		c.sendLeaderInfo(l)
 	}
 }
+
+// overtaken: a voter has promised a higher epoch and can never follow this one.
+func (c *Core) overtaken() { c.stepDown() }
 
 func (c *Core) onAckEpoch(l *learner, m *Message) {
 	if l.answered {
@@ -252,10 +244,11 @@ func (c *Core) ahead(own Credentials) *learner {
 
 // onOwnStable: this leader's own promise, acceptance or ack became durable.
 func (c *Core) onOwnStable() {
+	c.chooseEpoch()
 	c.discover()
 	c.establish()
 	c.commit()
-	c.renewStep()
+	c.confirmReads()
 }
 
 // establish makes the whole initial history committed once a quorum holds it.
@@ -302,13 +295,13 @@ func (c *Core) tickLeading(elapsedMs int) {
 	if c.tick >= ld.pingAt {
 		c.ping()
 	}
+	c.regrant()
 	c.resendPull()
 	for i := range ld.learners {
 		if l := &ld.learners[i]; c.tick >= l.resend && !l.synced {
 			c.repeat(l)
 		}
 	}
-	c.renewStep()
 }
 
 // quorumFresh says whether a quorum of synchronized voters has answered a ping
@@ -346,9 +339,6 @@ func (c *Core) repeat(l *learner) {
 	l.resend = c.tick + uint64(c.tun.ResendTicks)
 	switch {
 	case l.told != nil:
-		if l.sync.Mode != SyncSnap {
-			c.send(*l.sync, c.r.lead.ldSeq) // they may have gone together
-		}
 		c.send(*l.told, c.r.lead.ldSeq)
 	case l.sync != nil && l.sync.Mode == SyncSnap && c.doubt() != DoubtNone:
 		// A copy of a disputed state would be counted as a second witness to it.
@@ -401,6 +391,7 @@ func (c *Core) onPong(l *learner, m *Message) {
 		return
 	}
 	c.onAck(l, m.Durable)
+	c.commit() // what it had acknowledged before it counted
 	c.confirmReads()
 }
 
@@ -458,12 +449,11 @@ func (c *Core) sendStepDown(leaving bool) {
 	}
 }
 
-// propose appends an entry of this leader's epoch, unless the window is full or
-// the leader pauses. Callers that can wait ask pausing first.
+// propose appends an entry of this leader's epoch.
 func (c *Core) propose(kind EntryKind, o Origin, data []byte) bool {
 	ld := &c.r.lead
 	e := Entry{Kind: kind, Origin: o, Stamp: Stamp{Wall: c.wall, Age: c.stampAge()}, Data: data}
-	if size := e.Size(); ld.window > 0 && ld.window+size > c.tun.WindowBytes || c.pausing() {
+	if size := e.Size(); ld.window > 0 && ld.window+size > c.tun.WindowBytes || ld.counter >= counterLimit {
 		return false
 	}
 	ld.counter++

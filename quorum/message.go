@@ -124,6 +124,7 @@ type Message struct {
 	ConfigHash uint64        // of --peers, compared while unformed
 	Founding   []Member      // NOTIFY of founding and formed stores, sorted by ID
 	Config     Configuration // NOTIFY of formed stores: the newest that is known to be committed
+	Seen       Boot          // NOTIFY to a store that is refused: the life of it that the sender has seen (R3)
 
 	Counts bool // ACKEPOCH: this is a promise to this leader; UPTODATE, PROPOSE, COMMIT, PING: the leader is established; STEPDOWN: it is leaving for good
 

@@ -92,6 +92,7 @@ type Soft struct {
 	AgeMs       uint64 // cluster age that the next proposal would carry
 	Membership  uint64 // rises with every change of Members
 	Halted      bool
+	Spoiled     bool   // what this store holds is not to be trusted: set it aside and start on an empty one
 	Refusal     string // why this node does not take part, for people; "" when it does
 	Doubt       Doubt  // why nothing may be answered from this node's state
 	Agreed      Zxid   // newest position at which a quorum is known to have one digest

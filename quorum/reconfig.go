@@ -145,16 +145,3 @@ func (c *Core) activate(cf *Configuration) {
 		}
 	}
 }
-
-// grant ends the rebuilding of this store once a committed configuration, which
-// it holds, names its disk (ZAB.md 3): from then on it counts.
-func (c *Core) grant() {
-	active, _ := c.inForce()
-	if !c.ctl.NeedsRebuild || c.ctl.Spoiled || !active.votes(c.cfg.ID, c.ctl.Boot.Incarnation) || active.Version > max(c.log.emitted, c.log.snap.Zxid) {
-		return
-	}
-	c.setControl(func(ctl *Control) { ctl.NeedsRebuild, ctl.Formed, ctl.Reason = false, true, "" })
-	if f := &c.r.follow; f.synced {
-		f.ldSeq = c.claim() // what says that it counts leaves after that is durable
-	}
-}

@@ -125,7 +125,7 @@ func (c *Core) mayServe() bool {
 // not go to this leader yet, or that it has not answered for long.
 func (c *Core) requestsDue() bool {
 	q := &c.requests
-	if !c.mayServe() || len(q.list) == 0 || c.r.state == StateLeading && c.pausing() {
+	if !c.mayServe() || len(q.list) == 0 {
 		return false
 	}
 	return q.sentEpoch != c.r.epoch || q.list[len(q.list)-1].id > q.sentTo || c.requestsLate()
@@ -146,23 +146,19 @@ func (c *Core) flushRequests() {
 	if q.sentEpoch == c.r.epoch && !c.requestsLate() {
 		first, _ = q.find(q.sentTo + 1)
 	}
-	q.sentEpoch = c.r.epoch
+	q.sentEpoch, q.sentTo = c.r.epoch, q.list[len(q.list)-1].id
 	if c.r.state == StateLeading {
 		c.proposeOwn(first)
-		return
+	} else {
+		c.forward(first)
 	}
-	q.sentTo = q.list[len(q.list)-1].id
-	c.forward(first)
 }
 
-// proposeOwn proposes this leader's own requests from list[first] on, as far as
-// it may.
+// proposeOwn proposes this leader's own requests from list[first] on.
 func (c *Core) proposeOwn(first int) {
 	q := &c.requests
-	kept, i := q.list[:first], first
-	for ; i < len(q.list) && !c.pausing(); i++ {
-		r := q.list[i]
-		q.sentTo = r.id
+	kept := q.list[:first]
+	for _, r := range q.list[first:] {
 		if r.epoch != c.r.epoch && c.r.state == StateLeading {
 			settled, cause := c.take(Origin{c.cfg.ID, c.ctl.Boot.Nonce, r.id}, r.kind, r.data)
 			if cause != 0 && settled {
@@ -175,7 +171,6 @@ func (c *Core) proposeOwn(first int) {
 		}
 		kept = append(kept, r)
 	}
-	kept = append(kept, q.list[i:]...)
 	clear(q.list[len(kept):])
 	q.list = kept
 }
@@ -232,9 +227,6 @@ func (c *Core) onRequest(p *peer, m *Message) {
 	}
 	var refused []uint64
 	for i := range m.Requests {
-		if c.pausing() {
-			break // what is not settled is sent again
-		}
 		r := &m.Requests[i]
 		before, seen := h.seen[r.ID]
 		if r.ID < h.low || seen && before == 0 {

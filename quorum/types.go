@@ -143,6 +143,12 @@ type Promise struct {
 	Boot   Boot
 }
 
+// Life is one start of a process on the disk of a node.
+type Life struct {
+	ID   NodeID
+	Boot Boot
+}
+
 // Control is everything durable besides log and snapshots. It is always
 // written whole, so that any copy of it suffices (R2).
 type Control struct {
@@ -157,11 +163,13 @@ type Control struct {
 	AcceptedEpoch Epoch     // highest epoch promised
 	AcceptedFrom  Promise   // to whom
 	CurrentEpoch  Epoch     // epoch of the last NEWLEADER accepted
+	Seen          []Life    // newest life seen of each disk that a configuration in force counts, by id (R3)
 }
 
 // Clone copies c so that the two share nothing.
 func (c *Control) Clone() *Control {
 	d := *c
 	d.Founding = append([]Member(nil), c.Founding...)
+	d.Seen = append([]Life(nil), c.Seen...)
 	return &d
 }

@@ -16,6 +16,9 @@ type peer struct {
 	down   bool   // hint: its link is gone
 	former []Boot // last lives of the disks that this peer had before
 	cloned bool   // two lives with one counter were seen; both are refused (R3)
+	kept   bool   // its boot stands in Control.Seen …
+	keptAt uint64 // … durably once this step is stable
+	rival  uint64 // tick at which another of its disks spoke; 0 for never
 	note   note
 }
 
@@ -92,7 +95,9 @@ func (c *Core) peersChanged() {
 	c.peers = slices.DeleteFunc(c.peers, func(p *peer) bool { return !known(p.id) })
 	add := func(id NodeID) {
 		if id != c.cfg.ID && c.peer(id) == nil {
-			c.peers = append(c.peers, &peer{id: id})
+			p := &peer{id: id}
+			p.recall(c.ctl.Seen)
+			c.peers = append(c.peers, p)
 		}
 	}
 	for _, m := range members {
@@ -102,6 +107,10 @@ func (c *Core) peersChanged() {
 		add(p.ID)
 	}
 	slices.SortFunc(c.peers, func(a, b *peer) int { return int(a.id) - int(b.id) })
+	for _, p := range c.peers {
+		p.kept = slices.Contains(c.ctl.Seen, Life{p.id, p.boot})
+		c.remember(p)
+	}
 }
 
 // listedRole is the role that --peers gives a node.
@@ -204,20 +213,28 @@ func (cf *Configuration) majority(in func(*Member) bool) bool {
 	return all > 0 && n > all/2
 }
 
-// incarnation is the disk on which a node is known.
+// incarnation is the disk on which a node is known; of nobody while the life
+// that is known there is not durably remembered (R3).
 func (c *Core) incarnation(id NodeID) Incarnation {
 	if id == c.cfg.ID {
 		return c.ctl.Boot.Incarnation
 	}
 	if c.r.state == StateLeading {
 		if l := c.learner(id); l != nil {
-			return l.boot.Incarnation
+			return c.durably(l.boot, l.keptAt)
 		}
 	}
 	if p := c.peer(id); p != nil {
-		return p.boot.Incarnation
+		return c.durably(p.boot, p.keptAt)
 	}
 	return Incarnation{}
+}
+
+func (c *Core) durably(b Boot, keptAt uint64) Incarnation {
+	if keptAt > c.stable {
+		return Incarnation{}
+	}
+	return b.Incarnation
 }
 
 // quorumZxid is the highest position that a quorum has reached. What stands

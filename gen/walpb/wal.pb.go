@@ -177,6 +177,7 @@ type Control struct {
 	AcceptedFrom  *Promise               `protobuf:"bytes,9,opt,name=accepted_from,json=acceptedFrom,proto3" json:"accepted_from,omitempty"`
 	CurrentEpoch  uint32                 `protobuf:"varint,10,opt,name=current_epoch,json=currentEpoch,proto3" json:"current_epoch,omitempty"`
 	Spoiled       bool                   `protobuf:"varint,11,opt,name=spoiled,proto3" json:"spoiled,omitempty"`
+	Seen          []*Life                `protobuf:"bytes,12,rep,name=seen,proto3" json:"seen,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -286,6 +287,13 @@ func (x *Control) GetSpoiled() bool {
 		return x.Spoiled
 	}
 	return false
+}
+
+func (x *Control) GetSeen() []*Life {
+	if x != nil {
+		return x.Seen
+	}
+	return nil
 }
 
 type Boot struct {
@@ -416,6 +424,58 @@ func (x *Member) GetAddr() string {
 	return ""
 }
 
+type Life struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            uint32                 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
+	Boot          *Boot                  `protobuf:"bytes,2,opt,name=boot,proto3" json:"boot,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Life) Reset() {
+	*x = Life{}
+	mi := &file_quorum_wal_wal_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Life) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Life) ProtoMessage() {}
+
+func (x *Life) ProtoReflect() protoreflect.Message {
+	mi := &file_quorum_wal_wal_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Life.ProtoReflect.Descriptor instead.
+func (*Life) Descriptor() ([]byte, []int) {
+	return file_quorum_wal_wal_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *Life) GetId() uint32 {
+	if x != nil {
+		return x.Id
+	}
+	return 0
+}
+
+func (x *Life) GetBoot() *Boot {
+	if x != nil {
+		return x.Boot
+	}
+	return nil
+}
+
 type Promise struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Leader        uint32                 `protobuf:"varint,1,opt,name=leader,proto3" json:"leader,omitempty"`
@@ -426,7 +486,7 @@ type Promise struct {
 
 func (x *Promise) Reset() {
 	*x = Promise{}
-	mi := &file_quorum_wal_wal_proto_msgTypes[5]
+	mi := &file_quorum_wal_wal_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -438,7 +498,7 @@ func (x *Promise) String() string {
 func (*Promise) ProtoMessage() {}
 
 func (x *Promise) ProtoReflect() protoreflect.Message {
-	mi := &file_quorum_wal_wal_proto_msgTypes[5]
+	mi := &file_quorum_wal_wal_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -451,7 +511,7 @@ func (x *Promise) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Promise.ProtoReflect.Descriptor instead.
 func (*Promise) Descriptor() ([]byte, []int) {
-	return file_quorum_wal_wal_proto_rawDescGZIP(), []int{5}
+	return file_quorum_wal_wal_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Promise) GetLeader() uint32 {
@@ -486,7 +546,7 @@ type Entry struct {
 
 func (x *Entry) Reset() {
 	*x = Entry{}
-	mi := &file_quorum_wal_wal_proto_msgTypes[6]
+	mi := &file_quorum_wal_wal_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -498,7 +558,7 @@ func (x *Entry) String() string {
 func (*Entry) ProtoMessage() {}
 
 func (x *Entry) ProtoReflect() protoreflect.Message {
-	mi := &file_quorum_wal_wal_proto_msgTypes[6]
+	mi := &file_quorum_wal_wal_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -511,7 +571,7 @@ func (x *Entry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Entry.ProtoReflect.Descriptor instead.
 func (*Entry) Descriptor() ([]byte, []int) {
-	return file_quorum_wal_wal_proto_rawDescGZIP(), []int{6}
+	return file_quorum_wal_wal_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Entry) GetKind() uint32 {
@@ -579,7 +639,7 @@ const file_quorum_wal_wal_proto_rawDesc = "" +
 	"last_chain\x18\x04 \x01(\x06R\tlastChain\x12\x1f\n" +
 	"\vcommit_hint\x18\x05 \x01(\x06R\n" +
 	"commitHint\x12!\n" +
-	"\fprevious_end\x18\x06 \x01(\x04R\vpreviousEnd\"\x88\x03\n" +
+	"\fprevious_end\x18\x06 \x01(\x04R\vpreviousEnd\"\xb0\x03\n" +
 	"\aControl\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\rR\x04node\x12&\n" +
 	"\x04boot\x18\x02 \x01(\v2\x12.perch.wal.v1.BootR\x04boot\x12\x18\n" +
@@ -592,7 +652,8 @@ const file_quorum_wal_wal_proto_rawDesc = "" +
 	"\raccepted_from\x18\t \x01(\v2\x15.perch.wal.v1.PromiseR\facceptedFrom\x12#\n" +
 	"\rcurrent_epoch\x18\n" +
 	" \x01(\rR\fcurrentEpoch\x12\x18\n" +
-	"\aspoiled\x18\v \x01(\bR\aspoiled\"X\n" +
+	"\aspoiled\x18\v \x01(\bR\aspoiled\x12&\n" +
+	"\x04seen\x18\f \x03(\v2\x12.perch.wal.v1.LifeR\x04seen\"X\n" +
 	"\x04Boot\x12 \n" +
 	"\vincarnation\x18\x01 \x01(\fR\vincarnation\x12\x18\n" +
 	"\acounter\x18\x02 \x01(\x04R\acounter\x12\x14\n" +
@@ -601,7 +662,10 @@ const file_quorum_wal_wal_proto_rawDesc = "" +
 	"\x02id\x18\x01 \x01(\rR\x02id\x12 \n" +
 	"\vincarnation\x18\x02 \x01(\fR\vincarnation\x12\x12\n" +
 	"\x04role\x18\x03 \x01(\rR\x04role\x12\x12\n" +
-	"\x04addr\x18\x04 \x01(\tR\x04addr\"I\n" +
+	"\x04addr\x18\x04 \x01(\tR\x04addr\">\n" +
+	"\x04Life\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\rR\x02id\x12&\n" +
+	"\x04boot\x18\x02 \x01(\v2\x12.perch.wal.v1.BootR\x04boot\"I\n" +
 	"\aPromise\x12\x16\n" +
 	"\x06leader\x18\x01 \x01(\rR\x06leader\x12&\n" +
 	"\x04boot\x18\x02 \x01(\v2\x12.perch.wal.v1.BootR\x04boot\"\xb4\x01\n" +
@@ -628,27 +692,30 @@ func file_quorum_wal_wal_proto_rawDescGZIP() []byte {
 	return file_quorum_wal_wal_proto_rawDescData
 }
 
-var file_quorum_wal_wal_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
+var file_quorum_wal_wal_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
 var file_quorum_wal_wal_proto_goTypes = []any{
 	(*Store)(nil),         // 0: perch.wal.v1.Store
 	(*SegmentHeader)(nil), // 1: perch.wal.v1.SegmentHeader
 	(*Control)(nil),       // 2: perch.wal.v1.Control
 	(*Boot)(nil),          // 3: perch.wal.v1.Boot
 	(*Member)(nil),        // 4: perch.wal.v1.Member
-	(*Promise)(nil),       // 5: perch.wal.v1.Promise
-	(*Entry)(nil),         // 6: perch.wal.v1.Entry
+	(*Life)(nil),          // 5: perch.wal.v1.Life
+	(*Promise)(nil),       // 6: perch.wal.v1.Promise
+	(*Entry)(nil),         // 7: perch.wal.v1.Entry
 }
 var file_quorum_wal_wal_proto_depIdxs = []int32{
 	2, // 0: perch.wal.v1.SegmentHeader.control:type_name -> perch.wal.v1.Control
 	3, // 1: perch.wal.v1.Control.boot:type_name -> perch.wal.v1.Boot
 	4, // 2: perch.wal.v1.Control.founding:type_name -> perch.wal.v1.Member
-	5, // 3: perch.wal.v1.Control.accepted_from:type_name -> perch.wal.v1.Promise
-	3, // 4: perch.wal.v1.Promise.boot:type_name -> perch.wal.v1.Boot
-	5, // [5:5] is the sub-list for method output_type
-	5, // [5:5] is the sub-list for method input_type
-	5, // [5:5] is the sub-list for extension type_name
-	5, // [5:5] is the sub-list for extension extendee
-	0, // [0:5] is the sub-list for field type_name
+	6, // 3: perch.wal.v1.Control.accepted_from:type_name -> perch.wal.v1.Promise
+	5, // 4: perch.wal.v1.Control.seen:type_name -> perch.wal.v1.Life
+	3, // 5: perch.wal.v1.Life.boot:type_name -> perch.wal.v1.Boot
+	3, // 6: perch.wal.v1.Promise.boot:type_name -> perch.wal.v1.Boot
+	7, // [7:7] is the sub-list for method output_type
+	7, // [7:7] is the sub-list for method input_type
+	7, // [7:7] is the sub-list for extension type_name
+	7, // [7:7] is the sub-list for extension extendee
+	0, // [0:7] is the sub-list for field type_name
 }
 
 func init() { file_quorum_wal_wal_proto_init() }
@@ -662,7 +729,7 @@ func file_quorum_wal_wal_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_quorum_wal_wal_proto_rawDesc), len(file_quorum_wal_wal_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   7,
+			NumMessages:   8,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -55,6 +55,7 @@ type Message struct {
 	ConfigHash  uint64                 `protobuf:"fixed64,23,opt,name=config_hash,json=configHash,proto3" json:"config_hash,omitempty"`
 	Founding    []*Member              `protobuf:"bytes,24,rep,name=founding,proto3" json:"founding,omitempty"` // strictly rising by id
 	Config      []byte                 `protobuf:"bytes,37,opt,name=config,proto3" json:"config,omitempty"`     // quorum.Configuration, encoded
+	Seen        *Boot                  `protobuf:"bytes,43,opt,name=seen,proto3" json:"seen,omitempty"`
 	Counts      bool                   `protobuf:"varint,25,opt,name=counts,proto3" json:"counts,omitempty"`
 	Mode        uint32                 `protobuf:"varint,26,opt,name=mode,proto3" json:"mode,omitempty"` // quorum.SyncMode
 	Common      uint64                 `protobuf:"varint,27,opt,name=common,proto3" json:"common,omitempty"`
@@ -279,6 +280,13 @@ func (x *Message) GetFounding() []*Member {
 func (x *Message) GetConfig() []byte {
 	if x != nil {
 		return x.Config
+	}
+	return nil
+}
+
+func (x *Message) GetSeen() *Boot {
+	if x != nil {
+		return x.Seen
 	}
 	return nil
 }
@@ -1113,7 +1121,8 @@ var File_quorum_wire_wire_proto protoreflect.FileDescriptor
 
 const file_quorum_wire_wire_proto_rawDesc = "" +
 	"\n" +
-	"\x16quorum/wire/wire.proto\x12\rperch.wire.v1\"\xdd\t\n" +
+	"\x16quorum/wire/wire.proto\x12\rperch.wire.v1\"\x86\n" +
+	"\n" +
 	"\aMessage\x12\x12\n" +
 	"\x04type\x18\x01 \x01(\rR\x04type\x12\x12\n" +
 	"\x04from\x18\x02 \x01(\rR\x04from\x12\x0e\n" +
@@ -1142,7 +1151,8 @@ const file_quorum_wire_wire_proto_rawDesc = "" +
 	"\vconfig_hash\x18\x17 \x01(\x06R\n" +
 	"configHash\x121\n" +
 	"\bfounding\x18\x18 \x03(\v2\x15.perch.wire.v1.MemberR\bfounding\x12\x16\n" +
-	"\x06config\x18% \x01(\fR\x06config\x12\x16\n" +
+	"\x06config\x18% \x01(\fR\x06config\x12'\n" +
+	"\x04seen\x18+ \x01(\v2\x13.perch.wire.v1.BootR\x04seen\x12\x16\n" +
 	"\x06counts\x18\x19 \x01(\bR\x06counts\x12\x12\n" +
 	"\x04mode\x18\x1a \x01(\rR\x04mode\x12\x16\n" +
 	"\x06common\x18\x1b \x01(\x04R\x06common\x12\x12\n" +
@@ -1250,16 +1260,17 @@ var file_quorum_wire_wire_proto_depIdxs = []int32{
 	4,  // 3: perch.wire.v1.Message.table:type_name -> perch.wire.v1.EpochEnd
 	5,  // 4: perch.wire.v1.Message.vote:type_name -> perch.wire.v1.Vote
 	6,  // 5: perch.wire.v1.Message.founding:type_name -> perch.wire.v1.Member
-	7,  // 6: perch.wire.v1.Message.snap:type_name -> perch.wire.v1.Snapshot
-	8,  // 7: perch.wire.v1.Message.heard:type_name -> perch.wire.v1.Heard
-	3,  // 8: perch.wire.v1.Message.digests:type_name -> perch.wire.v1.Checkpoint
-	9,  // 9: perch.wire.v1.Message.requests:type_name -> perch.wire.v1.Request
-	10, // 10: perch.wire.v1.Message.entries:type_name -> perch.wire.v1.Entry
-	11, // [11:11] is the sub-list for method output_type
-	11, // [11:11] is the sub-list for method input_type
-	11, // [11:11] is the sub-list for extension type_name
-	11, // [11:11] is the sub-list for extension extendee
-	0,  // [0:11] is the sub-list for field type_name
+	1,  // 6: perch.wire.v1.Message.seen:type_name -> perch.wire.v1.Boot
+	7,  // 7: perch.wire.v1.Message.snap:type_name -> perch.wire.v1.Snapshot
+	8,  // 8: perch.wire.v1.Message.heard:type_name -> perch.wire.v1.Heard
+	3,  // 9: perch.wire.v1.Message.digests:type_name -> perch.wire.v1.Checkpoint
+	9,  // 10: perch.wire.v1.Message.requests:type_name -> perch.wire.v1.Request
+	10, // 11: perch.wire.v1.Message.entries:type_name -> perch.wire.v1.Entry
+	12, // [12:12] is the sub-list for method output_type
+	12, // [12:12] is the sub-list for method input_type
+	12, // [12:12] is the sub-list for extension type_name
+	12, // [12:12] is the sub-list for extension extendee
+	0,  // [0:12] is the sub-list for field type_name
 }
 
 func init() { file_quorum_wire_wire_proto_init() }

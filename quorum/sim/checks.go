@@ -19,15 +19,14 @@ var assertions = [...]string{
 	13: "gate: a message leaves only after the disk holds what it vouches for",
 	14: "at rest: cE <= aE, the log is contiguous, its last epoch <= aE",
 	15: "a store that needs rebuild is in no quorum",
+	16: "what is committed while the members change has both quorums",
 	17: "observers are in no quorum",
 	18: "no session ends before its time-out as seen by any client",
 	20: "linearizable reads return a state between commit at call and commit at return",
 	21: "failed means no effect ever; no effect twice",
-	22: "queues are bounded",
 	23: "the lease clock advances by at most 100 ms a tick and only with a fresh quorum (R23)",
 	25: "cluster age never goes back and never runs ahead of time (R20)",
 	26: "a state that differs from a majority's is found and not served, and no other (R5)",
-	27: "a watcher sees every event once, in order",
 	24: "one cluster is founded, once (R8)",
 }
 
@@ -40,9 +39,9 @@ type observer struct {
 	reigns  int
 	peers   []watched // by node
 	cluster quorum.ClusterID
+	configs []quorum.Configuration // committed, the founding one first
 	looks   uint64
 	wrote   func(*quorum.Record) // called for every record; nil: nobody watches
-	renewed int                  // epochs that a leader went on to without an election
 }
 
 // watched is what the observer remembers of one node.
@@ -55,7 +54,6 @@ type watched struct {
 	window   int                             // longest follower time-out that a PONG reported, in ticks
 	moved    int                             // tick at which commit moved or nothing was uncommitted
 	commit   quorum.Zxid                     // as of the last tick
-	leads    bool                            // has led an epoch ever since it last did not lead at all
 	match    int                             // committed entries on its disk before the record at hand
 }
 
@@ -84,17 +82,13 @@ func (o *observer) reign(e quorum.Epoch) *reign {
 // started resets what counts per life.
 func (o *observer) started(n *node) {
 	p := &o.peers[n.id]
-	p.round, p.window, p.ticks, p.moved, p.leads = 0, 0, 0, 0, false
+	p.round, p.window, p.ticks, p.moved = 0, 0, 0, 0
 	for i := range p.heard {
 		p.heard[i], p.heardIn[i] = 0, 0
 	}
 }
 
 func (o *observer) stopped(n *node) { n.soft = quorum.Soft{} }
-
-func (o *observer) wiped(n *node) {
-	o.peers[n.id].promised = map[quorum.Epoch]quorum.Promise{}
-}
 
 // look compares what a node's core says of itself with before and with what
 // the world knows. It runs after every input.
@@ -104,10 +98,7 @@ func (o *observer) look(n *node) {
 	}
 	s := n.core.Soft()
 	o.check8Soft(n, &s)
-	switch {
-	case s.State != quorum.StateLeading:
-		o.peers[n.id].leads = false
-	case s.Established:
+	if s.State == quorum.StateLeading && s.Established {
 		o.leads(n, &s)
 	}
 	if s.Commit != n.soft.Commit || s.Established && !n.soft.Established {
@@ -127,9 +118,6 @@ func (o *observer) look(n *node) {
 func (o *observer) checkCore(n *node) {
 	if err := n.core.Check(); err != nil && !n.doomed {
 		o.w.fail(14, "node %d: %v", n.id, err)
-	}
-	if err := n.core.CheckBounds(); err != nil {
-		o.w.fail(22, "%v", err)
 	}
 	own, disk := n.core.Control(), &n.disk.img.control
 	if own.Boot != disk.Boot || own.AcceptedEpoch < disk.AcceptedEpoch || own.CurrentEpoch < disk.CurrentEpoch {
@@ -160,13 +148,8 @@ func (o *observer) leads(n *node, s *quorum.Soft) {
 		return
 	}
 	r.leader, r.boot, r.established, r.base = n.id, n.disk.img.control.Boot, true, s.Base
+	o.reigns++
 	p := &o.peers[n.id]
-	if p.leads {
-		o.renewed++
-	} else {
-		o.reigns++
-	}
-	p.leads = true
 	p.moved = p.ticks
 	for i := range p.heard {
 		p.heard[i], p.heardIn[i] = p.ticks, r.epoch // acknowledging the epoch counts once as life
@@ -174,6 +157,7 @@ func (o *observer) leads(n *node, s *quorum.Soft) {
 	o.heldBase(n, r)
 	o.check9History(n, r)
 	o.checkR4(n, r)
+	o.check15Base(n, r)
 	o.checkR9(n, r)
 	if o.top == nil || r.epoch > o.top.epoch {
 		o.top = r
@@ -274,20 +258,13 @@ func (o *observer) commitOne(n *node, s *quorum.Soft, z quorum.Zxid, chain uint6
 	o.check6(s, z)
 	o.check1(z, chain)
 	o.ledger.add(z, chain)
+	o.check16(z)
 	r := o.byEpoch[z.Epoch()]
-	o.checkLimit(z)
 	if r != nil && int(z.Counter()) <= len(r.proposed) {
 		o.check25(z, r.proposed[z.Counter()-1].age)
 	}
 	if r != nil && int(z.Counter()) <= len(r.proposed) {
 		o.w.clients.committed(&r.proposed[z.Counter()-1], o.ledger.len())
-	}
-}
-
-// checkLimit: ZAB.md 2.7, an epoch ends at its limit.
-func (o *observer) checkLimit(z quorum.Zxid) {
-	if limit := o.w.faults.tuning.CounterLimit; limit != 0 && z.Counter() > limit {
-		o.w.fail(0, "%v is committed, beyond the limit %d of an epoch", z, limit)
 	}
 }
 
@@ -325,28 +302,5 @@ func (o *observer) check1(z quorum.Zxid, chain uint64) {
 	r := o.byEpoch[z.Epoch()]
 	if r == nil || !r.established || int(z.Counter()) > len(r.proposed) || r.proposed[z.Counter()-1].chain != chain {
 		o.w.fail(1, "%v is committed and no leader of its epoch broadcast it", z)
-	}
-}
-
-// onQuorum: 9, disks of a quorum hold z. Of a wiped node its former disk is
-// asked: an ack that it sent may come late, and the disks that remain of a
-// quorum meet every quorum of those that still count.
-func (o *observer) onQuorum(z quorum.Zxid) {
-	if o.w.failure != nil {
-		return
-	}
-	_, chain := o.ledger.at(o.ledger.len())
-	count := 0
-	for _, p := range o.w.nodes[1:] {
-		im := &p.disk.img
-		if p.wiped {
-			im = &p.former
-		}
-		if p.votes() && im.holds(z, chain) && (!im.control.NeedsRebuild || z <= p.outAt) {
-			count++
-		}
-	}
-	if !o.quorum(count) {
-		o.w.fail(9, "%v is committed and on %d disks of %d", z, count, o.w.voters)
 	}
 }

@@ -39,6 +39,7 @@ const (
 	writePlain writeKind = iota
 	writeOpens
 	writeCloses
+	writeChange // of the members; it has no place of its own
 )
 
 // query is one linearizable read.
@@ -121,14 +122,24 @@ func (c *clients) put(n *node, wr write) int {
 	c.writes = append(c.writes, wr)
 	c.w.note("a client submits write %d at %d", number, n.id)
 	c.open++
-	padding := 0
-	if wr.kind == writePlain { // what a leader itself proposes always fits
-		padding = c.rng.below(c.w.faults.bodyMax + 1)
-	}
-	if err := n.core.Submit(wr.id, body(number, padding)); err != nil {
+	if err := n.core.Submit(wr.id, body(number, c.rng.below(c.w.faults.bodyMax+1))); err != nil {
 		c.end(number, writeFailed)
 	}
 	return number
+}
+
+// change asks for other members at n.
+func (c *clients) change(n *node, ch quorum.Change) {
+	number := len(c.writes)
+	n.reqs = append(n.reqs, number)
+	wr := write{kind: writeChange, home: n.id, life: n.life, id: uint64(len(n.reqs)), jumps: n.jumps}
+	c.writes = append(c.writes, wr)
+	c.open++
+	if err := n.core.SubmitChange(wr.id, ch); err != nil {
+		c.end(number, writeFailed)
+	}
+	c.w.obs.look(n)
+	n.pump()
 }
 
 // body is the data of a write: its number and padding.
@@ -287,7 +298,7 @@ func (c *clients) failed(n *node, f quorum.Failure) {
 		return
 	case wr.state != writePending:
 		c.w.fail(21, "write %d of node %d ends twice", number, n.id)
-	case f.Cause == quorum.CauseRefused:
+	case f.Cause == quorum.CauseRefused || wr.kind == writeChange:
 		c.end(number, writeFailed)
 		c.check21(number)
 	case f.Cause == quorum.CauseStopped && n.app.bent, f.Cause == quorum.CauseJumped && wr.jumps < n.jumps:

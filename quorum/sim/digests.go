@@ -75,7 +75,7 @@ func (o *observer) doubts(n *node, s *quorum.Soft) {
 	if s.Doubt == quorum.DoubtNone {
 		return
 	}
-	if o.w.bent == 0 {
+	if o.w.bent == 0 && !n.wiped {
 		o.w.fail(26, "node %d doubts its state, and all states are right: %s", n.id, s.Refusal)
 	}
 	if s.Doubt == quorum.DoubtRebuild && s.State == quorum.StateLeading {

@@ -12,6 +12,7 @@ type image struct {
 	hist    quorum.History
 	entries []quorum.Entry // those after hist.Start, in order
 	hint    quorum.Zxid
+	out     quorum.Zxid // where the log ended when the store left the cluster
 }
 
 // apply replays one record. An error means that the core asked for a log that
@@ -19,6 +20,9 @@ type image struct {
 func (im *image) apply(r *quorum.Record) error {
 	switch r.Type {
 	case quorum.RecordControl:
+		if r.Control.NeedsRebuild && !im.control.NeedsRebuild {
+			im.out = im.hist.Last()
+		}
 		im.control = *r.Control.Clone()
 	case quorum.RecordEntry:
 		return im.appendEntry(&r.Entry)

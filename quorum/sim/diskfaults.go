@@ -23,6 +23,10 @@ func (w *World) strikeDisk(k faultKind, n *node, r *rng) {
 		w.wipeEarly(n)
 	case faultRot:
 		w.rot(n, r)
+	case faultImage:
+		w.saveImage(n)
+	case faultRestore:
+		w.restoreImage(n)
 	case faultFull:
 		long := r.around(pick(r, 50*millisecond, 500*millisecond, 2*second))
 		w.note("the disk of %d is full for %d ms", n.id, long/millisecond)
@@ -31,7 +35,7 @@ func (w *World) strikeDisk(k faultKind, n *node, r *rng) {
 }
 
 // spare says whether one more disk may be lost: the rest must be a quorum
-// without it, and nobody rebuilds a voter yet.
+// without it and without those that are being rebuilt.
 func (w *World) spare() bool {
 	lost := 0
 	for _, p := range w.nodes[1:] {
@@ -50,29 +54,6 @@ func (d *disk) hurt() bool {
 	return d.rot != nil || slices.ContainsFunc(d.snaps, func(s *snapFile) bool { return s.bad })
 }
 
-// lost says whether this node's disk is gone, or set aside, or of no use since
-// its state was found wrong, so that it takes no
-// part any more.
-func (n *node) lost() bool { return n.wiped || n.aside || n.disk.img.control.NeedsRebuild }
-
-// wipe takes a node's disk away when the rest can go on without it, or deletes
-// one that was set aside.
-func (w *World) wipe(n *node) {
-	if n.aside {
-		n.aside = false
-		n.wipe()
-		w.at(event{at: w.now, kind: evStart, node: n.id})
-		return
-	}
-	if n.lost() || !n.disk.hurt() && !w.spare() {
-		return
-	}
-	w.stop(n, keepNone)
-	if n.core == nil {
-		n.wipe()
-	}
-}
-
 // wipeEarly takes a disk away before any store is formed, twice at most. The
 // others may wait for its list for ever then, rightly: the remedy is to delete
 // all directories (R8). What must not happen is that two clusters are formed.
@@ -86,8 +67,9 @@ func (w *World) wipeEarly(n *node) {
 	}
 	w.early++
 	n.w.note("%d loses its disk before a cluster is formed", n.id)
+	n.loses()
+	n.formers, n.wiped = nil, false // it had no part in anything yet
 	n.disk = disk{}
-	w.obs.peers[n.id].promised = map[quorum.Epoch]quorum.Promise{}
 }
 
 // rot is damage on a disk that nobody has noticed: of the record at a position
@@ -103,9 +85,9 @@ type rot struct {
 var kindsOfRot = []string{"a flipped bit", "a zeroed block", "a misdirected write", "a lost end of the file"}
 
 // rot damages the log or the newest snapshot of a node that the others can
-// spare. Only what a mark or the watermark vouches for is struck: behind both
-// damage looks like a torn write and is cut (RULES.md R7), and a power cut
-// together with damage within 100 ms is what the log does not protect from.
+// spare. Only what a mark vouches for is struck: behind the last mark damage
+// looks like a torn write and is cut (RULES.md R7), and the time until the next
+// mark is what the log does not protect.
 func (w *World) rot(n *node, r *rng) {
 	if n.lost() || n.disk.hurt() || !w.spare() {
 		return
@@ -138,10 +120,10 @@ func (n *node) rotLog(r *rng) {
 	d := &n.disk
 	what := pick(r, kindsOfRot...)
 	proven := d.marked
-	if n.w.now-d.quiet > idleMark || r.chance(500) { // idle, or the process is killed and the power stays
+	if n.w.now-d.quiet > idleMark {
 		proven = d.img.hist.Last()
 	} else if what == kindsOfRot[3] {
-		proven = 0 // the end is written elsewhere, and synced only when idle
+		proven = 0 // only an idle log has written its end elsewhere
 	}
 	d.rot = &rot{what: what}
 	if i := r.below(len(d.img.entries)); i < len(d.img.entries) && d.img.entries[i].Zxid <= proven {
@@ -152,30 +134,6 @@ func (n *node) rotLog(r *rng) {
 
 // idleMark is after how long without a write the driver marks its log.
 const idleMark = 100 * millisecond
-
-// recovers is what opening a store finds: whether the node may start on it. It
-// is the one place that decides what becomes of a damaged one: the node stays
-// down until its operator deletes the directory.
-func (n *node) recovers() bool {
-	if n.aside {
-		return false
-	}
-	d := &n.disk
-	whole := len(d.snaps)
-	d.snaps = slices.DeleteFunc(d.snaps, func(s *snapFile) bool { return s.bad })
-	why := ""
-	switch {
-	case d.rot != nil:
-		why = d.rot.what
-	case whole > len(d.snaps) && d.newest() == nil && d.img.hist.Start() != 0:
-		why = "no whole snapshot reaches back to the log"
-	default:
-		return true
-	}
-	n.w.note("%d does not start: its store is damaged: %s", n.id, why)
-	n.aside = true
-	return false
-}
 
 // readable says whether the log can be read from the entry after z on.
 func (n *node) readable(entries []quorum.Entry) error {

@@ -139,6 +139,10 @@ func (n *node) synced(e *event) {
 	if !n.boundary(afterFsync) {
 		return
 	}
+	if d.img.control.Spoiled && !n.w.script {
+		n.restartsEmpty()
+		return
+	}
 	n.fsync()
 	if n.w.opt.Mutant != "stable-before-fsync" {
 		n.take(&event{kind: evStable, life: n.life, num: e.num})
@@ -210,7 +214,6 @@ func (n *node) apply(e *quorum.Entry) {
 	n.w.obs.applied(n, e)
 	n.w.clients.applied(n, e)
 	n.checkpoint(e.Zxid)
-	n.w.watchers.wake(n)
 }
 
 // maybeSnapshot starts a snapshot of the present state when enough has been
@@ -223,6 +226,7 @@ func (n *node) maybeSnapshot() {
 	z, chain := n.w.obs.ledger.at(n.app.pos)
 	s := &snapFile{state: n.app, meta: quorum.SnapMeta{
 		Zxid: z, Chain: chain, Digest: n.app.fold, Size: 1000 + int64(n.app.pos), Hash: mix(n.app.fold, 1),
+		Config: n.app.config,
 	}}
 	n.mutateSnapshot(s)
 	took := n.rng.around(f.snapTakes)
@@ -373,6 +377,5 @@ func (n *node) pulled(p *pull) {
 	n.app, n.snapAt = p.file.state, p.file.state.pos
 	n.core.SetAge(n.app.age)
 	n.w.obs.installed(n, p.file)
-	n.w.watchers.wake(n)
 	n.boundary(snapshotLoaded)
 }

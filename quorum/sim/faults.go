@@ -65,7 +65,7 @@ func (w *World) strike(s *strike) {
 		n.skewMs = r.between(-3_600_000, 3_600_000)
 	case faultBend:
 		w.bend(n)
-	case faultWipe, faultWipeEarly, faultRot, faultFull:
+	case faultWipe, faultWipeEarly, faultRot, faultFull, faultImage, faultRestore:
 		w.strikeDisk(s.kind, n, &r)
 	default:
 		w.strikeNetwork(s.kind, n, &r)

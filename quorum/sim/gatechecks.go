@@ -173,9 +173,10 @@ func (o *observer) arrives(n *node, m *quorum.Message) {
 	if m.Type != quorum.MsgPong && m.Type != quorum.MsgAckLD || m.ToBoot != n.disk.img.control.Boot {
 		return
 	}
-	p, from := &o.peers[n.id], o.w.nodes[m.From]
-	rebuilt := from.wiped && m.FromBoot.Incarnation != from.former.control.Boot.Incarnation
-	if !rebuilt && m.Epoch >= p.heardIn[m.From] {
+	p := &o.peers[n.id]
+	as, _ := o.configOf(n).Member(m.From)
+	counts := as.Incarnation == m.FromBoot.Incarnation && !m.Cred.NeedsRebuild
+	if counts && m.Epoch >= p.heardIn[m.From] {
 		p.heard[m.From], p.heardIn[m.From] = p.ticks, m.Epoch
 	}
 	p.window = max(p.window, int(m.Timeout))

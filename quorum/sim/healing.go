@@ -89,12 +89,9 @@ func (h *healing) positions() int {
 	return sum
 }
 
-// ask has a client of every sound node write and read once more.
+// ask has a client of every node write and read once more.
 func (h *healing) ask() {
 	for _, n := range h.w.nodes[1:] {
-		if n.lost() {
-			continue
-		}
 		h.w.clients.read(n)
 		h.asks = append(h.asks, n.id)
 		h.writes = append(h.writes, h.w.clients.submit(n))
@@ -131,7 +128,10 @@ func (h *healing) missing() string {
 		if n.unfound() {
 			return fmt.Sprintf("node %d has a wrong or disputed state; %s", n.id, h.w.states())
 		}
-		if n.lost() || h.w.inSync(n, lead.soft.Epoch, end) {
+		if n.wiped {
+			return fmt.Sprintf("node %d is not rebuilt; %s", n.id, h.w.states())
+		}
+		if h.w.inSync(n, lead.soft.Epoch, end) {
 			continue
 		}
 		return fmt.Sprintf("node %d is not in sync with leader %d at %v; %s", n.id, lead.id, end, h.w.states())
@@ -139,11 +139,8 @@ func (h *healing) missing() string {
 	if i := h.w.clients.openSession(); i >= 0 {
 		return fmt.Sprintf("session %v, which nobody renews, is still there; %s", h.w.clients.sessions[i].id, h.w.states())
 	}
-	if home, pos, ok := h.w.watchers.behind(); ok {
-		return fmt.Sprintf("a watcher at node %d has seen %d events of %d", home, pos, h.w.obs.ledger.len())
-	}
-	if c := &h.w.clients; c.openAtSound() > 0 {
-		return fmt.Sprintf("%d writes and reads have no end; %s", c.openAtSound(), h.w.states())
+	if c := &h.w.clients; c.openAnywhere() > 0 {
+		return fmt.Sprintf("%d writes and reads have no end; %s", c.openAnywhere(), h.w.states())
 	}
 	return ""
 }
@@ -167,14 +164,14 @@ func (w *World) states() string {
 	return strings.Join(parts, "; ")
 }
 
-// openAtSound counts what clients of sound nodes still wait for.
-func (c *clients) openAtSound() int {
+// openAnywhere counts what clients still wait for.
+func (c *clients) openAnywhere() int {
 	if c.open == 0 && c.asking == 0 {
 		return 0
 	}
 	count := 0
 	for _, n := range c.w.nodes[1:] {
-		if !n.lost() && n.core != nil {
+		if n.core != nil {
 			count += c.openAt(n)
 		}
 	}

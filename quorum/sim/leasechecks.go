@@ -29,14 +29,7 @@ func (o *observer) ticked(n *node, before quorum.Soft) {
 // longest follower time-out, counted in the leader's own ticks.
 func (o *observer) freshQuorum(n *node, e quorum.Epoch) bool {
 	p := &o.peers[n.id]
-	count := 1
-	for _, q := range o.w.nodes[1:] {
-		if q == n || !q.votes() || p.heardIn[q.id] != e {
-			continue
-		}
-		if p.ticks-p.heard[q.id] <= max(p.window, 20)+2 {
-			count++
-		}
-	}
-	return o.quorum(count)
+	return majority(o.configOf(n), func(m *quorum.Member) bool {
+		return m.ID == n.id || p.heardIn[m.ID] == e && p.ticks-p.heard[m.ID] <= max(p.window, 20)+2
+	})
 }

@@ -28,7 +28,11 @@ func (o *observer) check10(n *node, e *quorum.Entry) {
 		o.w.fail(1, "node %d proposes %v and is not the established leader of the epoch", n.id, e.Zxid)
 	default:
 		o.check6First(n, g, e)
-		g.proposed = append(g.proposed, proposal{chain: e.Chain, origin: e.Origin, age: e.Stamp.Age, write: writeOf(e)})
+		p := proposal{chain: e.Chain, origin: e.Origin, age: e.Stamp.Age, write: writeOf(e)}
+		if cf, ok := configIn(e); ok {
+			p.config = &cf
+		}
+		g.proposed = append(g.proposed, p)
 	}
 }
 
@@ -58,9 +62,6 @@ func (o *observer) beforeDurable(n *node, r *quorum.Record) {
 // afterDurable sees the image that a record has made.
 func (o *observer) afterDurable(n *node, r *quorum.Record) {
 	im := &n.disk.img
-	if r.Type == quorum.RecordControl && im.control.NeedsRebuild && n.outAt == 0 {
-		n.outAt = im.hist.Last() // what it has acknowledged stays counted: its log is no worse
-	}
 	if r.Type == quorum.RecordTruncate || r.Type == quorum.RecordInstall {
 		o.check11(n, im)
 	}
@@ -97,33 +98,25 @@ func (o *observer) check24(n *node, old, c *quorum.Control) {
 	if old.Cluster != none && c.Cluster != old.Cluster || len(old.Founding) > 0 && !sameMembers(old.Founding, c.Founding) {
 		o.w.fail(24, "node %d changes its founding list", n.id)
 	}
-	if old.Formed && !c.Formed || old.NeedsRebuild && !c.NeedsRebuild {
-		o.w.fail(24, "node %d: formed %v after %v, needs rebuild %v after %v", n.id, c.Formed, old.Formed, c.NeedsRebuild, old.NeedsRebuild)
+	if old.Formed && !c.Formed {
+		o.w.fail(24, "node %d is not formed any more", n.id)
+	}
+	if old.NeedsRebuild && !c.NeedsRebuild {
+		o.granted(n, c)
 	}
 	if !c.Formed || c.NeedsRebuild {
 		return
 	}
 	if o.cluster == none {
 		o.cluster = c.Cluster
+		o.configs = []quorum.Configuration{{Members: c.Founding}}
 		o.lostBefore(c.Founding)
 	}
 	if c.Cluster != o.cluster || c.Cluster == none {
 		o.w.fail(24, "node %d is formed in a second cluster", n.id)
 	}
-	if n.wiped {
+	if n.wiped && !old.Formed {
 		o.w.fail(15, "node %d, whose disk was lost, is formed again", n.id)
-	}
-}
-
-// lostBefore marks the founders whose disks are gone already when the cluster is
-// formed with them.
-func (o *observer) lostBefore(founders []quorum.Member) {
-	for _, m := range founders {
-		n := o.w.nodes[m.ID]
-		if m.Role == quorum.RoleVoter && n.disk.img.control.Boot.Incarnation != m.Incarnation {
-			n.wiped = true
-			n.former.control.Boot.Incarnation = m.Incarnation
-		}
 	}
 }
 

@@ -14,16 +14,18 @@ import (
 type appState struct {
 	pos    int // entries applied
 	fold   uint64
-	events [kept]quorum.Zxid // of the last entries, by position
-	age    uint64            // cluster age: the highest in any entry (R20)
-	bent   bool              // a fault has made fold wrong
+	age    uint64 // cluster age: the highest in any entry (R20)
+	config string // the last configuration applied; "" for the founding one
+	bent   bool   // a fault has made fold wrong
 }
 
 func (a *appState) apply(e *quorum.Entry) {
 	a.age = max(a.age, e.Stamp.Age)
 	a.pos++
-	a.events[a.pos%kept] = e.Zxid
 	a.fold = mix(mix(a.fold, uint64(e.Zxid)), e.Chain)
+	if cf, ok := configIn(e); ok {
+		a.config = string(cf.Encode())
+	}
 }
 
 // pull is a snapshot on its way from another node.
@@ -60,7 +62,6 @@ type node struct {
 	answered  uint64 // reads up to this number have an answer
 
 	storm  int   // starts that are still to end in a crash
-	aside  bool  // its store is damaged: it stays down
 	frozen int64 // its monotonic clock stands until then
 	still  bool  // … and a tick waits for it
 
@@ -71,11 +72,12 @@ type node struct {
 	snapAt    int // position of the newest snapshot
 	restAt    int // position of the state at the last tick
 	rested    bool
-	bent      bool        // its state was made wrong in this run
-	outAt     quorum.Zxid // where its log ended when its store left the cluster
+	bent      bool // its state was made wrong in this run
 
-	wiped  bool  // lost its disk after it had one
-	former image // what that disk held
+	wiped   bool    // its store was lost, and it has no grant since
+	formers []image // what the stores that it lost held, oldest first
+	saved   *disk   // an image that its operator took
+	taken   uint64  // its store was taken back to an image: all others have seen this start of it, or a later one
 }
 
 // role is what --peers says of the node.
@@ -92,7 +94,7 @@ func (n *node) votes() bool { return n.role() == quorum.RoleVoter }
 // start begins a new life on whatever the disk holds.
 func (n *node) start() {
 	w := n.w
-	if n.core != nil || !n.recovers() {
+	if n.core != nil {
 		return
 	}
 	if w.now < n.disk.full { // the boot counter could not be written
@@ -100,6 +102,7 @@ func (n *node) start() {
 		return
 	}
 	n.life++
+	n.recovers()
 	n.openStore()
 	n.crashIn = -1
 	if n.storm > 0 && n.diesEarly() {
@@ -131,7 +134,6 @@ func (n *node) start() {
 	w.at(event{at: w.now + n.rng.between(0, n.tickEvery), kind: evTick, node: n.id, life: n.life})
 	w.obs.started(n)
 	w.obs.look(n)
-	w.watchers.wake(n)
 	n.pump()
 }
 
@@ -206,15 +208,6 @@ func (n *node) crash(how survival) {
 	n.inbox, n.unapplied = nil, nil
 	w.clients.homeDied(n)
 	w.obs.stopped(n)
-	w.watchers.left(n)
-}
-
-// wipe removes everything on the disk of a dead node.
-func (n *node) wipe() {
-	n.w.note("%d loses its disk", n.id)
-	n.former, n.wiped = n.disk.img, true
-	n.disk = disk{}
-	n.w.obs.wiped(n)
 }
 
 // survival says what a crash leaves of unsynced records.

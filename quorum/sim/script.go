@@ -18,7 +18,6 @@ import (
 //	epoch 100                  least first epoch
 //	message 1000, window 1000, cache 1   bounds in bytes
 //	fsync 2000, snaptakes 8000, every 3   microseconds; entries between snapshots
-//	limit 16                   counters of an epoch (ZAB.md 2.7)
 //	start 1 2 3                (also after a crash)
 //	run 50ms                   let time pass
 //	until leader [3]           run until there is an established leader
@@ -27,6 +26,7 @@ import (
 //	until sent ACKLD 2>1       … until such a message leaves (from now on)
 //	until held ACKLD 2>1       … until such a message is being held
 //	until refuses 3            … until 3 says why it takes no part
+//	until counts 3             … until the members name its disk, and it votes
 //	await leader               as until, and goes on after a second in any case
 //	until stopped 3            … until its state was found wrong; also disputed, sound
 //	submit 1 a                 a client writes "a" at 1
@@ -42,6 +42,9 @@ import (
 //	crash 2 [none|all|some]    what survives of unsynced records; none if unsaid
 //	crash 2 after 3            in the midst, after three more effects
 //	wipe 2                     the disk of a dead node is gone
+//	image 2, restore 2         of its store, which is put back when 2 is dead
+//	damage 2                   what its log holds; found at the next start
+//	replace 2                  an operator says that 2 is on another disk
 //	pause 1, resume 1, stepdown 1
 //	bend 2                     the state of 2 is wrong from now on
 //	snapshot 2                 of what is applied; the log before it is purged
@@ -50,10 +53,10 @@ import (
 //	expect sent ACKLD 2>1, expect not sent SYNC 1>2   (since the last mark)
 //	expect mode SNAP 3>1       how a learner was synchronized, since the mark
 //	expect log 2 (1,3)         where the log on disk ends
-//	expect epochs 3            so many leaders elected and established so far
-//	expect renewals 1          so many epochs renewed in place so far
+//	expect epochs 3            so many reigns so far
 //	expect answered            no read is open; expect unanswered
 //	expect stopped 3, expect disputed 1 2, expect sound 1 2
+//	expect counts 3, expect waits 3   its disk has its grant, or has none
 //	expect alive s, expect ended s
 //	expect starts 2 1          starts of 2 so far
 //	silent, aloud              nothing is written to the transcript in between
@@ -215,7 +218,7 @@ func (s *Schedule) do(words []string) error {
 		return s.client(words)
 	case "drop", "hold", "release", "allow", "replay", "cut", "alone", "heal":
 		return s.link(words)
-	case "epoch", "message", "window", "cache", "fsync", "snaptakes", "every", "limit":
+	case "epoch", "message", "window", "cache", "fsync", "snaptakes", "every":
 		return s.bound(words)
 	case "mark":
 		s.sent = nil
@@ -273,8 +276,6 @@ func (s *Schedule) bound(words []string) error {
 		f.snapTakes = int64(v)
 	case "every":
 		f.snapEvery = v
-	case "limit":
-		f.tuning.CounterLimit = uint32(v)
 	}
 	return err
 }
@@ -292,6 +293,17 @@ func (s *Schedule) toNode(verb string, n *node) error {
 			return fmt.Errorf("node %d is up", n.id)
 		}
 		n.wipe()
+	case "image":
+		n.saved = n.disk.copy()
+	case "restore":
+		if n.core != nil || n.saved == nil {
+			return fmt.Errorf("node %d is up, or nobody has taken an image of its store", n.id)
+		}
+		n.restore()
+	case "damage":
+		n.disk.rot = &rot{what: kindsOfRot[0]}
+	case "replace":
+		return s.replace(n)
 	case "pause":
 		n.paused = true
 	case "resume":

@@ -145,6 +145,12 @@ func (s *Schedule) until(args []string, long int64) error {
 		enough = func() bool { return n.core != nil && n.core.Soft().Refusal != "" }
 	case "stopped", "disputed", "sound":
 		enough = func() bool { return s.doubts(args) }
+	case "counts":
+		n, err := s.node(args[1])
+		if err != nil {
+			return err
+		}
+		enough = func() bool { return s.counts(n) }
 	case "sent", "held":
 		p, err := parsePattern(args[1:])
 		if err != nil {
@@ -256,8 +262,6 @@ func (s *Schedule) holds(args []string) (bool, error) {
 		return s.applied(args)
 	case "epochs":
 		return strconv.Itoa(s.w.obs.reigns) == args[1], nil
-	case "renewals":
-		return strconv.Itoa(s.w.obs.renewed) == args[1], nil
 	case "alive", "ended":
 		at, ok := s.sessions[args[1]]
 		return ok && (s.w.clients.sessions[at].closed == 0) == (args[0] == "alive"), nil
@@ -279,8 +283,33 @@ func (s *Schedule) holds(args []string) (bool, error) {
 		return strconv.Itoa(int(n.life)) == args[2], nil
 	case "refuses":
 		return n.core != nil && n.core.Soft().Refusal != "", nil
+	case "counts", "waits":
+		return n.core != nil && s.counts(n) == (args[0] == "counts"), nil
 	}
 	return false, fmt.Errorf("expect what: %q", args[0])
+}
+
+// counts says whether a node is on a disk that the committed members name as a
+// voter's, and knows it.
+func (s *Schedule) counts(n *node) bool {
+	c := &n.disk.img.control
+	if len(s.w.obs.configs) == 0 {
+		return false
+	}
+	m, _ := s.w.obs.configs[len(s.w.obs.configs)-1].Member(n.id)
+	return n.core != nil && m.Role == quorum.RoleVoter && m.Incarnation == c.Boot.Incarnation && !c.NeedsRebuild
+}
+
+// replace asks the leader to name the disk that a node is on now (R10).
+func (s *Schedule) replace(n *node) error {
+	for _, l := range s.w.nodes[1:] {
+		if l.core == nil || l.soft.State != quorum.StateLeading || !l.soft.Established {
+			continue
+		}
+		s.w.clients.change(l, quorum.Change{Set: []quorum.MemberChange{{ID: n.id, Role: quorum.RoleVoter, Replace: true}}})
+		return nil
+	}
+	return fmt.Errorf("there is no leader")
 }
 
 func (s *Schedule) wasSent(p pattern) bool {

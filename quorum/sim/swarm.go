@@ -73,6 +73,8 @@ const (
 	faultWipe
 	faultWipeEarly
 	faultBend
+	faultImage
+	faultRestore
 	faultKinds
 )
 
@@ -109,6 +111,10 @@ func draw(r *rng, nodes int) faults {
 		f.observers = 1 + r.below(2)
 	}
 	drawDigests(r, &f, nodes)
+	if nodes >= 3 && r.below(8) == 0 {
+		f.every[faultImage] = pick(r, 300*millisecond, 1*second)
+		f.every[faultRestore] = pick(r, 300*millisecond, 1*second)
+	}
 	return f
 }
 
@@ -232,9 +238,6 @@ func drawTuning(r *rng, f *faults) {
 	}
 	if r.below(3) == 0 {
 		t.MaxPending = pick(r, 1, 4, 32)
-	}
-	if r.below(4) == 0 {
-		t.CounterLimit = pick[uint32](r, 4, 16, 16, 16, 100)
 	}
 }
 

@@ -190,6 +190,9 @@ func controlToProto(c *quorum.Control) *walpb.Control {
 	for _, m := range c.Founding {
 		pb.Founding = append(pb.Founding, &walpb.Member{Id: uint32(m.ID), Incarnation: m.Incarnation[:], Role: uint32(m.Role), Addr: m.Addr})
 	}
+	for _, s := range c.Seen {
+		pb.Seen = append(pb.Seen, &walpb.Life{Id: uint32(s.ID), Boot: bootToProto(s.Boot)})
+	}
 	return pb
 }
 
@@ -219,6 +222,9 @@ func controlFromProto(pb *walpb.Control) (*quorum.Control, error) {
 		c.Founding = append(c.Founding, quorum.Member{
 			ID: d.node(m.GetId()), Incarnation: d.id(m.GetIncarnation()), Role: quorum.Role(m.GetRole()), Addr: m.GetAddr(),
 		})
+	}
+	for _, s := range pb.GetSeen() {
+		c.Seen = append(c.Seen, quorum.Life{ID: d.node(s.GetId()), Boot: d.boot(s.GetBoot())})
 	}
 	if d.bad {
 		return nil, fmt.Errorf("%w: control state", errPayload)

@@ -168,6 +168,10 @@ func (m *model) newControl(rnd *rand.Rand) *quorum.Control {
 	c.Spoiled = c.NeedsRebuild && rnd.IntN(2) == 0
 	c.Reason = []string{"", "lost its disk"}[rnd.IntN(2)]
 	c.Cluster[3] = byte(rnd.IntN(256))
+	c.Seen = nil
+	for i := range rnd.IntN(3) {
+		c.Seen = append(c.Seen, quorum.Life{ID: quorum.NodeID(i + 1), Boot: quorum.Boot{Incarnation: quorum.Incarnation{byte(i + 1)}, Counter: rnd.Uint64N(9), Nonce: rnd.Uint64()}})
+	}
 	c.Founding = nil
 	for i := range rnd.IntN(4) {
 		c.Founding = append(c.Founding, quorum.Member{ID: quorum.NodeID(i + 1), Incarnation: quorum.Incarnation{byte(i)}, Role: quorum.RoleVoter})

@@ -36,7 +36,8 @@ func fromProto(pb *wirepb.Message) (quorum.Message, error) {
 		Digests: digestsFromProto(&c, pb.Digests), Disputed: quorum.Zxid(pb.Disputed),
 		Low: pb.Low, Requests: requestsFromProto(&c, pb.Requests), IDs: idsFromProto(&c, pb.Ids),
 		Cause: quorum.Cause(c.within("cause", pb.Cause, 0, uint32(quorum.CauseNoQuorum))), Config: configFromProto(&c, pb.Config),
-		Via: quorum.NodeID(c.within("via", pb.Via, 0, maxNode)),
+		Via:  quorum.NodeID(c.within("via", pb.Via, 0, maxNode)),
+		Seen: bootFromProto(pb.Seen),
 	}
 	if c.err != nil {
 		return quorum.Message{}, c.err

@@ -26,7 +26,7 @@ func toProto(m *quorum.Message) *wirepb.Message {
 		Heard: heardToProto(m.Heard), Timeout: m.Timeout, Stall: m.Stall,
 		Digests: digestsToProto(m.Digests), Disputed: uint64(m.Disputed),
 		Low: m.Low, Requests: requestsToProto(m.Requests), Ids: m.IDs, Cause: uint32(m.Cause),
-		Config: configToProto(&m.Config), Via: uint32(m.Via),
+		Config: configToProto(&m.Config), Via: uint32(m.Via), Seen: bootToProto(&m.Seen),
 	}
 }
 

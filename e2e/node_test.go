@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -58,6 +59,7 @@ type node struct {
 	addr string // of HTTP, host:port
 	dir  string
 	args []string
+	wrap []string // command that the process is started by; none: directly
 
 	cmd  *exec.Cmd
 	log  *os.File
@@ -74,7 +76,8 @@ func (n *node) spawn() {
 	if n.log, err = os.OpenFile(n.dir+".log", os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600); err != nil {
 		n.t.Fatal(err)
 	}
-	n.cmd = exec.Command(perchBinary(n.t), append([]string{"serve"}, n.args...)...)
+	command := append(append(slices.Clone(n.wrap), perchBinary(n.t), "serve"), n.args...)
+	n.cmd = exec.Command(command[0], command[1:]...)
 	n.cmd.Env = cleanEnv(n.t)
 	n.cmd.Stdout, n.cmd.Stderr = n.log, n.log
 	if err := n.cmd.Start(); err != nil {

@@ -76,8 +76,8 @@ type File interface {
 
 // Install makes the file name appear whole or not at all: fill writes it under
 // a temporary name, then it is synced, renamed, and dir is synced. The file is
-// left open for the caller. After an error it is not known whether the name
-// exists.
+// left open for the caller, under its final name, which is the one that errors
+// will tell. After an error it is not known whether the name exists.
 func Install(fsys FS, dir, name string, fill func(File) error) (File, error) {
 	path := Join(dir, name)
 	f, err := fsys.Open(path+TempSuffix, Create)
@@ -87,11 +87,11 @@ func Install(fsys FS, dir, name string, fill func(File) error) (File, error) {
 	if err = fill(f); err == nil {
 		err = Publish(fsys, f, dir, name+TempSuffix, name)
 	}
+	_ = f.Close() // after an error of no interest, and otherwise everything is on disk
 	if err != nil {
-		_ = f.Close()
 		return nil, err
 	}
-	return f, nil
+	return fsys.Open(path, ReadWrite)
 }
 
 // Publish makes what was written to f, which is open under the name temp in

@@ -40,6 +40,10 @@ func TestOS(t *testing.T) {
 	if err := errors.Join(f.Sync(), f.Close()); err != nil {
 		t.Fatal(err)
 	}
+	var path *fs.PathError
+	if err := f.Sync(); !errors.As(err, &path) || path.Path != Join(dir, "x") {
+		t.Errorf("a failed sync tells the name %v", err)
+	}
 	if _, err := fsys.Open(Join(dir, "gone"), ReadOnly); !errors.Is(err, fs.ErrNotExist) {
 		t.Error(err)
 	}

@@ -225,22 +225,21 @@ func (l *Log) readHeaders(files []file, stored bool) (heads []head, blank string
 // checkHeaders compares the headers with the superblock, or with the first of
 // them if there is none, and with each other.
 func (l *Log) checkHeaders(heads []head, s *super) error {
-	first := heads[0].control
-	node, inc := first.Node, first.Boot.Incarnation
+	node, inc := heads[0].control.Node, heads[0].control.Boot.Incarnation
+	rest := "the first segment"
 	if s != nil {
-		node = s.node
-		if inc != s.inc && allOf(heads, inc) {
+		if len(heads) > 1 && inc != s.inc && allOf(heads, inc) {
 			return damaged(l.path(storeName), 0, remedyPlace, "the superblock belongs to incarnation %x, the segments to %x", s.inc, inc)
 		}
-		inc = s.inc
+		node, inc, rest = s.node, s.inc, l.path(storeName)
 	}
 	for i, h := range heads {
 		path := h.seg.path
 		switch {
 		case h.control.Node != node:
-			return damaged(path, 0, remedyPlace, "the segment belongs to node %d, this is node %d", h.control.Node, node)
+			return damaged(path, 0, remedyPlace, "the segment belongs to node %d, %s to node %d", h.control.Node, rest, node)
 		case h.control.Boot.Incarnation != inc:
-			return damaged(path, 0, remedyPlace, "the segment belongs to incarnation %x of this node, this is %x", h.control.Boot.Incarnation, inc)
+			return damaged(path, 0, remedyPlace, "the segment belongs to incarnation %x of this node, %s to %x", h.control.Boot.Incarnation, rest, inc)
 		case h.segmentHeader.seq != h.seg.seq:
 			return damaged(path, 0, remedyPlace, "the file holds segment %d", h.segmentHeader.seq)
 		case i > 0 && h.seg.seq != heads[i-1].seg.seq+1:

@@ -92,6 +92,7 @@ e2e: bin/perch ## tests with real processes
 	@cd e2e && PERCH_BIN=$(CURDIR)/bin/perch $(GO) test -count=1 -timeout 10m -v ./... $(E2E_ARGS)
 
 soak: bin/perch ## the same tests in their long versions, about fifteen minutes
+	@PERCH_SOAK=1 $(GO) test -count=1 -run TestEveryPosition ./quorum/wal
 	@cd e2e && PERCH_SOAK=1 PERCH_BIN=$(CURDIR)/bin/perch $(GO) test -count=1 -timeout 60m -v ./... $(E2E_ARGS)
 
 bench: bin/perch ## measure three loopback nodes beside a bare net/http handler

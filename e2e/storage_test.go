@@ -296,6 +296,27 @@ func TestUnreadableDisk(t *testing.T) {
 	}
 }
 
+// The log of a node under load is shown and judged sound, again and again, by
+// another process that the node does not notice.
+func TestLogOfARunningNode(t *testing.T) {
+	n := startOne(t)
+	l := &load{root: "/log", nodes: []*node{n}, writers: 4}
+	l.start()
+	for range scaled(5, 200) {
+		l.waitAcked(t, 20)
+		if code, out := runToEnd(t, nil, "log", "verify", n.dir); code != 0 {
+			t.Fatalf("exit code %d: %s", code, out)
+		}
+		acked := int(l.acked.Load())
+		code, out := runToEnd(t, nil, "log", "--json", n.dir)
+		if entries := strings.Count(out, "\n{\"kind\":\"entry\""); code != 0 || entries < acked {
+			t.Fatalf("exit code %d, %d entries, %d writes were acknowledged before", code, entries, acked)
+		}
+	}
+	l.finish()
+	l.verify(n)
+}
+
 // contents is everything in a directory.
 func contents(t *testing.T, dir string) string {
 	t.Helper()

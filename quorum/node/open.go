@@ -52,7 +52,7 @@ func Open(cfg Config) (*Node, error) {
 func openError(err error) error {
 	var damage *wal.DamageError
 	if errors.As(err, &damage) {
-		return fmt.Errorf("the log is damaged: %s at offset %d: %s. %s", damage.File, damage.Offset, damage.Reason, damage.Remedy)
+		return fmt.Errorf("the log is damaged: %w", damage)
 	}
 	return fmt.Errorf("open the log: %w", err)
 }

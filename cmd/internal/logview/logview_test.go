@@ -331,6 +331,52 @@ func TestVerifyComparesTheDigest(t *testing.T) {
 	}
 }
 
+// A log may be sound and its node may not vote all the same: that is said.
+func TestVerifyTellsOfARebuild(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "log")
+	log, found, err := wal.Open(wal.Options{Dir: dir, Node: 7})
+	if err != nil {
+		t.Fatal(err)
+	}
+	control := found.Control.Clone()
+	control.NeedsRebuild, control.Reason = true, "its disk was lost"
+	if err := log.Append([]quorum.Record{{Type: quorum.RecordControl, Control: control}}); err != nil {
+		t.Fatal(err)
+	}
+	if err := log.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for _, asJSON := range []bool{false, true} {
+		var out bytes.Buffer
+		if sound, err := Verify(&out, dir, asJSON); err != nil || !sound || !strings.Contains(out.String(), "its disk was lost") {
+			t.Errorf("%v, %v\n%s", sound, err, out.String())
+		}
+	}
+}
+
+// FuzzEntry shows entries with any bytes in them: each is a line for people and
+// an object for programs.
+func FuzzEntry(f *testing.F) {
+	for _, cmd := range commands() {
+		data, err := proto.Marshal(cmd)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(uint8(quorum.EntryCommand), data)
+	}
+	f.Add(uint8(quorum.EntryConfig), (&quorum.Configuration{Members: []quorum.Member{{ID: 7, Role: quorum.RoleVoter}}}).Encode())
+	f.Fuzz(func(t *testing.T, kind uint8, data []byte) {
+		e := quorum.Entry{Zxid: 1, Kind: quorum.EntryKind(kind), Data: data}
+		l := lineOf(&wal.RecordInfo{Kind: wal.KindRecord, Record: quorum.Record{Type: quorum.RecordEntry, Entry: e}})
+		if text := l.text(); strings.ContainsAny(text, "\n\x00\x1b") {
+			t.Errorf("%q", text)
+		}
+		if _, err := json.Marshal(l); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 func TestNoLogThere(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "file")
 	if err := os.WriteFile(file, nil, 0o600); err != nil {

@@ -1,6 +1,7 @@
 package logview
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -45,6 +46,8 @@ type Verdict struct {
 	Commit    uint64 `json:"commit_hint"` // known to be committed up to here; 0: unknown
 	Snapshots int    `json:"snapshots"`   // that a start could use
 	Findings  int    `json:"findings"`
+	// The log is sound and says that its node may not vote, for this reason.
+	NeedsRebuild string `json:"needs_rebuild,omitempty"`
 }
 
 // Verify reads all of a node's log, and of the snapshots beside it, and writes a
@@ -93,6 +96,9 @@ func (v *verifier) print(out printer) error {
 	if verdict.Sound {
 		verdict.Start, verdict.Last = uint64(v.log.History.Start()), uint64(v.log.History.Last())
 		verdict.Commit, verdict.Snapshots = uint64(v.log.Commit), v.usable
+		if ctl := &v.log.Control; ctl.NeedsRebuild {
+			verdict.NeedsRebuild = cmp.Or(ctl.Reason, "no reason was noted")
+		}
 	}
 	return errors.Join(append(faults, out.verdict(verdict))...)
 }
@@ -243,6 +249,9 @@ func (p *textPrinter) verdict(v *Verdict) error {
 			text += "; known to be committed up to " + position(v.Commit)
 		}
 		text += fmt.Sprintf("; snapshots that a start could use: %d", v.Snapshots)
+		if v.NeedsRebuild != "" {
+			text += "\nthe node may not vote before it was rebuilt: " + v.NeedsRebuild
+		}
 	}
 	_, err := fmt.Fprintln(p.w, "\n"+text)
 	return err

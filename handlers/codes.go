@@ -90,6 +90,7 @@ var (
 	_                    = row(string(lease.ErrOverloaded), 503, "The cluster is overloaded.", 0)
 	_                    = row(string(lease.ErrStorageFull), 503, "A disk of the cluster is full.", 0)
 	codeShuttingDown     = row(string(lease.ErrShuttingDown), 503, "This node is shutting down.", 0)
+	codeStateInDoubt     = row(string(lease.ErrStateInDoubt), 503, "The state of this node may be wrong.", 0)
 	codeCommitTimeout    = row(string(lease.ErrCommitTimeout), 504, "The outcome of the write is unknown.", 0)
 )
 

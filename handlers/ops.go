@@ -10,6 +10,7 @@ import (
 	"perch"
 	"perch/gen/api"
 	"perch/lease"
+	"perch/quorum"
 )
 
 // Livez implements GET /livez: a process that answers is alive.
@@ -32,6 +33,8 @@ func (e *edge) Readyz(context.Context, api.ReadyzRequestObject) (api.ReadyzRespo
 
 func unreadyCode(s *lease.Status) string {
 	switch {
+	case s.Soft.Doubt != quorum.DoubtNone:
+		return codeStateInDoubt
 	case s.Soft.Leader == 0:
 		return codeNoLeader
 	case s.Soft.Leader == s.Node:

@@ -150,6 +150,7 @@ const (
 	ErrOverloaded     Unavailable = "overloaded"
 	ErrStorageFull    Unavailable = "storage_full"
 	ErrShuttingDown   Unavailable = "shutting_down"
+	ErrStateInDoubt   Unavailable = "state_in_doubt"
 	ErrCommitTimeout  Unavailable = "commit_timeout" // outcome unknown
 	ErrPageExpired    Unavailable = "page_expired"
 	ErrTooManyWaiters Unavailable = "too_many_waiters"

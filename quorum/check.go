@@ -17,7 +17,7 @@ func (c *Core) Peers() []Progress {
 		}
 		pr := Progress{ID: p.id, Role: c.roleOf(p.id)}
 		if l := c.learner(p.id); l != nil && c.r.state == StateLeading {
-			pr.Synced, pr.Durable, pr.Level = l.synced, l.durable, l.cred.Level
+			pr.Synced, pr.Durable, pr.Level = l.synced && !l.cred.NeedsRebuild, l.durable, l.cred.Level
 			pr.Connected = l.synced && c.tick-l.alive <= uint64(c.tun.FollowerTimeout)
 		} else if c.r.state == StateFollowing && p.id == c.r.follow.leader {
 			pr.Connected, pr.Synced, pr.Durable = true, c.r.est, c.log.commit

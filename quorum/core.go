@@ -45,6 +45,10 @@ type Tuning struct {
 	WindowBytes     int // 16 MiB: proposed and not committed
 	CacheBytes      int // 16 MiB: applied entries kept in memory for followers
 	MaxPending      int // 65536: requests of this node without an end
+
+	// CounterLimit is the last counter that a leader uses of its epoch before it
+	// renews it (ZAB.md 2.7); 0xfff00000 if zero, never above 0xfffffffe.
+	CounterLimit uint32
 }
 
 func (t Tuning) withDefaults() Tuning {
@@ -64,6 +68,10 @@ func (t Tuning) withDefaults() Tuning {
 	set(&t.WindowBytes, 16<<20)
 	set(&t.CacheBytes, 16<<20)
 	set(&t.MaxPending, 1<<16)
+	if t.CounterLimit == 0 {
+		t.CounterLimit = counterSoftLimit
+	}
+	t.CounterLimit = min(t.CounterLimit, counterLimit)
 	return t
 }
 
@@ -76,7 +84,8 @@ const (
 	backlogWindows     = 4          // of bytes not applied, beyond which a leader refuses forwards
 	stallTicks         = 200        // RULES.md part D: an own log stall that ends a leadership
 	hintTicks          = 5          // silence borne after a hint that the leader's link is gone
-	counterLimit       = 0xfffffffe // last counter of an epoch
+	counterSoftLimit   = 0xfff00000 // of an epoch, after which a leader renews it
+	counterLimit       = 0xfffffffe // … beyond which it never goes
 )
 
 var (
@@ -220,6 +229,7 @@ func (c *Core) Step(m Message) {
 		c.onNotify(p, &m)
 	case MsgJoin, MsgAckEpoch, MsgAckLD, MsgAck, MsgPong, MsgNack, MsgRequest, MsgRead:
 		c.stepLeader(p, &m)
+		c.renewStep()
 	case MsgFetch, MsgEntries:
 		c.stepTransfer(p, &m)
 	case MsgSync:

@@ -173,7 +173,7 @@ func (c *Core) noteWhileLeading(p *peer, m *Message) {
 	if m.State != StateLooking {
 		return
 	}
-	if l := c.learner(p.id); !c.r.est && m.Round > c.round && l != nil && l.session != 0 {
+	if l := c.learner(p.id); !c.r.est && !c.r.lead.renew.again && m.Round > c.round && l != nil && l.session != 0 {
 		c.round = m.Round // an elector has given up (ZOOKEEPER-3109)
 		c.stepDown()
 		return

@@ -165,7 +165,14 @@ func (c *Core) sendNack(to NodeID) {
 // onLeaderInfo promises the epoch (ZAB.md 2.3 step 3).
 func (c *Core) onLeaderInfo(m *Message) {
 	f := &c.r.follow
-	if c.r.epoch != 0 && (m.Epoch != c.r.epoch || f.obeyed) {
+	switch {
+	case c.r.epoch == 0 || m.Epoch == c.r.epoch && !f.obeyed:
+	case m.Epoch <= c.r.epoch:
+		return
+	case f.synced:
+		c.followRenewed()
+	default:
+		c.followLeader(c.peer(f.leader)) // in the midst of synchronization: begin again
 		return
 	}
 	promise := Promise{Leader: f.leader, Boot: f.boot}
@@ -217,6 +224,10 @@ func (c *Core) onSync(m *Message) {
 		return
 	}
 	if !c.cut(m.Common) {
+		return
+	}
+	if m.Via == 0 && c.log.last() >= m.Base { // NEWLEADER comes with it; if it is lost, this asks
+		f.fetching, f.fetchFrom, f.resend = true, c.log.last(), c.tick+uint64(c.tun.ResendTicks)
 		return
 	}
 	c.fetch()

@@ -26,6 +26,7 @@ type leading struct {
 	ageBase   uint64
 	homes     []home
 	round     readRound
+	renew     renewal
 }
 
 // learner is what a leader knows of one peer in this reign.
@@ -82,23 +83,34 @@ func (c *Core) chooseEpoch() {
 	if c.r.epoch != 0 || !c.quorum(joined) {
 		return
 	}
-	e := c.ctl.AcceptedEpoch
+	e := c.highestPromise()
+	if e == 0 && c.cfg.MinEpoch > 0 {
+		e = c.cfg.MinEpoch - 1
+	}
+	e++
+	c.promiseOwn(e)
+	c.r.epoch, c.r.lead.epochSeq = e, c.claim()
+	for i := range c.r.lead.learners {
+		c.sendLeaderInfo(&c.r.lead.learners[i])
+	}
+}
+
+// highestPromise is the highest epoch that this leader knows a voter to have
+// promised, itself included.
+func (c *Core) highestPromise() Epoch {
+	e := max(c.ctl.AcceptedEpoch, c.r.lead.renew.above)
 	for i := range c.r.lead.learners {
 		if l := &c.r.lead.learners[i]; c.member(l) {
 			e = max(e, l.cred.AcceptedEpoch)
 		}
 	}
-	if e == 0 && c.cfg.MinEpoch > 0 {
-		e = c.cfg.MinEpoch - 1
-	}
-	e++
+	return e
+}
+
+func (c *Core) promiseOwn(e Epoch) {
 	c.setControl(func(ctl *Control) {
 		ctl.AcceptedEpoch, ctl.AcceptedFrom = e, Promise{c.cfg.ID, c.ctl.Boot}
 	})
-	c.r.epoch, c.r.lead.epochSeq = e, c.claim()
-	for i := range c.r.lead.learners {
-		c.sendLeaderInfo(&c.r.lead.learners[i])
-	}
 }
 
 func (c *Core) sendLeaderInfo(l *learner) {
@@ -128,7 +140,8 @@ func (c *Core) stepLeader(p *peer, m *Message) {
 		return
 	case MsgNack:
 		if c.member(l) && m.Cred.AcceptedEpoch > c.r.epoch && m.Session == l.session {
-			c.overtaken()
+			l.cred.AcceptedEpoch = m.Cred.AcceptedEpoch
+			c.overtaken(l.cred.AcceptedEpoch)
 		}
 		return
 	}
@@ -175,14 +188,11 @@ func (c *Core) onJoin(p *peer, m *Message) {
 	case c.r.epoch == 0:
 		c.chooseEpoch()
 	case c.member(l) && m.Cred.AcceptedEpoch > c.r.epoch:
-		c.overtaken()
+		c.overtaken(m.Cred.AcceptedEpoch)
 	default:
 		c.sendLeaderInfo(l)
 	}
 }
-
-// overtaken: a voter has promised a higher epoch and can never follow this one.
-func (c *Core) overtaken() { c.stepDown() }
 
 func (c *Core) onAckEpoch(l *learner, m *Message) {
 	if l.answered {
@@ -249,6 +259,7 @@ func (c *Core) onOwnStable() {
 	c.establish()
 	c.commit()
 	c.confirmReads()
+	c.renewStep()
 }
 
 // establish makes the whole initial history committed once a quorum holds it.
@@ -302,6 +313,7 @@ func (c *Core) tickLeading(elapsedMs int) {
 			c.repeat(l)
 		}
 	}
+	c.renewStep()
 }
 
 // quorumFresh says whether a quorum of synchronized voters has answered a ping
@@ -339,6 +351,9 @@ func (c *Core) repeat(l *learner) {
 	l.resend = c.tick + uint64(c.tun.ResendTicks)
 	switch {
 	case l.told != nil:
+		if l.sync.Mode != SyncSnap {
+			c.send(*l.sync, c.r.lead.ldSeq) // they may have gone together
+		}
 		c.send(*l.told, c.r.lead.ldSeq)
 	case l.sync != nil && l.sync.Mode == SyncSnap && c.doubt() != DoubtNone:
 		// A copy of a disputed state would be counted as a second witness to it.
@@ -449,11 +464,12 @@ func (c *Core) sendStepDown(leaving bool) {
 	}
 }
 
-// propose appends an entry of this leader's epoch.
+// propose appends an entry of this leader's epoch, unless the window is full or
+// the leader pauses. Callers that can wait ask pausing first.
 func (c *Core) propose(kind EntryKind, o Origin, data []byte) bool {
 	ld := &c.r.lead
 	e := Entry{Kind: kind, Origin: o, Stamp: Stamp{Wall: c.wall, Age: c.stampAge()}, Data: data}
-	if size := e.Size(); ld.window > 0 && ld.window+size > c.tun.WindowBytes || ld.counter >= counterLimit {
+	if size := e.Size(); ld.window > 0 && ld.window+size > c.tun.WindowBytes || c.pausing() {
 		return false
 	}
 	ld.counter++

@@ -63,10 +63,15 @@ func (c *Core) flushReads() {
 	c.send(Message{Type: MsgRead, To: c.r.follow.leader, Epoch: c.r.epoch, Seq: c.reads.want}, 0)
 }
 
+// join adds a reader; of one node only the newest life that asked is there to
+// hear the answer.
 func (rd *readRound) join(r reader) {
 	for i := range rd.next {
-		if rd.next[i].node == r.node && rd.next[i].boot == r.boot {
-			rd.next[i].id = max(rd.next[i].id, r.id)
+		if rd.next[i].node == r.node {
+			if rd.next[i].boot == r.boot {
+				r.id = max(rd.next[i].id, r.id)
+			}
+			rd.next[i] = r
 			return
 		}
 	}

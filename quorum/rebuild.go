@@ -64,7 +64,7 @@ func (c *Core) grant() {
 // (RULES.md R10); one that is itself being rebuilt is not waited for.
 func (c *Core) regrant() {
 	active, pending := c.inForce()
-	if !c.r.est || pending != nil {
+	if !c.r.est || pending != nil || c.pausing() {
 		return
 	}
 	for i := range c.r.lead.learners {

@@ -125,7 +125,7 @@ func (c *Core) mayServe() bool {
 // not go to this leader yet, or that it has not answered for long.
 func (c *Core) requestsDue() bool {
 	q := &c.requests
-	if !c.mayServe() || len(q.list) == 0 {
+	if !c.mayServe() || len(q.list) == 0 || c.r.state == StateLeading && c.pausing() {
 		return false
 	}
 	return q.sentEpoch != c.r.epoch || q.list[len(q.list)-1].id > q.sentTo || c.requestsLate()
@@ -146,19 +146,23 @@ func (c *Core) flushRequests() {
 	if q.sentEpoch == c.r.epoch && !c.requestsLate() {
 		first, _ = q.find(q.sentTo + 1)
 	}
-	q.sentEpoch, q.sentTo = c.r.epoch, q.list[len(q.list)-1].id
+	q.sentEpoch = c.r.epoch
 	if c.r.state == StateLeading {
 		c.proposeOwn(first)
-	} else {
-		c.forward(first)
+		return
 	}
+	q.sentTo = q.list[len(q.list)-1].id
+	c.forward(first)
 }
 
-// proposeOwn proposes this leader's own requests from list[first] on.
+// proposeOwn proposes this leader's own requests from list[first] on, as far as
+// it may.
 func (c *Core) proposeOwn(first int) {
 	q := &c.requests
-	kept := q.list[:first]
-	for _, r := range q.list[first:] {
+	kept, i := q.list[:first], first
+	for ; i < len(q.list) && !c.pausing(); i++ {
+		r := q.list[i]
+		q.sentTo = r.id
 		if r.epoch != c.r.epoch && c.r.state == StateLeading {
 			settled, cause := c.take(Origin{c.cfg.ID, c.ctl.Boot.Nonce, r.id}, r.kind, r.data)
 			if cause != 0 && settled {
@@ -171,6 +175,7 @@ func (c *Core) proposeOwn(first int) {
 		}
 		kept = append(kept, r)
 	}
+	kept = append(kept, q.list[i:]...)
 	clear(q.list[len(kept):])
 	q.list = kept
 }
@@ -227,6 +232,9 @@ func (c *Core) onRequest(p *peer, m *Message) {
 	}
 	var refused []uint64
 	for i := range m.Requests {
+		if c.pausing() {
+			break // what is not settled is sent again
+		}
 		r := &m.Requests[i]
 		before, seen := h.seen[r.ID]
 		if r.ID < h.low || seen && before == 0 {

@@ -23,7 +23,14 @@ func (c *Core) startSync(l *learner) {
 		m.Via = c.feeder(l)
 	}
 	l.sync = &m
+	if m.Mode != SyncSnap && m.Via == 0 && common >= c.r.base {
+		l.told = c.newLeader(l) // it holds the base: one round trip less
+	}
 	c.repeat(l)
+}
+
+func (c *Core) newLeader(l *learner) *Message {
+	return &Message{Type: MsgNewLeader, To: l.id, Session: l.session, Epoch: c.r.epoch, Base: c.r.base, Chain: c.r.lead.baseChain}
 }
 
 // onFetch serves a learner. One that has reached the base is told NEWLEADER,
@@ -40,7 +47,7 @@ func (c *Core) onFetch(p *peer, m *Message) {
 		c.serve(p, m, c.log.last())
 		return
 	}
-	l.told = &Message{Type: MsgNewLeader, To: l.id, Session: l.session, Epoch: c.r.epoch, Base: c.r.base, Chain: c.r.lead.baseChain}
+	l.told = c.newLeader(l)
 	c.repeat(l)
 }
 

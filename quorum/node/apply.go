@@ -28,8 +28,13 @@ type applier struct {
 	stop   chan struct{}
 	done   chan struct{}
 
+	// tamper is a seam of tests: it gives another entry to apply, as an apply that
+	// is not the same everywhere would. nil otherwise.
+	tamper atomic.Pointer[func(quorum.Entry) quorum.Entry]
+
 	newest  atomic.Pointer[published]
-	backlog atomic.Int64 // bytes committed and not applied
+	checked atomic.Pointer[published] // at the newest checkpoint; nil before the first
+	backlog atomic.Int64              // bytes committed and not applied
 }
 
 // published is a state that everybody may read, and the log's chain hash there.
@@ -54,6 +59,7 @@ type batch struct {
 	ids      []uint64 // requests that own belongs to
 	sessions []lease.Result
 	events   []tree.Event
+	digests  []quorum.Checkpoint
 }
 
 func newApplier(n *Node, state *lease.State, at *quorum.SnapMeta) *applier {
@@ -129,6 +135,10 @@ func (a *applier) do(j *applyJob, b *batch) error {
 }
 
 func (a *applier) apply(e *quorum.Entry, b *batch) error {
+	if tamper := a.tamper.Load(); tamper != nil {
+		other := (*tamper)(*e)
+		e = &other
+	}
 	res, events, err := a.state.Apply(e)
 	if err != nil {
 		return fmt.Errorf("apply %v: %w", e.Zxid, err)
@@ -151,6 +161,7 @@ func (a *applier) apply(e *quorum.Entry, b *batch) error {
 		b.sessions = append(b.sessions, res)
 	}
 	b.events = append(b.events, events...)
+	a.checkpoint(e, b)
 	return nil
 }
 
@@ -166,7 +177,8 @@ func (a *applier) flush(b *batch) {
 	if len(b.sessions) > 0 {
 		a.node.keeper.applied(b.sessions)
 	}
-	a.node.requests.endOwn(b.ids, b.own)
+	a.report(b)
+	a.node.requests.endOwn(b.ids, b.own, a.node.inDoubt())
 	if len(b.events) > 0 {
 		a.node.watches.wake(b.events)
 	}
@@ -180,6 +192,7 @@ func (a *applier) flush(b *batch) {
 // event history came with it.
 func (a *applier) replace(j *applyJob) {
 	a.state, a.chain, a.config = j.install, j.snap.Chain, j.snap.Config
+	a.checked.Store(nil)
 	a.publish()
 	a.node.watches.wakeAll()
 	a.log.Info("snapshot installed", keyZxid, a.now().view.Zxid().String())
@@ -187,7 +200,7 @@ func (a *applier) replace(j *applyJob) {
 
 // publish makes the state visible to readers.
 func (a *applier) publish() {
-	v := a.state.View()
-	a.newest.Store(&published{view: v, chain: a.chain, config: a.config})
-	a.node.positions.advance(v.Zxid())
+	at := a.present()
+	a.newest.Store(at)
+	a.node.positions.advance(at.view.Zxid())
 }

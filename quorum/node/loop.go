@@ -45,6 +45,8 @@ type loop struct {
 	ticks      int
 	leaderSeen time.Time // when there last was an established leader
 	soft       quorum.Soft
+	restAt     quorum.Zxid // where the state stood at the last sweep
+	rested     bool        // its digest there was reported
 }
 
 func newLoop(n *Node, core machine) *loop {
@@ -167,6 +169,7 @@ func (l *loop) tick(now time.Time) {
 	if l.ticks%sweepTicks == 0 {
 		l.sweep(now)
 		l.sweepReads(now)
+		l.rest()
 		l.node.publishPeers(l.core)
 	}
 	l.observe(now)
@@ -179,6 +182,9 @@ func (l *loop) act() error {
 		r := l.core.Ready()
 		if r.Halt != nil {
 			return fmt.Errorf("quorum: %w", r.Halt)
+		}
+		if r.Mismatch != nil {
+			l.mismatched(r.Mismatch)
 		}
 		if len(r.WAL) > 0 {
 			l.node.disk.append(r.WAL, r.Seq)
@@ -223,6 +229,9 @@ func (l *loop) observe(now time.Time) {
 	l.node.soft.Store(&s)
 	if s.Refusal != old.Refusal {
 		l.refused(s)
+	}
+	if s.Doubt != old.Doubt {
+		l.doubted(s)
 	}
 	if s.Leader != old.Leader || s.Epoch != old.Epoch || s.Established != old.Established || s.State != old.State {
 		l.turned(s)

@@ -15,6 +15,8 @@ type metrics struct {
 	fsyncs  prometheus.Histogram
 	group   prometheus.Histogram
 	applies prometheus.Counter
+
+	mismatches prometheus.Counter
 }
 
 func newMetrics(n *Node, reg prometheus.Registerer) *metrics {
@@ -30,11 +32,14 @@ func newMetrics(n *Node, reg prometheus.Registerer) *metrics {
 		applies: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "perch_applied_total", Help: "Transactions applied since the start.",
 		}),
+		mismatches: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "perch_digest_mismatch_total", Help: "Times that a majority of the voters had another digest of the state than this node.",
+		}),
 	}
 	if reg == nil {
 		return m
 	}
-	reg.MustRegister(m.fsyncs, m.group, m.applies)
+	reg.MustRegister(m.fsyncs, m.group, m.applies, m.mismatches)
 	for _, g := range n.gauges() {
 		reg.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: g.name, Help: g.help}, g.read))
 	}
@@ -80,6 +85,10 @@ func (n *Node) gauges() []gauge {
 		{"perch_nodes", "Nodes of the tree.", func() float64 { return float64(n.view().Nodes()) }},
 		{"perch_disk_low", "1 while this node's disk is low.", func() float64 { return truth(n.space.low.Load()) }},
 		{"perch_storage_full", "1 while writes are refused for want of disk.", func() float64 { return truth(n.space.full.Load()) }},
+		{"perch_state_in_doubt", "1 while the voters disagree about the state, 2 when this node's is wrong; nothing is served then.",
+			soft(func(s quorum.Soft) float64 { return float64(s.Doubt) })},
+		{"perch_digest_agreed_counter", "Counter of the newest zxid at which a majority of the voters had one digest.",
+			soft(func(s quorum.Soft) float64 { return float64(s.Agreed.Counter()) })},
 		{"perch_snapshot_zxid_epoch", "Epoch of the newest snapshot.",
 			func() float64 { return float64(quorum.Zxid(n.snaps.newest.Load()).Epoch()) }},
 		{"perch_snapshot_zxid_counter", "Counter of the newest snapshot.",

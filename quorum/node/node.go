@@ -103,6 +103,8 @@ func (n *Node) admit(cmd *commandpb.Command) error {
 	switch {
 	case n.draining():
 		return lease.ErrShuttingDown
+	case n.inDoubt() != nil:
+		return lease.ErrStateInDoubt
 	case n.apply.backlog.Load() > int64(n.cfg.Backlog):
 		return lease.ErrOverloaded
 	case n.space.full.Load() && !frees(cmd):

@@ -175,7 +175,7 @@ func (n *Node) readPage(ctx context.Context, q lease.Read) (lease.Answer, error)
 // pinnedPage answers from a state pinned here.
 func (n *Node) pinnedPage(q lease.Read, t *nodepb.PageToken) (lease.Answer, error) {
 	view := n.pages.use(quorum.Zxid(t.GetZxid()))
-	if view == nil {
+	if view == nil || n.inDoubt() != nil {
 		return lease.Answer{Zxid: n.positions.now()}, lease.ErrPageExpired
 	}
 	a, more, err := evaluate(view, q, cursor{name: t.GetAfter(), id: quorum.Zxid(t.GetAfterId())})

@@ -25,6 +25,17 @@ const (
 
 // Read implements lease.Service.
 func (n *Node) Read(ctx context.Context, q lease.Read) (lease.Answer, error) {
+	if err := n.inDoubt(); err != nil {
+		return lease.Answer{Zxid: n.positions.now()}, err
+	}
+	answer, err := n.read(ctx, q)
+	if doubt := n.inDoubt(); doubt != nil {
+		return lease.Answer{Zxid: n.positions.now()}, doubt // it has come up meanwhile
+	}
+	return answer, err
+}
+
+func (n *Node) read(ctx context.Context, q lease.Read) (lease.Answer, error) {
 	if q.PageToken != "" {
 		return n.readPage(ctx, q)
 	}
@@ -144,6 +155,17 @@ func evaluate(view *lease.View, q lease.Read, from cursor) (a lease.Answer, more
 
 // Events implements lease.Service.
 func (n *Node) Events(ctx context.Context, q lease.EventQuery) (lease.EventBatch, error) {
+	if err := n.inDoubt(); err != nil {
+		return lease.EventBatch{Cursor: q.Since}, err
+	}
+	batch, err := n.events(ctx, q)
+	if doubt := n.inDoubt(); doubt != nil {
+		return lease.EventBatch{Cursor: q.Since}, doubt
+	}
+	return batch, err
+}
+
+func (n *Node) events(ctx context.Context, q lease.EventQuery) (lease.EventBatch, error) {
 	if q.Now {
 		return n.eventsNow(ctx, q)
 	}

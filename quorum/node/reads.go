@@ -118,12 +118,17 @@ func (l *loop) endReads(done []quorum.ReadDone) {
 	}
 }
 
-// sweepReads ends rounds that have found no leader or no quorum in time.
+// sweepReads ends rounds that have found no leader or no quorum in time, and all
+// while the state is in doubt.
 func (l *loop) sweepReads(now time.Time) {
 	q := &l.node.rounds
-	for len(q.asked) > 0 && now.Sub(q.asked[0].began) >= leaderPatience {
+	doubt := l.soft.Doubt != quorum.DoubtNone
+	for len(q.asked) > 0 && (doubt || now.Sub(q.asked[0].began) >= leaderPatience) {
 		err := lease.ErrNoQuorum
-		if l.soft.Leader == 0 {
+		switch {
+		case doubt:
+			err = lease.ErrStateInDoubt
+		case l.soft.Leader == 0:
 			err = lease.ErrNoLeader
 		}
 		q.asked[0].end(0, err)

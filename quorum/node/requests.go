@@ -192,15 +192,22 @@ func (l *loop) submit() {
 		case err == nil:
 		case errors.Is(err, quorum.ErrTooLarge):
 			l.node.requests.end(r.id, outcome{err: tree.ErrTooLarge})
+		case errors.Is(err, quorum.ErrDoubt):
+			l.node.requests.end(r.id, outcome{err: lease.ErrStateInDoubt})
 		default:
 			l.node.requests.end(r.id, outcome{err: lease.ErrOverloaded})
 		}
 	}
 }
 
-// endOwn gives requests the results of their commands.
-func (q *requests) endOwn(ids []uint64, results []lease.Result) {
+// endOwn gives requests the results of their commands. Of a state in doubt no
+// result is told: then the outcome is unknown.
+func (q *requests) endOwn(ids []uint64, results []lease.Result, doubt error) {
 	for i, id := range ids {
+		if doubt != nil {
+			q.end(id, outcome{err: lease.ErrCommitTimeout})
+			continue
+		}
 		q.end(id, outcome{result: results[i]})
 	}
 }

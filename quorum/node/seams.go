@@ -52,6 +52,7 @@ type machine interface {
 	Stable(seq uint64)
 	DiskFailed(err error)
 	SnapshotTaken(m quorum.SnapMeta)
+	Digest(z quorum.Zxid, d uint64)
 	Compacted(start quorum.Zxid)
 	InstallProgress()
 	SnapshotInstalled(m quorum.SnapMeta, err error) bool

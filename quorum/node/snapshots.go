@@ -64,7 +64,7 @@ func (s *snapshots) run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		}
-		if !s.due(time.Now()) {
+		if s.node.inDoubt() != nil || !s.due(time.Now()) {
 			continue
 		}
 		if err := s.take(); err != nil && ctx.Err() == nil {
@@ -84,14 +84,14 @@ func (s *snapshots) due(now time.Time) bool {
 	return s.logged.Load() > most && now.Sub(s.last) >= s.node.cfg.SnapshotEvery
 }
 
-// take writes a snapshot of the newest View and drops what it makes useless.
+// take writes a snapshot of the newest checkpoint and drops what it makes useless.
 func (s *snapshots) take() error {
 	start := time.Now()
 	s.mu.Lock()
 	s.last = start // also when it fails: trying at once again would not help
 	s.mu.Unlock()
 	logged := s.logged.Load()
-	at := s.node.apply.now()
+	at := s.node.apply.forSnapshot(quorum.Zxid(s.newest.Load()))
 	view := at.view
 	if view.Zxid() == 0 || uint64(view.Zxid()) == s.newest.Load() {
 		return nil

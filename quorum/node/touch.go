@@ -181,6 +181,9 @@ func (n *Node) Touch(ctx context.Context, token string, ttl time.Duration) (leas
 	if n.draining() {
 		return lease.Held{}, lease.ErrShuttingDown
 	}
+	if err := n.inDoubt(); err != nil {
+		return lease.Held{}, err
+	}
 	view, info, err := n.sessionAt(ctx, n.view(), token)
 	if err != nil {
 		return lease.Held{Zxid: view.Zxid()}, err
@@ -238,7 +241,7 @@ func (n *Node) setTTL(ctx context.Context, token string, ttl time.Duration) (quo
 
 // TouchLater implements lease.Service.
 func (n *Node) TouchLater(token string) {
-	if n.draining() {
+	if n.draining() || n.inDoubt() != nil {
 		return
 	}
 	if info, known := n.known(n.view(), token); known == lease.KnownAlive {

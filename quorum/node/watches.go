@@ -155,6 +155,9 @@ func parentOf(p string) string {
 // Await implements lease.Service.
 func (n *Node) Await(ctx context.Context, i lease.Interest) error {
 	for {
+		if err := n.inDoubt(); err != nil {
+			return err
+		}
 		done, err := n.awaitOnce(ctx, i)
 		if done || err != nil {
 			return err

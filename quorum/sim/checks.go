@@ -24,9 +24,11 @@ var assertions = [...]string{
 	18: "no session ends before its time-out as seen by any client",
 	20: "linearizable reads return a state between commit at call and commit at return",
 	21: "failed means no effect ever; no effect twice",
+	22: "queues are bounded",
 	23: "the lease clock advances by at most 100 ms a tick and only with a fresh quorum (R23)",
 	25: "cluster age never goes back and never runs ahead of time (R20)",
 	26: "a state that differs from a majority's is found and not served, and no other (R5)",
+	27: "a watcher sees every event once, in order",
 	24: "one cluster is founded, once (R8)",
 }
 
@@ -42,6 +44,7 @@ type observer struct {
 	configs []quorum.Configuration // committed, the founding one first
 	looks   uint64
 	wrote   func(*quorum.Record) // called for every record; nil: nobody watches
+	renewed int                  // epochs that a leader went on to without an election
 }
 
 // watched is what the observer remembers of one node.
@@ -54,6 +57,7 @@ type watched struct {
 	window   int                             // longest follower time-out that a PONG reported, in ticks
 	moved    int                             // tick at which commit moved or nothing was uncommitted
 	commit   quorum.Zxid                     // as of the last tick
+	leads    bool                            // has led an epoch ever since it last did not lead at all
 	match    int                             // committed entries on its disk before the record at hand
 }
 
@@ -82,7 +86,7 @@ func (o *observer) reign(e quorum.Epoch) *reign {
 // started resets what counts per life.
 func (o *observer) started(n *node) {
 	p := &o.peers[n.id]
-	p.round, p.window, p.ticks, p.moved = 0, 0, 0, 0
+	p.round, p.window, p.ticks, p.moved, p.leads = 0, 0, 0, 0, false
 	for i := range p.heard {
 		p.heard[i], p.heardIn[i] = 0, 0
 	}
@@ -98,7 +102,10 @@ func (o *observer) look(n *node) {
 	}
 	s := n.core.Soft()
 	o.check8Soft(n, &s)
-	if s.State == quorum.StateLeading && s.Established {
+	switch {
+	case s.State != quorum.StateLeading:
+		o.peers[n.id].leads = false
+	case s.Established:
 		o.leads(n, &s)
 	}
 	if s.Commit != n.soft.Commit || s.Established && !n.soft.Established {
@@ -118,6 +125,9 @@ func (o *observer) look(n *node) {
 func (o *observer) checkCore(n *node) {
 	if err := n.core.Check(); err != nil && !n.doomed {
 		o.w.fail(14, "node %d: %v", n.id, err)
+	}
+	if err := n.core.CheckBounds(); err != nil {
+		o.w.fail(22, "%v", err)
 	}
 	own, disk := n.core.Control(), &n.disk.img.control
 	if own.Boot != disk.Boot || own.AcceptedEpoch < disk.AcceptedEpoch || own.CurrentEpoch < disk.CurrentEpoch {
@@ -148,8 +158,13 @@ func (o *observer) leads(n *node, s *quorum.Soft) {
 		return
 	}
 	r.leader, r.boot, r.established, r.base = n.id, n.disk.img.control.Boot, true, s.Base
-	o.reigns++
 	p := &o.peers[n.id]
+	if p.leads {
+		o.renewed++
+	} else {
+		o.reigns++
+	}
+	p.leads = true
 	p.moved = p.ticks
 	for i := range p.heard {
 		p.heard[i], p.heardIn[i] = p.ticks, r.epoch // acknowledging the epoch counts once as life
@@ -260,11 +275,19 @@ func (o *observer) commitOne(n *node, s *quorum.Soft, z quorum.Zxid, chain uint6
 	o.ledger.add(z, chain)
 	o.check16(z)
 	r := o.byEpoch[z.Epoch()]
+	o.checkLimit(z)
 	if r != nil && int(z.Counter()) <= len(r.proposed) {
 		o.check25(z, r.proposed[z.Counter()-1].age)
 	}
 	if r != nil && int(z.Counter()) <= len(r.proposed) {
 		o.w.clients.committed(&r.proposed[z.Counter()-1], o.ledger.len())
+	}
+}
+
+// checkLimit: ZAB.md 2.7, an epoch ends at its limit.
+func (o *observer) checkLimit(z quorum.Zxid) {
+	if limit := o.w.faults.tuning.CounterLimit; limit != 0 && z.Counter() > limit {
+		o.w.fail(0, "%v is committed, beyond the limit %d of an epoch", z, limit)
 	}
 }
 

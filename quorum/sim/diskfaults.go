@@ -85,9 +85,9 @@ type rot struct {
 var kindsOfRot = []string{"a flipped bit", "a zeroed block", "a misdirected write", "a lost end of the file"}
 
 // rot damages the log or the newest snapshot of a node that the others can
-// spare. Only what a mark vouches for is struck: behind the last mark damage
-// looks like a torn write and is cut (RULES.md R7), and the time until the next
-// mark is what the log does not protect.
+// spare. Only what a mark or the watermark vouches for is struck: behind both
+// damage looks like a torn write and is cut (RULES.md R7), and a power cut
+// together with damage within 100 ms is what the log does not protect from.
 func (w *World) rot(n *node, r *rng) {
 	if n.lost() || n.disk.hurt() || !w.spare() {
 		return
@@ -120,10 +120,10 @@ func (n *node) rotLog(r *rng) {
 	d := &n.disk
 	what := pick(r, kindsOfRot...)
 	proven := d.marked
-	if n.w.now-d.quiet > idleMark {
+	if n.w.now-d.quiet > idleMark || r.chance(500) { // idle, or the process is killed and the power stays
 		proven = d.img.hist.Last()
 	} else if what == kindsOfRot[3] {
-		proven = 0 // only an idle log has written its end elsewhere
+		proven = 0 // the end is written elsewhere, and synced only when idle
 	}
 	d.rot = &rot{what: what}
 	if i := r.below(len(d.img.entries)); i < len(d.img.entries) && d.img.entries[i].Zxid <= proven {

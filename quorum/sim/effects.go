@@ -214,6 +214,7 @@ func (n *node) apply(e *quorum.Entry) {
 	n.w.obs.applied(n, e)
 	n.w.clients.applied(n, e)
 	n.checkpoint(e.Zxid)
+	n.w.watchers.wake(n)
 }
 
 // maybeSnapshot starts a snapshot of the present state when enough has been
@@ -377,5 +378,6 @@ func (n *node) pulled(p *pull) {
 	n.app, n.snapAt = p.file.state, p.file.state.pos
 	n.core.SetAge(n.app.age)
 	n.w.obs.installed(n, p.file)
+	n.w.watchers.wake(n)
 	n.boundary(snapshotLoaded)
 }

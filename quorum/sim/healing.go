@@ -139,6 +139,9 @@ func (h *healing) missing() string {
 	if i := h.w.clients.openSession(); i >= 0 {
 		return fmt.Sprintf("session %v, which nobody renews, is still there; %s", h.w.clients.sessions[i].id, h.w.states())
 	}
+	if home, pos, ok := h.w.watchers.behind(); ok {
+		return fmt.Sprintf("a watcher at node %d has seen %d events of %d", home, pos, h.w.obs.ledger.len())
+	}
 	if c := &h.w.clients; c.openAnywhere() > 0 {
 		return fmt.Sprintf("%d writes and reads have no end; %s", c.openAnywhere(), h.w.states())
 	}

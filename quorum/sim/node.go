@@ -14,14 +14,16 @@ import (
 type appState struct {
 	pos    int // entries applied
 	fold   uint64
-	age    uint64 // cluster age: the highest in any entry (R20)
-	config string // the last configuration applied; "" for the founding one
-	bent   bool   // a fault has made fold wrong
+	events [kept]quorum.Zxid // of the last entries, by position
+	age    uint64            // cluster age: the highest in any entry (R20)
+	bent   bool              // a fault has made fold wrong
+	config string            // the last configuration applied; "" for the founding one
 }
 
 func (a *appState) apply(e *quorum.Entry) {
 	a.age = max(a.age, e.Stamp.Age)
 	a.pos++
+	a.events[a.pos%kept] = e.Zxid
 	a.fold = mix(mix(a.fold, uint64(e.Zxid)), e.Chain)
 	if cf, ok := configIn(e); ok {
 		a.config = string(cf.Encode())
@@ -134,6 +136,7 @@ func (n *node) start() {
 	w.at(event{at: w.now + n.rng.between(0, n.tickEvery), kind: evTick, node: n.id, life: n.life})
 	w.obs.started(n)
 	w.obs.look(n)
+	w.watchers.wake(n)
 	n.pump()
 }
 
@@ -208,6 +211,7 @@ func (n *node) crash(how survival) {
 	n.inbox, n.unapplied = nil, nil
 	w.clients.homeDied(n)
 	w.obs.stopped(n)
+	w.watchers.left(n)
 }
 
 // survival says what a crash leaves of unsynced records.

@@ -18,6 +18,7 @@ import (
 //	epoch 100                  least first epoch
 //	message 1000, window 1000, cache 1   bounds in bytes
 //	fsync 2000, snaptakes 8000, every 3   microseconds; entries between snapshots
+//	limit 16                   counters of an epoch (ZAB.md 2.7)
 //	start 1 2 3                (also after a crash)
 //	run 50ms                   let time pass
 //	until leader [3]           run until there is an established leader
@@ -53,7 +54,8 @@ import (
 //	expect sent ACKLD 2>1, expect not sent SYNC 1>2   (since the last mark)
 //	expect mode SNAP 3>1       how a learner was synchronized, since the mark
 //	expect log 2 (1,3)         where the log on disk ends
-//	expect epochs 3            so many reigns so far
+//	expect epochs 3            so many leaders elected and established so far
+//	expect renewals 1          so many epochs renewed in place so far
 //	expect answered            no read is open; expect unanswered
 //	expect stopped 3, expect disputed 1 2, expect sound 1 2
 //	expect counts 3, expect waits 3   its disk has its grant, or has none
@@ -218,7 +220,7 @@ func (s *Schedule) do(words []string) error {
 		return s.client(words)
 	case "drop", "hold", "release", "allow", "replay", "cut", "alone", "heal":
 		return s.link(words)
-	case "epoch", "message", "window", "cache", "fsync", "snaptakes", "every":
+	case "epoch", "message", "window", "cache", "fsync", "snaptakes", "every", "limit":
 		return s.bound(words)
 	case "mark":
 		s.sent = nil
@@ -276,6 +278,8 @@ func (s *Schedule) bound(words []string) error {
 		f.snapTakes = int64(v)
 	case "every":
 		f.snapEvery = v
+	case "limit":
+		f.tuning.CounterLimit = uint32(v)
 	}
 	return err
 }

@@ -93,6 +93,38 @@ var crashStories = map[string]string{
 		submit 1 a
 		submit 2 b
 		CRASH`,
+	"renewing": `nodes 3
+		limit 3
+		start 1 2 3
+		until leader 3
+		submit 3 a
+		submit 1 b
+		until synced
+		submit 2 c
+		submit 1 x
+		until sent COMMIT 3>1
+		CRASH`,
+	"renewing for a higher promise": `nodes 3
+		start 1 2 3
+		until leader 3
+		submit 3 a
+		until synced
+		crash 1
+		crash 2
+		cut 1-3 2-3
+		drop LEADERINFO 2>1
+		start 1 2
+		until sent LEADERINFO 2>1
+		crash 1
+		heal
+		cut 2-3 1-2
+		start 1
+		until synced 1 3
+		heal
+		allow
+		submit 1 b
+		until sent JOIN 2>3
+		CRASH`,
 	"changing leaders": `nodes 3
 		start 1 2 3
 		until leader 3

@@ -262,6 +262,8 @@ func (s *Schedule) holds(args []string) (bool, error) {
 		return s.applied(args)
 	case "epochs":
 		return strconv.Itoa(s.w.obs.reigns) == args[1], nil
+	case "renewals":
+		return strconv.Itoa(s.w.obs.renewed) == args[1], nil
 	case "alive", "ended":
 		at, ok := s.sessions[args[1]]
 		return ok && (s.w.clients.sessions[at].closed == 0) == (args[0] == "alive"), nil

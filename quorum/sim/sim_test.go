@@ -122,6 +122,22 @@ func TestRunsDoSomething(t *testing.T) {
 	}
 }
 
+// TestRenewalsWithoutElections: with an epoch of 16 counters and a calm network,
+// an elected leader renews its epoch again and again and stays (ZAB.md 2.7).
+func TestRenewalsWithoutElections(t *testing.T) {
+	for seed := uint64(1); seed <= 10; seed++ {
+		w := newWorld(Options{Seed: seed})
+		until := w.faults.until
+		w.faults = faults{until: until, snapsKept: 1, writes: 1 << 20}
+		w.faults.calm()
+		w.faults.submit, w.faults.read, w.faults.tuning.CounterLimit = 4*millisecond, 5*millisecond, 16
+		r := w.play()
+		if r.Failure != nil || r.Epochs != 1 || r.Renewals < r.Committed/16-1 || r.Renewals < 5 {
+			t.Errorf("seed %d: %d committed, %d elections, %d renewals: %v", seed, r.Committed, r.Epochs, r.Renewals, r.Failure)
+		}
+	}
+}
+
 // TestQueueOrder: events come by time, then in the order of scheduling.
 func TestQueueOrder(t *testing.T) {
 	var q queue

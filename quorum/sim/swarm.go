@@ -239,6 +239,9 @@ func drawTuning(r *rng, f *faults) {
 	if r.below(3) == 0 {
 		t.MaxPending = pick(r, 1, 4, 32)
 	}
+	if r.below(4) == 0 {
+		t.CounterLimit = pick[uint32](r, 4, 16, 16, 16, 100)
+	}
 }
 
 // drawDigests has some seeds bend a state.

@@ -39,7 +39,8 @@ type Report struct {
 	Virtual   int64  // microseconds
 	Trace     uint64 // equal for equal seeds
 	Committed int
-	Epochs    int
+	Epochs    int        // leaders established by an election
+	Renewals  int        // epochs that an established leader went on to in place
 	Healed    int64      // microseconds from the end of the faults to a cluster in sync
 	Reigns    int        // leaders established in that time
 	Strikes   int        // faults that strike at a time, those left out included
@@ -62,6 +63,7 @@ type World struct {
 	strikes    []strike
 	strikeSeed uint64
 	obs        observer
+	watchers   watchers
 	clients    clients
 	heal       healing
 	healed     bool
@@ -103,7 +105,7 @@ func (w *World) report() Report {
 	}
 	r := Report{
 		Seed: w.opt.Seed, Nodes: w.voters, Events: w.events, Virtual: w.now, Trace: w.trace,
-		Committed: w.obs.ledger.len(), Epochs: w.obs.reigns, Failure: w.failure,
+		Committed: w.obs.ledger.len(), Epochs: w.obs.reigns, Renewals: w.obs.renewed, Failure: w.failure,
 		Healed: w.heal.asked - w.heal.began, Reigns: w.obs.reigns - w.heal.reigns,
 		Strikes: len(w.strikes),
 	}
@@ -141,6 +143,7 @@ func newWorld(opt Options) *World {
 	w.net = newNetwork(w, count)
 	w.obs = newObserver(w)
 	w.clients = newClients(w)
+	w.watchers = newWatchers(w)
 	return w
 }
 

@@ -7,6 +7,7 @@ NODES    ?=
 # Seeds of the long run, with three nodes and with five.
 SOAK3    ?= 250000
 SOAK5    ?= 50000
+STATES   ?= 1000000
 # A count and not a time: at the end of a time go test now and then reports its
 # own deadline as a failure.
 FUZZTIME ?= 50000x
@@ -67,12 +68,17 @@ sweep: ## a crash at every effect boundary of 200 short stories, about two minut
 	@$(GO) build -o bin/simrun ./quorum/sim/simrun
 	@bin/simrun -sweep
 
+explore: ## interleavings of a tiny world, STATES=1000000 distinct states, a few minutes
+	@$(GO) build -o bin/simrun ./quorum/sim/simrun
+	@bin/simrun -explore -states $(STATES)
+
 # Each part ends with a line of its own; docs/simulation.md keeps the ledger.
-soak-sim: ## the simulator for hours: SOAK3=250000 seeds of 3 nodes, SOAK5=50000 of 5, every crash point, traces compared
+soak-sim: ## the simulator for hours: SOAK3=250000 seeds of 3 nodes, SOAK5=50000 of 5, crash points, interleavings, traces
 	@$(GO) build -o bin/simrun ./quorum/sim/simrun
 	bin/simrun -nodes 3 -seeds $(SOAK3)
 	bin/simrun -nodes 5 -seeds $(SOAK5)
 	bin/simrun -sweep
+	bin/simrun -explore -states $(STATES)
 	bin/simrun -same -seeds 1000
 
 mutants: ## put one known bug after another into a copy of the sources; each must be found
@@ -153,5 +159,5 @@ tools:
 clean: ## remove what was built; data directories stay
 	@rm -rf bin e2e/lint/node_modules
 
-.PHONY: help build run cluster generate test unit race sim sweep soak-sim fuzz e2e soak bench example-search \
+.PHONY: help build run cluster generate test unit race sim sweep explore soak-sim fuzz e2e soak bench example-search \
 	lint lint-go lint-generated lint-openapi tools clean

@@ -1,7 +1,7 @@
 // Command simrun plays seeds of the simulator and says which fail. Its last
 // line is "sim: N seeds, N failures, N seeds/min"; it exits with 1 when a seed
 // failed. With -sweep it plays all crash points of the stories, and with -same
-// it compares traces of seeds played twice.
+// it compares traces of seeds played twice; with -explore it walks a tiny world.
 package main
 
 import (
@@ -25,6 +25,8 @@ type settings struct {
 	verbose, shrink    bool
 	stop               bool
 	same, sweep        bool
+	explore            bool
+	states             int
 	stories            uint64
 	story              int64
 	point              string
@@ -44,6 +46,8 @@ func main() {
 	flag.BoolVar(&s.stop, "stop", false, "stop at the first failure")
 	flag.BoolVar(&s.same, "same", false, "play every seed twice, on one processor and on two, and compare")
 	flag.BoolVar(&s.sweep, "sweep", false, "play the stories of the crash sweep instead of seeds")
+	flag.BoolVar(&s.explore, "explore", false, "walk the states of a tiny world instead of seeds")
+	flag.IntVar(&s.states, "states", 1_000_000, "how many distinct states to walk")
 	flag.Uint64Var(&s.stories, "stories", 200, "how many stories to sweep")
 	flag.Int64Var(&s.story, "story", -1, "play this story alone, with its transcript")
 	flag.StringVar(&s.point, "point", "", "… and with this crash, as NODE:PLACE:KEPT")
@@ -59,6 +63,8 @@ func run(s settings, out io.Writer) int {
 		return sweep(s, out)
 	case s.schedule != "":
 		return directed(s, out)
+	case s.explore:
+		return explore(s, out)
 	case s.same:
 		return same(s, out)
 	case s.seed != 0:

@@ -52,3 +52,18 @@ func TestExitCodes(t *testing.T) {
 		t.Errorf("a sweep of one story: %s", out.String())
 	}
 }
+
+// TestExplore: walks share what they have seen, and a bug ends with 1 and with
+// the way to it.
+func TestExplore(t *testing.T) {
+	var out strings.Builder
+	s := settings{explore: true, states: 100, workers: 2, first: 1}
+	if run(s, &out) != 0 || !strings.Contains(out.String(), " distinct states, depth ") || !strings.Contains(out.String(), ", 0 violations") {
+		t.Errorf("100 states: %s", out.String())
+	}
+	out.Reset()
+	s = settings{explore: true, states: 60_000, workers: 1, first: 1, mutant: "ack-ahead", verbose: true}
+	if run(s, &out) != 1 || !strings.Contains(out.String(), "VIOLATION") || !strings.Contains(out.String(), "replay: ") {
+		t.Errorf("a bug: %s", out.String())
+	}
+}

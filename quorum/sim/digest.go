@@ -15,7 +15,7 @@ import (
 var leftOut = words(`
 	configuration: Core.cfg Core.tun Core.founding
 	time, which the explorer lets pass whenever it likes:
-	Core.tick Core.wall Core.standAt Core.patience Core.failures role.since role.deadline peer.heard peer.down
+	Core.tick Core.wall Core.standAt Core.patience Core.failures role.since role.deadline peer.heard peer.down peer.rival
 	following.heard following.hinted following.resend following.pongs request.tick reads.tick walMark.tick
 	leading.pullFetch leading.committed leading.pingAt leading.pingSeq leading.pings leading.leaseMs leading.ageBase
 	learner.pongSeq learner.alive learner.timeout learner.stall learner.resend
@@ -29,7 +29,7 @@ var sessionFields = words(`following.session learner.session Message.Session`)
 
 // groupFields count groups of records since the process started; what matters is
 // how many of them are not stable yet.
-var groupFields = words(`following.ldSeq leading.epochSeq leading.ldSeq renewal.seq walMark.seq
+var groupFields = words(`following.ldSeq leading.epochSeq leading.ldSeq peer.keptAt learner.keptAt walMark.seq
 	Outbound.AfterSeq`)
 
 // words are those with a dot in them.

@@ -65,7 +65,6 @@ func (e *walk) root() *place {
 	// Time-outs are actions: let them be short, and nothing be repeated before.
 	w.faults.tuning = quorum.Tuning{
 		PingTicks: 10_000, FollowerTimeout: 4, FinalizeTicks: 1, NotifyTicks: 10_000, DiscoveryTicks: 2, SyncTicks: 2, ResendTicks: 10_000,
-		CounterLimit: uint32(e.opt.Bounds.Renew),
 	}
 	p := &place{world: w}
 	for _, n := range w.nodes[1:] {
@@ -73,10 +72,13 @@ func (e *walk) root() *place {
 		n.disk.stuck = true // fsyncs are actions
 		e.do(p, action{kind: starts, node: n.id})
 	}
-	e.do(p, action{kind: wins, node: 3})
-	e.do(p, action{kind: follows, node: 1, arg: 3})
-	e.do(p, action{kind: follows, node: 2, arg: 3})
-	e.settle(p)
+	for _, a := range []action{{kind: wins, node: 3}, {kind: follows, node: 1, arg: 3}, {kind: follows, node: 2, arg: 3}} {
+		e.do(p, a)
+		e.settle(p)
+	}
+	if why := s.synced(nil); why != "" {
+		w.fail(0, "the tiny world does not begin: %s; %s", why, w.states())
+	}
 	p.spent = spent{}
 	return p
 }

@@ -35,12 +35,9 @@ const (
 	walkStates = 20_000 // many walks see more different things than a long one
 )
 
-// walkOf is the walk of a number. Those with odd ones renew the epoch in place
-// after each write.
+// walkOf is the walk of a number.
 func walkOf(s settings, number uint64) sim.ExploreOptions {
-	opt := sim.ExploreOptions{Seed: number, States: walkStates, Bounds: sim.TinyWorld, Leap: leap, Mutant: s.mutant}
-	opt.Bounds.Renew = int(number % 2)
-	return opt
+	return sim.ExploreOptions{Seed: number, States: min(walkStates, s.states), Bounds: sim.TinyWorld, Leap: leap, Mutant: s.mutant}
 }
 
 // explore walks a tiny world again and again, each time in another order, until

@@ -38,11 +38,20 @@ type Control struct {
 	Cluster       string   `json:"cluster,omitempty"`
 	Formed        bool     `json:"formed"`
 	NeedsRebuild  bool     `json:"needs_rebuild"`
+	Spoiled       bool     `json:"spoiled,omitempty"` // what it holds is not to be trusted
 	Reason        string   `json:"needs_rebuild_reason,omitempty"`
 	AcceptedEpoch uint32   `json:"accepted_epoch"`
 	AcceptedFrom  uint16   `json:"accepted_from"` // node; 0: nobody
 	CurrentEpoch  uint32   `json:"current_epoch"`
 	Founding      []Member `json:"founding,omitempty"`
+	Seen          []Life   `json:"seen,omitempty"` // newest life of each disk that counts
+}
+
+// Life is one start of a process on the disk of a node.
+type Life struct {
+	Node        uint16 `json:"node"`
+	Incarnation string `json:"incarnation"`
+	Boot        uint64 `json:"boot"`
 }
 
 // Member is one line of a configuration.
@@ -116,9 +125,12 @@ func controlOf(c *quorum.Control) *Control {
 	out := &Control{
 		Node: uint16(c.Node), Incarnation: hex.EncodeToString(c.Boot.Incarnation[:]),
 		Boot: c.Boot.Counter, BootNonce: bits(c.Boot.Nonce),
-		Formed: c.Formed, NeedsRebuild: c.NeedsRebuild, Reason: c.Reason,
+		Formed: c.Formed, NeedsRebuild: c.NeedsRebuild, Spoiled: c.Spoiled, Reason: c.Reason,
 		AcceptedEpoch: uint32(c.AcceptedEpoch), AcceptedFrom: uint16(c.AcceptedFrom.Leader), CurrentEpoch: uint32(c.CurrentEpoch),
 		Founding: membersOf(c.Founding),
+	}
+	for _, l := range c.Seen {
+		out.Seen = append(out.Seen, Life{Node: uint16(l.ID), Incarnation: hex.EncodeToString(l.Boot.Incarnation[:]), Boot: l.Boot.Counter})
 	}
 	if c.Cluster != (quorum.ClusterID{}) {
 		out.Cluster = hex.EncodeToString(c.Cluster[:])

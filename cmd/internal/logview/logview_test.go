@@ -67,6 +67,7 @@ func newSample(t *testing.T) *sample {
 	control.Founding = []quorum.Member{{ID: 7, Role: quorum.RoleVoter}, {ID: 8, Role: quorum.RoleObserver, Addr: "h:1"}}
 	control.Cluster, control.Formed = quorum.ClusterID{1, 2}, true
 	control.AcceptedEpoch, control.AcceptedFrom.Leader, control.CurrentEpoch = 2, 7, 2
+	control.Seen = []quorum.Life{{ID: 8, Boot: quorum.Boot{Counter: 5}}}
 	s.append(quorum.Record{Type: quorum.RecordControl, Control: control})
 	for i, cmd := range commands() {
 		data, err := proto.Marshal(cmd)
@@ -281,8 +282,8 @@ func TestVerifyFindsDamage(t *testing.T) {
 		"superblock":          {func(s *sample) { s.change("log/store", flip) }, "log/store", "unread"},
 		"middle missing":      {func(s *sample) { s.change(middle, remove) }, middle, "is missing"},
 		"segment missing":     {func(s *sample) { s.change(last, remove) }, last, "is missing"},
-		"middle cut":          {func(s *sample) { s.change(middle, func(b []byte) []byte { return b[:200] }) }, middle, "records end at 936"},
-		"segment cut":         {func(s *sample) { s.change(last, func(b []byte) []byte { return b[:200] }) }, last, "known to be durable"},
+		"middle cut":          {func(s *sample) { s.change(middle, func(b []byte) []byte { return b[:300] }) }, middle, "records end at"},
+		"segment cut":         {func(s *sample) { s.change(last, func(b []byte) []byte { return b[:300] }) }, last, "known to be durable"},
 		"snapshot flipped":    {func(s *sample) { s.change(snapshot, flip) }, snapshot, "checksum"},
 		"snapshot misnamed":   {func(s *sample) { s.rename(snapshot, "snap/0000000200000004.snap") }, "snap/0000000200000004.snap", "holds the state at (2,3)"},
 		"log begins too late": {func(s *sample) { s.change(first, remove); s.change(snapshot, remove) }, "snap", "no whole snapshot reaches back"},

@@ -106,8 +106,18 @@ func (c *Control) text() string {
 	if c.CurrentEpoch > 0 {
 		parts = append(parts, fmt.Sprintf("current epoch %d", c.CurrentEpoch))
 	}
+	if len(c.Seen) > 0 {
+		var seen []string
+		for _, l := range c.Seen {
+			seen = append(seen, fmt.Sprintf("%d:%d", l.Node, l.Boot))
+		}
+		parts = append(parts, "boots seen "+strings.Join(seen, " "))
+	}
 	if c.NeedsRebuild {
 		parts = append(parts, "needs to be rebuilt: "+c.Reason)
+	}
+	if c.Spoiled {
+		parts = append(parts, "what it holds is not to be trusted")
 	}
 	return strings.Join(parts, ", ")
 }

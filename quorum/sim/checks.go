@@ -29,6 +29,7 @@ var assertions = [...]string{
 	25: "cluster age never goes back and never runs ahead of time (R20)",
 	26: "a state that differs from a majority's is found and not served, and no other (R5)",
 	27: "a watcher sees every event once, in order",
+	28: "no command that a member's program does not know (R6)",
 	24: "one cluster is founded, once (R8)",
 }
 

@@ -36,11 +36,15 @@ type write struct {
 type writeKind uint8
 
 const (
-	writePlain writeKind = iota
+	writePlain  writeKind = iota
+	writeRaises           // the level
+	writeNew              // a command that needs the new level
 	writeOpens
 	writeCloses
 	writeChange // of the members; it has no place of its own
 )
+
+func (k writeKind) ofSession() bool { return k == writeOpens || k == writeCloses }
 
 // query is one linearizable read.
 type query struct {
@@ -102,7 +106,11 @@ func (c *clients) submit(n *node) int {
 	if n.core == nil || n.paused {
 		return -1
 	}
-	number := c.put(n, write{})
+	kind := writePlain
+	if n.app.level >= newLevel && c.rng.chance(300) {
+		kind = writeNew
+	}
+	number := c.put(n, write{kind: kind})
 	if c.writes[number].state == writeFailed {
 		number = -1
 	} else if c.rng.chance(c.w.faults.forget) {
@@ -123,7 +131,7 @@ func (c *clients) put(n *node, wr write) int {
 	c.w.note("a client submits write %d at %d", number, n.id)
 	c.open++
 	padding := 0
-	if wr.kind == writePlain { // what a leader itself proposes always fits
+	if wr.kind == writePlain || wr.kind == writeNew { // what a leader itself proposes always fits
 		padding = c.rng.below(c.w.faults.bodyMax + 1)
 	}
 	if err := n.core.Submit(wr.id, body(number, padding)); err != nil {
@@ -244,7 +252,10 @@ func (c *clients) committed(p *proposal, pos int) {
 	}
 	wr.place = pos
 	c.check21(p.write)
-	if wr.kind != writePlain {
+	if wr.kind == writeRaises {
+		c.w.obs.ledger.level = newLevel
+	}
+	if wr.kind.ofSession() {
 		c.sessionCommitted(wr, pos)
 	}
 }
@@ -261,7 +272,7 @@ func (c *clients) check21(number int) {
 
 // applied tells the client whose request an entry is.
 func (c *clients) applied(n *node, e *quorum.Entry) {
-	if number := writeOf(e); number >= 0 && c.writes[number].kind != writePlain {
+	if number := writeOf(e); number >= 0 && c.writes[number].kind.ofSession() {
 		n.sessionApplied(&c.writes[number])
 	}
 	boot := n.disk.img.control.Boot

@@ -210,8 +210,17 @@ func (n *node) backlog() (bytes int) {
 }
 
 func (n *node) apply(e *quorum.Entry) {
+	kind := n.w.kindOf(e)
+	if n.tooNew(kind.level()) {
+		n.w.stop(n, keepSome)
+		return
+	}
+	n.w.obs.check28(n, e, kind)
 	n.app.apply(e)
 	n.w.obs.applied(n, e)
+	if kind == writeRaises {
+		n.app.level = newLevel
+	}
 	n.w.clients.applied(n, e)
 	n.checkpoint(e.Zxid)
 	n.w.watchers.wake(n)
@@ -366,6 +375,10 @@ func (n *node) pulled(p *pull) {
 		return
 	}
 	n.pull = nil
+	if n.tooNew(p.file.state.level) {
+		n.w.stop(n, keepSome)
+		return
+	}
 	if !n.core.SnapshotInstalled(p.file.meta, nil) {
 		return
 	}

@@ -12,6 +12,7 @@ type ledger struct {
 	zxids  []quorum.Zxid
 	chains []uint64
 	folds  []uint64 // appState.fold after each
+	level  uint32   // after the last
 	age    uint64   // cluster age of the last
 	runs   []ledgerRun
 }
@@ -79,7 +80,7 @@ func (l *ledger) add(z quorum.Zxid, chain uint64) {
 	if n := len(l.runs); n == 0 || l.runs[n-1].epoch != z.Epoch() {
 		l.runs = append(l.runs, ledgerRun{epoch: z.Epoch(), first: l.len() + 1})
 	}
-	a := appState{pos: l.len(), fold: l.fold(l.len())}
+	a := appState{pos: l.len(), fold: l.fold(l.len()), level: l.level}
 	a.apply(&quorum.Entry{Zxid: z, Chain: chain})
 	l.zxids = append(l.zxids, z)
 	l.chains = append(l.chains, chain)

@@ -15,6 +15,7 @@ var Mutants = []string{
 	"promise-to-all",      // every ACKEPOCH counts, whoever was promised
 	"boast",               // notifications and joins name more than there is
 	"commit-ahead",        // proposals name their own position as committed
+	"raise-early",         // the level is raised before every member knows it (R6)
 	"watch-resume",        // a watcher that comes back gets its last event again
 	"touch-unconfirmed",   // a renewal is answered without a confirmed round (R12)
 	"expire-unconfirmed",  // a session is ended without one (R23)

@@ -16,6 +16,7 @@ type appState struct {
 	fold   uint64
 	events [kept]quorum.Zxid // of the last entries, by position
 	age    uint64            // cluster age: the highest in any entry (R20)
+	level  uint32            // that commands may need; 0 stands for the first
 	bent   bool              // a fault has made fold wrong
 	config string            // the last configuration applied; "" for the founding one
 }
@@ -24,7 +25,7 @@ func (a *appState) apply(e *quorum.Entry) {
 	a.age = max(a.age, e.Stamp.Age)
 	a.pos++
 	a.events[a.pos%kept] = e.Zxid
-	a.fold = mix(mix(a.fold, uint64(e.Zxid)), e.Chain)
+	a.fold = mix(mix(a.fold, uint64(e.Zxid)), e.Chain^uint64(a.level)<<32)
 	if cf, ok := configIn(e); ok {
 		a.config = string(cf.Encode())
 	}
@@ -63,9 +64,12 @@ type node struct {
 	asked     []int  // by read number - 1: the read's number
 	answered  uint64 // reads up to this number have an answer
 
-	storm  int   // starts that are still to end in a crash
-	frozen int64 // its monotonic clock stands until then
-	still  bool  // … and a tick waits for it
+	level    uint32 // that its program knows; 0 before the first start
+	knew     bool   // … or has known
+	outdated bool   // it met a higher one
+	storm    int    // starts that are still to end in a crash
+	frozen   int64  // its monotonic clock stands until then
+	still    bool   // … and a tick waits for it
 
 	rate      int64 // of its clock, in permille
 	tickEvery int64
@@ -110,11 +114,16 @@ func (n *node) start() {
 	if n.storm > 0 && n.diesEarly() {
 		return
 	}
+	n.drawLevel()
 	st := n.disk.restored()
 	n.app, n.snapAt, n.restAt, n.rested = appState{}, 0, 0, false
 	if s := n.disk.newest(); s != nil {
 		n.app, n.snapAt = s.state, s.state.pos
 		w.obs.loaded(n, s)
+		if n.tooNew(n.app.level) {
+			w.at(event{at: w.now + n.rng.around(30*millisecond), kind: evStart, node: n.id})
+			return
+		}
 	}
 	core, err := quorum.New(w.config(n), st)
 	if err != nil {

@@ -36,6 +36,7 @@ type keeper struct {
 	tracker  *lease.Tracker
 	reign    quorum.Epoch // epoch that tracker serves; 0: none
 	expiring bool
+	raised   bool    // a higher level was proposed
 	parked   []touch // of closing sessions: they wait for the outcome
 }
 
@@ -49,6 +50,7 @@ func (n *node) keep() {
 	if k.reign != epoch && !n.beginReign(epoch) {
 		return
 	}
+	n.raise()
 	next, ok := k.tracker.Next()
 	if !ok || next > clock || k.expiring {
 		return

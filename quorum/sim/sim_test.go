@@ -102,7 +102,7 @@ func TestMutantsAreFound(t *testing.T) {
 func TestRunsDoSomething(t *testing.T) {
 	var out strings.Builder
 	committed, epochs := 0, 0
-	for seed := uint64(1); seed <= 60; seed++ {
+	for seed := uint64(1); seed <= 120; seed++ {
 		r := Run(Options{Seed: seed, Out: &out})
 		committed += r.Committed
 		epochs += r.Epochs
@@ -115,9 +115,10 @@ func TestRunsDoSomething(t *testing.T) {
 		" TRUNC ", " SNAP ", " DIFF ", "installs the snapshot", "purges its log", "crashes", "simulated: fsync failed",
 		"loses its disk", "pauses", "cut in two", "REFUSE", "STEPDOWN", "ends with cause 1", "ends with cause 2",
 		"only its neighbours", "flap", "is full", "stands still", "end in a crash", "while it starts", "sets its store aside",
+		"raises the level", "start a newer one",
 	} {
 		if !strings.Contains(text, want) {
-			t.Errorf("60 seeds, and never %q", want)
+			t.Errorf("120 seeds, and never %q", want)
 		}
 	}
 }

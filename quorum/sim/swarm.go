@@ -30,6 +30,7 @@ type faults struct {
 
 	lazy int // permille of inputs after which the loop takes more before it acts
 
+	levels   bool  // programs of two ages
 	drift    int64 // most by which a clock runs fast or slow, in permille
 	pauseMax int64 // 0: pauses stay below a second
 
@@ -197,6 +198,7 @@ func drawRare(r *rng, f *faults, nodes int) {
 	if nodes >= 3 && r.below(5) == 0 {
 		f.every[faultRot] = pick(r, 300*millisecond, 1*second)
 	}
+	f.levels = r.below(3) == 0
 	if r.below(4) == 0 {
 		f.drift = pick[int64](r, 20, 100)
 	}

@@ -159,7 +159,7 @@ func (w *World) begin() {
 // config is what the operator gives a node at every start.
 func (w *World) config(n *node) quorum.Config {
 	c := quorum.Config{
-		ID: n.id, ConfigHash: 7, Seed: n.rng.next(), MinEpoch: w.faults.minEpoch, Tuning: w.faults.tuning,
+		ID: n.id, ConfigHash: 7, Seed: n.rng.next(), MinEpoch: w.faults.minEpoch, Level: n.level, Tuning: w.faults.tuning,
 	}
 	for _, p := range w.nodes[1:] {
 		c.Peers = append(c.Peers, quorum.Peer{ID: p.id, Addr: "sim", Role: p.role()})

@@ -2,11 +2,14 @@ package node
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"time"
 
 	"perch/lease"
 	"perch/quorum"
 	"perch/quorum/natsnet"
+	"perch/quorum/wal"
 )
 
 const (
@@ -117,7 +120,9 @@ func (n *Node) stop() {
 }
 
 // serveFetches reads old entries for learners. Reading may wait for the disk,
-// so the loop does not do it.
+// so the loop does not do it. A log that cannot be read where it was written is
+// not one to lead or to vote with: the node stops, and its next start finds out
+// what is damaged. To go on would starve who needs just these entries.
 func (n *Node) serveFetches(ctx context.Context) {
 	for {
 		for _, job := range n.fetches.take() {
@@ -125,6 +130,10 @@ func (n *Node) serveFetches(ctx context.Context) {
 				return
 			}
 			entries, err := n.wal.Read(job.After, job.MaxBytes)
+			if err != nil && !errors.Is(err, wal.ErrNotFound) && ctx.Err() == nil {
+				n.fail(fmt.Errorf("read the log: %w", err))
+				return
+			}
 			n.loop.call(func(core machine) { core.Fetched(job, entries, err) })
 		}
 		select {

@@ -65,6 +65,7 @@ var knobs = []knob{
 	{"the small window", func(f *faults) { f.tuning.WindowBytes = 0 }},
 	{"the small cache", func(f *faults) { f.tuning.CacheBytes = 0 }},
 	{"few pending requests", func(f *faults) { f.tuning.MaxPending = 0 }},
+	{"renewals", func(f *faults) { f.tuning.CounterLimit = 0 }},
 	{"programs of two ages", func(f *faults) { f.levels = false }},
 	{"observers", func(f *faults) { f.observers = 0 }},
 	{"drifting clocks", func(f *faults) { f.drift = 0 }},

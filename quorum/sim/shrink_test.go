@@ -84,3 +84,12 @@ func TestCutChangesOnlyWhatIsLeftOut(t *testing.T) {
 		}
 	}
 }
+
+// TestEveryFaultHasAName: the header of a shrunk transcript names what strikes.
+func TestEveryFaultHasAName(t *testing.T) {
+	for k, name := range faultNames {
+		if name == "" {
+			t.Errorf("fault %d has no name", k)
+		}
+	}
+}

@@ -85,6 +85,7 @@ var faultNames = [faultKinds]string{
 	faultReset: "reset", faultReplay: "replay", faultPause: "pause", faultHint: "hint", faultStepDown: "step down",
 	faultWall: "wall clock", faultFreeze: "frozen clock", faultStorm: "restarts", faultFull: "full disk",
 	faultRot: "damage", faultWipe: "wipe", faultWipeEarly: "early wipe",
+	faultBend: "wrong state", faultImage: "image", faultRestore: "old image",
 }
 
 // draw makes the mixture of a seed.

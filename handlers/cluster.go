@@ -14,18 +14,23 @@ var features = []string{"nodes", "sessions", "stream", "watch"}
 
 // GetCluster implements GET /v1/cluster.
 func (e *edge) GetCluster(ctx context.Context, q api.GetClusterRequestObject) (api.GetClusterResponseObject, error) {
-	token, err := e.session(q.Params.PerchSession)
-	if err != nil {
+	if err := e.requireSession(ctx, q.Params.PerchSession); err != nil {
 		return nil, err
-	}
-	if token != "" {
-		if _, err := e.readSession(ctx, 0, token, lease.At{Wait: floorPatience}); err != nil {
-			return nil, err
-		}
 	}
 	s := e.svc.Status()
 	return api.GetCluster200JSONResponse{Body: e.renderCluster(&s),
 		Headers: api.GetCluster200ResponseHeaders{PerchZxid: int64(s.Applied)}}, nil
+}
+
+// requireSession refuses a request with the token of a session that is not
+// alive, where the session has no other part in it.
+func (e *edge) requireSession(ctx context.Context, session *string) error {
+	token, err := e.session(session)
+	if err != nil || token == "" {
+		return err
+	}
+	_, err = e.readSession(ctx, 0, token, lease.At{Wait: floorPatience})
+	return err
 }
 
 func (e *edge) renderCluster(s *lease.Status) api.Cluster {

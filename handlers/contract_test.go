@@ -196,7 +196,7 @@ func TestNoSuchEndpoint(t *testing.T) {
 	for _, target := range []string{
 		"GET /", "GET /v1", "GET /v1/", "GET /v1/nodes", "GET /v1/sessions/", "POST /v1/multi", "GET /v1/locks",
 		"POST /v1/locks/nightly/acquire", "GET /v1/tree/app", "GET /v2/nodes/app", "GET /V1/nodes/app",
-		"GET /v1%2Fnodes/app", "GET /livez/", "GET /v1/cluster/members", "FOO /nowhere", "GET /v1/sessions/1/2",
+		"GET /v1%2Fnodes/app", "GET /livez/", "GET /v1/cluster/member", "FOO /nowhere", "GET /v1/sessions/1/2",
 		"GET //v1/nodes/app", "GET /v1/nodes%2Fapp",
 	} {
 		e.do(target, "").want("404 no_such_endpoint")

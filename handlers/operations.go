@@ -30,6 +30,13 @@ var readQuery = []string{"wait_ms", "consistency", "min_zxid"}
 
 var ttlBody = &jsonShape{kind: jsonObject, fields: map[string]*jsonShape{"ttl_ms": {kind: jsonInteger}}}
 
+var membersBody = &jsonShape{kind: jsonObject, needed: true, fields: map[string]*jsonShape{
+	"force": {kind: jsonBoolean},
+	"members": {kind: jsonArray, items: &jsonShape{kind: jsonObject, fields: map[string]*jsonShape{
+		"id": {kind: jsonString}, "address": {kind: jsonString}, "role": {kind: jsonString}, "replace": {kind: jsonBoolean},
+	}}},
+}}
+
 var operations = []operation{
 	{id: "readNode", method: "GET", path: "/v1/nodes/{path}", query: readQuery, ifs: []string{ifNoneMatch}},
 	{id: "headNode", method: "HEAD", path: "/v1/nodes/{path}", query: readQuery, ifs: []string{ifNoneMatch}},
@@ -52,6 +59,8 @@ var operations = []operation{
 	{id: "closeSession", method: "DELETE", path: "/v1/sessions/{id}"},
 	{id: "keepSessionAlive", method: "POST", path: "/v1/sessions/{id}/keepalive", json: ttlBody},
 	{id: "getCluster", method: "GET", path: "/v1/cluster"},
+	{id: "addMember", method: "POST", path: "/v1/cluster/members", json: membersBody},
+	{id: "removeMember", method: "DELETE", path: "/v1/cluster/members/{id}", query: []string{"force"}},
 	{id: "livez", method: "GET", path: "/livez", ops: true},
 	{id: "readyz", method: "GET", path: "/readyz", ops: true},
 	{id: "metrics", method: "GET", path: "/metrics", ops: true},

@@ -31,6 +31,7 @@ type testService struct {
 	age     uint64
 	status  func(*lease.Status)
 	awaits  chan lease.Interest // told of every Await, when not nil
+	changes []lease.MembersChange
 }
 
 type pinned struct {
@@ -302,6 +303,17 @@ func (s *testService) Status() lease.Status {
 		s.status(&st)
 	}
 	return st
+}
+
+// ChangeMembers notes what is asked for; fail is its answer when set.
+func (s *testService) ChangeMembers(_ context.Context, c lease.MembersChange) (quorum.Zxid, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.fail != nil {
+		return s.ahead, s.fail
+	}
+	s.changes = append(s.changes, c)
+	return quorum.MakeZxid(testEpoch, 99), nil
 }
 
 // expire ends the session of a token as the leader does.

@@ -24,6 +24,7 @@ type jsonShape struct {
 	kind   jsonKind
 	fields map[string]*jsonShape // of an object
 	items  *jsonShape            // of an array
+	needed bool                  // a body of this shape cannot be left out; its absence is an empty object
 }
 
 const jsonDepthMax = 32

@@ -38,7 +38,31 @@ type Service interface {
 	TouchLater(token string)
 	// Status describes the cluster as this node sees it.
 	Status() Status
+	// ChangeMembers brings the members to what c says, and answers at the
+	// position of the last change, or of the state that shows that there was
+	// nothing to do. New voters are first added as observers and count once they
+	// have caught up; an error may leave that half done, and the same call goes
+	// on from there. Errors are Refused ones.
+	ChangeMembers(ctx context.Context, c MembersChange) (quorum.Zxid, error)
 }
+
+// MembersChange says how some members should be, and who should be none.
+type MembersChange struct {
+	Set    []quorum.MemberChange
+	Remove []quorum.NodeID
+	Force  bool // accept a configuration of two voters
+}
+
+// Refused is an error of this file, or of package tree, with words for people.
+type Refused struct {
+	Why  error
+	Text string
+}
+
+func (r *Refused) Error() string { return r.Why.Error() + ": " + r.Text }
+
+// Unwrap is the error that the words are about.
+func (r *Refused) Unwrap() error { return r.Why }
 
 // At says how fresh an answer must be.
 type At struct {
@@ -154,6 +178,7 @@ const (
 	ErrCommitTimeout  Unavailable = "commit_timeout" // outcome unknown
 	ErrPageExpired    Unavailable = "page_expired"
 	ErrTooManyWaiters Unavailable = "too_many_waiters"
+	ErrNoMember       Unavailable = "no_such_member"
 )
 
 // Status is the cluster as one node sees it.

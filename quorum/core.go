@@ -218,6 +218,7 @@ func (c *Core) Backlog(bytes int) { c.log.backlog = bytes }
 func (c *Core) Step(m Message) {
 	p := c.admit(&m)
 	if p == nil {
+		c.overhear(&m)
 		return
 	}
 	p.heard = c.tick
@@ -280,6 +281,7 @@ func (c *Core) Ready() Ready {
 		c.flushReads()
 		c.flushRequests()
 		c.flushProposals()
+		c.leave()
 	}
 	r := c.out
 	c.out = Ready{}
@@ -308,7 +310,7 @@ func (c *Core) HasReady() bool {
 	o := &c.out
 	return len(c.wal) > 0 || len(o.Msgs) > 0 || len(o.Reads) > 0 && c.doubt() == DoubtNone || len(o.Failed) > 0 ||
 		o.Install != nil || len(o.Fetch) > 0 || o.Mismatch != nil || c.log.emittable() || c.unsent() || c.readsDue() ||
-		c.requestsDue() || c.halt != nil
+		c.requestsDue() || c.r.lead.leaving || c.halt != nil
 }
 
 // Stable says that every record up to Ready.Seq == seq is durable.
@@ -382,6 +384,7 @@ func (c *Core) Soft() Soft {
 		Established: c.r.est, Commit: c.log.commit, Last: c.log.last(), Durable: c.log.durable,
 		Emitted: c.log.emitted, Membership: c.memberships, AgeMs: c.age, Halted: c.halt != nil, Spoiled: c.ctl.Spoiled, Refusal: c.refusal(),
 		Doubt: c.doubt(), Agreed: c.digests.agreed.last(),
+		Outside: c.ctl.Formed && c.roleOf(c.cfg.ID) == 0,
 	}
 	switch c.r.state {
 	case StateLeading:
@@ -465,13 +468,12 @@ func (c *Core) append(e *Entry) bool {
 
 // advance moves the commit position up to z.
 func (c *Core) advance(z Zxid) bool {
-	before, _ := c.inForce()
-	version := before.Version
+	before := c.log.activated()
 	if !c.log.advance(z) {
 		return false
 	}
-	if active, _ := c.inForce(); active.Version != version {
-		c.activate(active)
+	if c.log.activated() != before {
+		c.activate()
 	}
 	return true
 }

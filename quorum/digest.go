@@ -235,7 +235,7 @@ func (c *Core) abandon() {
 		if r.epoch == 0 {
 			cause = CauseRefused
 		}
-		c.out.Failed = append(c.out.Failed, Failure{r.id, cause})
+		c.out.Failed = append(c.out.Failed, Failure{ID: r.id, Cause: cause})
 	}
 	c.requests.list = nil
 }

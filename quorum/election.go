@@ -149,7 +149,7 @@ func (c *Core) noteWhileLooking(p *peer, m *Message) {
 	}
 	if m.State == StateLooking && c.ctl.Formed {
 		switch {
-		case m.Round > c.round:
+		case m.Round > c.round && c.counts(p.id, p.boot.Incarnation): // nobody else's search disturbs this one
 			c.round = m.Round
 			c.r.look.finalize = 0
 			c.r.look.vote = Vote{}

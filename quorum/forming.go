@@ -39,7 +39,7 @@ func (c *Core) formState() FormState {
 
 // form takes the steps of R8 that what was heard allows.
 func (c *Core) form() {
-	if c.ctl.Formed || c.ctl.NeedsRebuild || c.listedRole(c.cfg.ID) != RoleVoter {
+	if c.ctl.Formed || c.ctl.NeedsRebuild || c.listed(c.cfg.ID).Role != RoleVoter {
 		return
 	}
 	if len(c.ctl.Founding) == 0 && !c.found() {
@@ -130,6 +130,23 @@ func (c *Core) listen(m *Message) {
 	}
 }
 
+// overhear takes from a stranger only the newest committed configuration, and
+// gives it: so a node that was away while all others were replaced finds them,
+// and one that was removed meanwhile, or was never added, is told.
+func (c *Core) overhear(m *Message) {
+	stranger := m.From != c.cfg.ID && c.peer(m.From) == nil && (m.To == 0 || m.To == c.cfg.ID)
+	if m.Type != MsgNotify || !stranger || c.halt != nil || c.retired || !c.ctl.Formed {
+		return
+	}
+	if m.Cluster != c.ctl.Cluster && m.Cluster != (ClusterID{}) {
+		return
+	}
+	c.listen(m)
+	if active, _ := c.inForce(); m.State == StateLooking && (m.Forming < Formed || m.Config.Version < active.Version) {
+		c.send(c.notification(m.From), c.claim())
+	}
+}
+
 // refusal says in words why this node does not take part.
 func (c *Core) refusal() string {
 	switch {
@@ -139,6 +156,8 @@ func (c *Core) refusal() string {
 		return c.ctl.Reason + "; it serves nothing and does not vote until it is rebuilt"
 	case c.ctl.NeedsRebuild:
 		return c.rebuilding()
+	case c.ctl.Formed && c.roleOf(c.cfg.ID) == 0 && c.wasMember():
+		return fmt.Sprintf("node %d was removed from the cluster: stop it, or add it again with POST /v1/cluster/members", c.cfg.ID)
 	case c.ctl.Formed && c.roleOf(c.cfg.ID) == 0:
 		return fmt.Sprintf("node %d is not a member of the cluster: add it with POST /v1/cluster/members", c.cfg.ID)
 	case c.doubt() == DoubtDisputed:
@@ -147,6 +166,16 @@ func (c *Core) refusal() string {
 		return ""
 	}
 	return c.formingRefusal()
+}
+
+// wasMember says whether this node is in a configuration of its log.
+func (c *Core) wasMember() bool {
+	_, was := c.founding.Member(c.cfg.ID)
+	for i := range c.log.configs {
+		_, is := c.log.configs[i].Member(c.cfg.ID)
+		was = was || is
+	}
+	return was
 }
 
 func (c *Core) formingRefusal() string {

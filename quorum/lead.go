@@ -27,6 +27,7 @@ type leading struct {
 	homes     []home
 	round     readRound
 	renew     renewal
+	leaving   bool // the active configuration has no vote for this leader
 }
 
 // learner is what a leader knows of one peer in this reign.

@@ -96,6 +96,17 @@ func (l *log) configure(e *Entry) error {
 	return nil
 }
 
+// activated is the version of the newest configuration in the log that is known
+// to be committed; 0 when that is the founding one.
+func (l *log) activated() Zxid {
+	for i := len(l.configs) - 1; i >= 0; i-- {
+		if v := l.configs[i].Version; v <= l.hint || i+1 < len(l.configs) {
+			return v
+		}
+	}
+	return 0
+}
+
 // configureFrom begins with the members that a snapshot holds.
 func (l *log) configureFrom(s *SnapMeta) error {
 	l.configs = nil

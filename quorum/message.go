@@ -152,6 +152,7 @@ type Message struct {
 	Requests []Request // REQUEST
 	IDs      []uint64  // REFUSE
 	Cause    Cause     // REFUSE: of all IDs
+	Member   NodeID    // REFUSE: whom the cause is about, or 0
 }
 
 // Outbound is a message and the durable step it vouches for: it may leave the

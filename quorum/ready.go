@@ -55,6 +55,7 @@ const (
 type Failure struct {
 	ID    uint64
 	Cause Cause
+	Node  NodeID // CauseNoMember, CauseBehind: which one; 0: not known
 }
 
 // Install asks the driver to pull a snapshot from a peer, make it durable, and
@@ -91,6 +92,7 @@ type Soft struct {
 	LeaseMs     uint64 // lease clock of this leader's reign (R23); 0 when not leading
 	AgeMs       uint64 // cluster age that the next proposal would carry
 	Membership  uint64 // rises with every change of Members
+	Outside     bool   // the cluster is formed, and this node is no member of it
 	Halted      bool
 	Spoiled     bool   // what this store holds is not to be trusted: set it aside and start on an empty one
 	Refusal     string // why this node does not take part, for people; "" when it does

@@ -21,42 +21,48 @@ func (c *Core) SubmitChange(id uint64, ch Change) error {
 // reconfigure proposes what a change asks for. It says whether the request is
 // settled: proposed, or refused for a cause. One that is not waits, since this
 // leader first hands over to a node that stays.
-func (c *Core) reconfigure(o Origin, data []byte) (settled bool, cause Cause) {
+func (c *Core) reconfigure(o Origin, data []byte) (settled bool, why refusal) {
 	ch, err := DecodeChange(data)
 	if err != nil {
-		return true, CauseBadChange
+		return true, refusal{cause: CauseBadChange}
 	}
 	active, pending := c.inForce()
 	if pending != nil {
-		return true, CauseChanging
+		return true, refusal{cause: CauseChanging}
 	}
 	if ch.Expect != 0 && ch.Expect != active.Version {
-		return true, CauseVersion
+		return true, refusal{cause: CauseVersion}
 	}
-	next, cause := c.changed(active, &ch)
-	if cause == 0 {
-		cause = c.viable(&next, ch.Force)
+	next, why := c.changed(active, &ch)
+	if why.cause == 0 {
+		why.cause = c.viable(&next, ch.Force || active.Voters() == 2)
 	}
-	if cause != 0 {
-		return true, cause
+	if why.cause != 0 {
+		return true, why
 	}
 	if !next.votes(c.cfg.ID, c.ctl.Boot.Incarnation) {
-		return !c.handOver(&next), CauseNoQuorum
+		return !c.handOver(&next), refusal{cause: CauseNoQuorum}
 	}
 	if !c.propose(EntryConfig, o, next.Encode()) {
-		return true, CauseRefused
+		return true, refusal{cause: CauseRefused}
 	}
-	return true, 0
+	return true, refusal{}
 }
 
-// changed is the configuration that a change makes of another.
-func (c *Core) changed(from *Configuration, ch *Change) (Configuration, Cause) {
+// changed is the configuration that a change makes of another. It has the
+// address of every member, so that whoever joins can reach them all.
+func (c *Core) changed(from *Configuration, ch *Change) (Configuration, refusal) {
 	to := Configuration{Members: slices.Clone(from.Members)}
+	for i := range to.Members {
+		if m := &to.Members[i]; m.Addr == "" {
+			m.Addr = c.listed(m.ID).Addr
+		}
+	}
 	for _, id := range ch.Remove {
 		n := len(to.Members)
 		to.Members = slices.DeleteFunc(to.Members, func(m Member) bool { return m.ID == id })
 		if len(to.Members) == n {
-			return to, CauseNoMember
+			return to, refusal{CauseNoMember, id}
 		}
 	}
 	for _, s := range ch.Set {
@@ -64,9 +70,9 @@ func (c *Core) changed(from *Configuration, ch *Change) (Configuration, Cause) {
 		switch {
 		case s.Role == RoleObserver:
 			m.Incarnation = Incarnation{}
-		case m.Role != RoleVoter || s.Replace && m.Incarnation != c.incarnation(s.ID):
-			if !c.caughtUp(s.ID) {
-				return to, CauseBehind
+		case m.Role != RoleVoter || s.Replace:
+			if s.ID != c.cfg.ID && !c.caughtUp(s.ID) {
+				return to, refusal{CauseBehind, s.ID}
 			}
 			m.Incarnation = c.incarnation(s.ID)
 		}
@@ -80,7 +86,7 @@ func (c *Core) changed(from *Configuration, ch *Change) (Configuration, Cause) {
 		to.Members = append(to.Members, m)
 		slices.SortFunc(to.Members, func(a, b Member) int { return int(a.ID) - int(b.ID) })
 	}
-	return to, 0
+	return to, refusal{}
 }
 
 // caughtUp says whether a learner holds the history up to a little, so that a
@@ -132,16 +138,31 @@ func (c *Core) handOver(to *Configuration) bool {
 	return true
 }
 
-// activate follows the commit of a configuration: who is no member any more
-// leaves, and a leader that does not vote in it stops leading (ZAB.md 2.9).
-func (c *Core) activate(cf *Configuration) {
+// activate follows the commit of a configuration of the log: who is no member
+// any more leaves, and a leader that does not vote in it stops leading once it
+// has told that it is committed (ZAB.md 2.9).
+func (c *Core) activate() {
 	// The hint spares a restarted node the wait for voters that have left.
 	c.wal = append(c.wal, Record{Type: RecordCommit, Zxid: c.log.commit})
 	c.peersChanged()
-	if c.r.state == StateLeading && c.r.est && !cf.votes(c.cfg.ID, c.ctl.Boot.Incarnation) {
-		c.flushProposals()
-		if !c.handOver(cf) {
-			c.stepDown()
+	switch c.r.state {
+	case StateFollowing:
+		if c.roleOf(c.cfg.ID) == 0 {
+			c.enterLooking()
 		}
+	case StateLeading:
+		ld := &c.r.lead
+		ld.learners = slices.DeleteFunc(ld.learners, func(l learner) bool { return c.roleOf(l.id) == 0 })
+		ld.leaving = !c.votes()
+	}
+}
+
+// leave ends the leadership of a node that has no vote any more.
+func (c *Core) leave() {
+	if !c.r.lead.leaving {
+		return
+	}
+	if active, _ := c.inForce(); !c.handOver(active) {
+		c.stepDown()
 	}
 }

@@ -29,8 +29,15 @@ type request struct {
 type home struct {
 	id   NodeID
 	boot Boot
-	low  uint64           // everything below is finished
-	seen map[uint64]Cause // id to why it was refused; 0: proposed
+	low  uint64             // everything below is finished
+	seen map[uint64]refusal // id to why it was refused; zero: proposed
+}
+
+// refusal is why a leader does not propose a request, and which node is the
+// cause; the zero one says that it does.
+type refusal struct {
+	cause Cause
+	node  NodeID // CauseNoMember, CauseBehind
 }
 
 // Submit takes a command of this node's clients. Ids rise. The end is either an
@@ -110,7 +117,7 @@ func (c *Core) jumped() {
 			kept = append(kept, r)
 			continue
 		}
-		c.out.Failed = append(c.out.Failed, Failure{r.id, CauseJumped})
+		c.out.Failed = append(c.out.Failed, Failure{ID: r.id, Cause: CauseJumped})
 	}
 	c.requests.list = kept
 }
@@ -164,9 +171,9 @@ func (c *Core) proposeOwn(first int) {
 		r := q.list[i]
 		q.sentTo = r.id
 		if r.epoch != c.r.epoch && c.r.state == StateLeading {
-			settled, cause := c.take(Origin{c.cfg.ID, c.ctl.Boot.Nonce, r.id}, r.kind, r.data)
-			if cause != 0 && settled {
-				c.out.Failed = append(c.out.Failed, Failure{r.id, cause})
+			settled, why := c.take(Origin{c.cfg.ID, c.ctl.Boot.Nonce, r.id}, r.kind, r.data)
+			if why.cause != 0 && settled {
+				c.out.Failed = append(c.out.Failed, Failure{r.id, why.cause, why.node})
 				continue
 			}
 			if settled {
@@ -182,14 +189,14 @@ func (c *Core) proposeOwn(first int) {
 
 // take proposes a request, whoever took it from a client, or refuses it for a
 // cause. One that is not settled stays with its home.
-func (c *Core) take(o Origin, kind EntryKind, data []byte) (settled bool, cause Cause) {
+func (c *Core) take(o Origin, kind EntryKind, data []byte) (settled bool, why refusal) {
 	if kind == EntryConfig {
 		return c.reconfigure(o, data)
 	}
 	if !c.propose(EntryCommand, o, data) {
-		return true, CauseRefused
+		return true, refusal{cause: CauseRefused}
 	}
-	return true, 0
+	return true, refusal{}
 }
 
 // forward sends the requests from list[first] on to the leader, those that it
@@ -237,12 +244,12 @@ func (c *Core) onRequest(p *peer, m *Message) {
 		}
 		r := &m.Requests[i]
 		before, seen := h.seen[r.ID]
-		if r.ID < h.low || seen && before == 0 {
+		if r.ID < h.low || seen && before.cause == 0 {
 			continue
 		}
-		settled, cause := true, before
+		settled, why := true, before
 		if !seen {
-			settled, cause = c.takeForward(p, h, r)
+			settled, why = c.takeForward(p, h, r)
 		}
 		if c.r.state != StateLeading {
 			return // it has handed over; what was not settled comes again
@@ -250,28 +257,28 @@ func (c *Core) onRequest(p *peer, m *Message) {
 		if !settled {
 			continue
 		}
-		h.seen[r.ID] = cause // a refused one stays refused: a late copy must not slip in
+		h.seen[r.ID] = why // a refused one stays refused: a late copy must not slip in
 		switch {
-		case cause == CauseRefused:
+		case why.cause == CauseRefused:
 			refused = append(refused, r.ID)
-		case cause != 0:
-			c.refuse(p.id, cause, r.ID)
+		case why.cause != 0:
+			c.refuse(p.id, why, r.ID)
 		}
 	}
 	if len(refused) > 0 {
-		c.refuse(p.id, CauseRefused, refused...)
+		c.refuse(p.id, refusal{cause: CauseRefused}, refused...)
 	}
 }
 
-func (c *Core) takeForward(p *peer, h *home, r *Request) (settled bool, cause Cause) {
+func (c *Core) takeForward(p *peer, h *home, r *Request) (settled bool, why refusal) {
 	if len(h.seen) >= 2*c.tun.MaxPending || c.log.backlog > backlogWindows*c.tun.WindowBytes {
-		return true, CauseRefused
+		return true, refusal{cause: CauseRefused}
 	}
 	return c.take(Origin{p.id, p.boot.Nonce, r.ID}, r.Kind, r.Data)
 }
 
-func (c *Core) refuse(to NodeID, cause Cause, ids ...uint64) {
-	c.send(Message{Type: MsgRefuse, To: to, Epoch: c.r.epoch, IDs: ids, Cause: cause}, 0)
+func (c *Core) refuse(to NodeID, why refusal, ids ...uint64) {
+	c.send(Message{Type: MsgRefuse, To: to, Epoch: c.r.epoch, IDs: ids, Cause: why.cause, Member: why.node}, 0)
 }
 
 func (c *Core) home(p *peer) *home {
@@ -279,12 +286,12 @@ func (c *Core) home(p *peer) *home {
 	for i := range hs {
 		if hs[i].id == p.id {
 			if hs[i].boot != p.boot {
-				hs[i] = home{id: p.id, boot: p.boot, seen: map[uint64]Cause{}}
+				hs[i] = home{id: p.id, boot: p.boot, seen: map[uint64]refusal{}}
 			}
 			return &hs[i]
 		}
 	}
-	c.r.lead.homes = append(hs, home{id: p.id, boot: p.boot, seen: map[uint64]Cause{}})
+	c.r.lead.homes = append(hs, home{id: p.id, boot: p.boot, seen: map[uint64]refusal{}})
 	return &c.r.lead.homes[len(hs)]
 }
 
@@ -295,7 +302,7 @@ func (c *Core) onRefuse(m *Message) {
 	for _, id := range m.IDs {
 		if i, ok := c.requests.find(id); ok && c.requests.list[i].epoch == m.Epoch {
 			c.requests.remove(i)
-			c.out.Failed = append(c.out.Failed, Failure{id, cmp.Or(m.Cause, CauseRefused)})
+			c.out.Failed = append(c.out.Failed, Failure{id, cmp.Or(m.Cause, CauseRefused), m.Member})
 		}
 	}
 }

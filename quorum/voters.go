@@ -113,14 +113,14 @@ func (c *Core) peersChanged() {
 	}
 }
 
-// listedRole is the role that --peers gives a node.
-func (c *Core) listedRole(id NodeID) Role {
+// listed is the line of --peers for a node; without a role when there is none.
+func (c *Core) listed(id NodeID) Peer {
 	for _, p := range c.cfg.Peers {
 		if p.ID == id {
-			return p.Role
+			return p
 		}
 	}
-	return 0
+	return Peer{}
 }
 
 // roleOf is the role of a node in the configurations in force, 0 for none. Who
@@ -129,7 +129,7 @@ func (c *Core) listedRole(id NodeID) Role {
 func (c *Core) roleOf(id NodeID) Role {
 	active, pending := c.inForce()
 	if len(active.Members) == 0 {
-		return c.listedRole(id)
+		return c.listed(id).Role
 	}
 	m, _ := active.Member(id)
 	if pending == nil || m.Role == RoleVoter {

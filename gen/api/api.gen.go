@@ -38,6 +38,24 @@ func (e Detail) Valid() bool {
 	}
 }
 
+// Defines values for MemberSpecRole.
+const (
+	Observer MemberSpecRole = "observer"
+	Voter    MemberSpecRole = "voter"
+)
+
+// Valid indicates whether the value is a known member of the MemberSpecRole enum.
+func (e MemberSpecRole) Valid() bool {
+	switch e {
+	case Observer:
+		return true
+	case Voter:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for NodeMode.
 const (
 	NodeModeEphemeral  NodeMode = "ephemeral"
@@ -216,6 +234,29 @@ type Member struct {
 	Role string `json:"role"`
 }
 
+// MemberSpec defines model for MemberSpec.
+type MemberSpec struct {
+	// Address Of the node-to-node listener, host:port.
+	Address string `json:"address"`
+
+	// ID The decimal of --id, 1 to 65535.
+	ID string `json:"id"`
+
+	// Replace The member comes back under its id on another disk than before.
+	Replace *bool           `json:"replace,omitempty"`
+	Role    *MemberSpecRole `json:"role,omitempty"`
+}
+
+// MemberSpecRole defines model for MemberSpec.Role.
+type MemberSpecRole string
+
+// MembersSpec defines model for MembersSpec.
+type MembersSpec struct {
+	// Force Accept that two voters are left.
+	Force   *bool        `json:"force,omitempty"`
+	Members []MemberSpec `json:"members"`
+}
+
 // Node defines model for Node.
 type Node struct {
 	// Data With include=data, and with include=text where the value is not UTF-8.
@@ -370,6 +411,9 @@ type LastEventID = string
 // Limit defines model for Limit.
 type Limit = int32
 
+// MemberID defines model for MemberId.
+type MemberID = string
+
 // MinZxid defines model for MinZxid.
 type MinZxid = int64
 
@@ -450,6 +494,21 @@ type ListChildrenParams struct {
 
 // GetClusterParams defines parameters for GetCluster.
 type GetClusterParams struct {
+	// PerchSession Session token, drawn by the server or by the client (22 to 128 of `A-Za-z0-9_-`). Renews the session on arrival.
+	PerchSession *SessionToken `json:"Perch-Session,omitempty"`
+}
+
+// AddMemberParams defines parameters for AddMember.
+type AddMemberParams struct {
+	// PerchSession Session token, drawn by the server or by the client (22 to 128 of `A-Za-z0-9_-`). Renews the session on arrival.
+	PerchSession *SessionToken `json:"Perch-Session,omitempty"`
+}
+
+// RemoveMemberParams defines parameters for RemoveMember.
+type RemoveMemberParams struct {
+	// Force Accept that two voters are left.
+	Force *bool `form:"force,omitempty" json:"force,omitempty"`
+
 	// PerchSession Session token, drawn by the server or by the client (22 to 128 of `A-Za-z0-9_-`). Renews the session on arrival.
 	PerchSession *SessionToken `json:"Perch-Session,omitempty"`
 }
@@ -667,6 +726,9 @@ type WatchNodeParams struct {
 	PerchSession *SessionToken `json:"Perch-Session,omitempty"`
 }
 
+// AddMemberJSONRequestBody defines body for AddMember for application/json ContentType.
+type AddMemberJSONRequestBody = MembersSpec
+
 // CreateSessionJSONRequestBody defines body for CreateSession for application/json ContentType.
 type CreateSessionJSONRequestBody = SessionSpec
 
@@ -693,6 +755,12 @@ type ServerInterface interface {
 	// GetCluster Describe the cluster
 	// (GET /v1/cluster)
 	GetCluster(w http.ResponseWriter, r *http.Request, params GetClusterParams)
+	// AddMember Add members, or change their roles and addresses
+	// (POST /v1/cluster/members)
+	AddMember(w http.ResponseWriter, r *http.Request, params AddMemberParams)
+	// RemoveMember Remove a member
+	// (DELETE /v1/cluster/members/{id})
+	RemoveMember(w http.ResponseWriter, r *http.Request, id MemberID, params RemoveMemberParams)
 	// DeleteNode Delete a node
 	// (DELETE /v1/nodes/{path})
 	DeleteNode(w http.ResponseWriter, r *http.Request, path Path, params DeleteNodeParams)
@@ -771,6 +839,18 @@ func (_ Unimplemented) ListChildren(w http.ResponseWriter, r *http.Request, path
 // GetCluster Describe the cluster
 // (GET /v1/cluster)
 func (_ Unimplemented) GetCluster(w http.ResponseWriter, r *http.Request, params GetClusterParams) {
+	w.WriteHeader(http.StatusNotImplemented)
+}
+
+// AddMember Add members, or change their roles and addresses
+// (POST /v1/cluster/members)
+func (_ Unimplemented) AddMember(w http.ResponseWriter, r *http.Request, params AddMemberParams) {
+	w.WriteHeader(http.StatusNotImplemented)
+}
+
+// RemoveMember Remove a member
+// (DELETE /v1/cluster/members/{id})
+func (_ Unimplemented) RemoveMember(w http.ResponseWriter, r *http.Request, id MemberID, params RemoveMemberParams) {
 	w.WriteHeader(http.StatusNotImplemented)
 }
 
@@ -1115,6 +1195,110 @@ func (siw *ServerInterfaceWrapper) GetCluster(w http.ResponseWriter, r *http.Req
 
 	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		siw.Handler.GetCluster(w, r, params)
+	}))
+
+	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
+		handler = siw.HandlerMiddlewares[i](handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// AddMember operation middleware
+func (siw *ServerInterfaceWrapper) AddMember(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params AddMemberParams
+
+	headers := r.Header
+
+	// ------------- Optional header parameter "Perch-Session" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Perch-Session")]; found {
+		var PerchSession SessionToken
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "Perch-Session", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Perch-Session", valueList[0], &PerchSession, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "Perch-Session", Err: err})
+			return
+		}
+
+		params.PerchSession = &PerchSession
+
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.AddMember(w, r, params)
+	}))
+
+	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
+		handler = siw.HandlerMiddlewares[i](handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// RemoveMember operation middleware
+func (siw *ServerInterfaceWrapper) RemoveMember(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "id" -------------
+	var id MemberID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", chi.URLParam(r, "id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: r.URL.RawPath == ""})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "id", Err: err})
+		return
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params RemoveMemberParams
+
+	// ------------- Optional query parameter "force" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "force", r.URL.Query(), &params.Force, runtime.BindQueryParameterOptions{Type: "boolean", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "force"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "force", Err: err})
+		}
+		return
+	}
+
+	headers := r.Header
+
+	// ------------- Optional header parameter "Perch-Session" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Perch-Session")]; found {
+		var PerchSession SessionToken
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "Perch-Session", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Perch-Session", valueList[0], &PerchSession, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "Perch-Session", Err: err})
+			return
+		}
+
+		params.PerchSession = &PerchSession
+
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.RemoveMember(w, r, id, params)
 	}))
 
 	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
@@ -2553,6 +2737,12 @@ func HandlerWithOptions(si ServerInterface, options ChiServerOptions) http.Handl
 		r.Get(options.BaseURL+"/v1/cluster", wrapper.GetCluster)
 	})
 	r.Group(func(r chi.Router) {
+		r.Post(options.BaseURL+"/v1/cluster/members", wrapper.AddMember)
+	})
+	r.Group(func(r chi.Router) {
+		r.Delete(options.BaseURL+"/v1/cluster/members/{id}", wrapper.RemoveMember)
+	})
+	r.Group(func(r chi.Router) {
 		r.Get(options.BaseURL+"/livez", wrapper.Livez)
 	})
 	r.Group(func(r chi.Router) {
@@ -3229,6 +3419,230 @@ type GetCluster5XXApplicationProblemPlusJSONResponse struct {
 }
 
 func (response GetCluster5XXApplicationProblemPlusJSONResponse) VisitGetClusterResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.Allow != nil {
+		w.Header().Set("Allow", fmt.Sprint(*response.Headers.Allow))
+	}
+	if response.Headers.ETag != nil {
+		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	w.Header().Set("Perch-Code", fmt.Sprint(response.Headers.PerchCode))
+	if response.Headers.PerchZxid != nil {
+		w.Header().Set("Perch-Zxid", fmt.Sprint(*response.Headers.PerchZxid))
+	}
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type AddMemberRequestObject struct {
+	Params AddMemberParams
+	Body   *AddMemberJSONRequestBody
+}
+
+type AddMemberResponseObject interface {
+	VisitAddMemberResponse(w http.ResponseWriter) error
+}
+
+type AddMember200ResponseHeaders struct {
+	PerchCluster *string
+	PerchZxid    int64
+}
+
+type AddMember200JSONResponse struct {
+	Body    Cluster
+	Headers AddMember200ResponseHeaders
+}
+
+func (response AddMember200JSONResponse) VisitAddMemberResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	w.Header().Set("Perch-Zxid", fmt.Sprint(response.Headers.PerchZxid))
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type AddMember4XXApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	Headers    ProblemResponseHeaders
+	StatusCode int
+}
+
+func (response AddMember4XXApplicationProblemPlusJSONResponse) VisitAddMemberResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.Allow != nil {
+		w.Header().Set("Allow", fmt.Sprint(*response.Headers.Allow))
+	}
+	if response.Headers.ETag != nil {
+		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	w.Header().Set("Perch-Code", fmt.Sprint(response.Headers.PerchCode))
+	if response.Headers.PerchZxid != nil {
+		w.Header().Set("Perch-Zxid", fmt.Sprint(*response.Headers.PerchZxid))
+	}
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type AddMember5XXResponseHeaders struct {
+	Allow        *string
+	ETag         *string
+	PerchCluster *string
+	PerchCode    string
+	PerchZxid    *int64
+	RetryAfter   *int32
+}
+
+type AddMember5XXApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	Headers    AddMember5XXResponseHeaders
+	StatusCode int
+}
+
+func (response AddMember5XXApplicationProblemPlusJSONResponse) VisitAddMemberResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.Allow != nil {
+		w.Header().Set("Allow", fmt.Sprint(*response.Headers.Allow))
+	}
+	if response.Headers.ETag != nil {
+		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	w.Header().Set("Perch-Code", fmt.Sprint(response.Headers.PerchCode))
+	if response.Headers.PerchZxid != nil {
+		w.Header().Set("Perch-Zxid", fmt.Sprint(*response.Headers.PerchZxid))
+	}
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type RemoveMemberRequestObject struct {
+	ID     MemberID `json:"id"`
+	Params RemoveMemberParams
+}
+
+type RemoveMemberResponseObject interface {
+	VisitRemoveMemberResponse(w http.ResponseWriter) error
+}
+
+type RemoveMember200ResponseHeaders struct {
+	PerchCluster *string
+	PerchZxid    int64
+}
+
+type RemoveMember200JSONResponse struct {
+	Body    Cluster
+	Headers RemoveMember200ResponseHeaders
+}
+
+func (response RemoveMember200JSONResponse) VisitRemoveMemberResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	w.Header().Set("Perch-Zxid", fmt.Sprint(response.Headers.PerchZxid))
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type RemoveMember4XXApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	Headers    ProblemResponseHeaders
+	StatusCode int
+}
+
+func (response RemoveMember4XXApplicationProblemPlusJSONResponse) VisitRemoveMemberResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.Allow != nil {
+		w.Header().Set("Allow", fmt.Sprint(*response.Headers.Allow))
+	}
+	if response.Headers.ETag != nil {
+		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	w.Header().Set("Perch-Code", fmt.Sprint(response.Headers.PerchCode))
+	if response.Headers.PerchZxid != nil {
+		w.Header().Set("Perch-Zxid", fmt.Sprint(*response.Headers.PerchZxid))
+	}
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type RemoveMember5XXResponseHeaders struct {
+	Allow        *string
+	ETag         *string
+	PerchCluster *string
+	PerchCode    string
+	PerchZxid    *int64
+	RetryAfter   *int32
+}
+
+type RemoveMember5XXApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	Headers    RemoveMember5XXResponseHeaders
+	StatusCode int
+}
+
+func (response RemoveMember5XXApplicationProblemPlusJSONResponse) VisitRemoveMemberResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
@@ -4873,6 +5287,12 @@ type StrictServerInterface interface {
 	// GetCluster Describe the cluster
 	// (GET /v1/cluster)
 	GetCluster(ctx context.Context, request GetClusterRequestObject) (GetClusterResponseObject, error)
+	// AddMember Add members, or change their roles and addresses
+	// (POST /v1/cluster/members)
+	AddMember(ctx context.Context, request AddMemberRequestObject) (AddMemberResponseObject, error)
+	// RemoveMember Remove a member
+	// (DELETE /v1/cluster/members/{id})
+	RemoveMember(ctx context.Context, request RemoveMemberRequestObject) (RemoveMemberResponseObject, error)
 	// DeleteNode Delete a node
 	// (DELETE /v1/nodes/{path})
 	DeleteNode(ctx context.Context, request DeleteNodeRequestObject) (DeleteNodeResponseObject, error)
@@ -5095,6 +5515,66 @@ func (sh *strictHandler) GetCluster(w http.ResponseWriter, r *http.Request, para
 		sh.options.ResponseErrorHandlerFunc(w, r, err)
 	} else if validResponse, ok := response.(GetClusterResponseObject); ok {
 		if err := validResponse.VisitGetClusterResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// AddMember operation middleware
+func (sh *strictHandler) AddMember(w http.ResponseWriter, r *http.Request, params AddMemberParams) {
+	var request AddMemberRequestObject
+
+	request.Params = params
+
+	var body AddMemberJSONRequestBody
+	if err := runtime.BindJSONBody(r, &body); err != nil {
+		sh.options.RequestErrorHandlerFunc(w, r, fmt.Errorf("can't decode JSON body: %w", err))
+		return
+	}
+	request.Body = &body
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.AddMember(ctx, request.(AddMemberRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "AddMember")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(AddMemberResponseObject); ok {
+		if err := validResponse.VisitAddMemberResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// RemoveMember operation middleware
+func (sh *strictHandler) RemoveMember(w http.ResponseWriter, r *http.Request, id MemberID, params RemoveMemberParams) {
+	var request RemoveMemberRequestObject
+
+	request.ID = id
+	request.Params = params
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.RemoveMember(ctx, request.(RemoveMemberRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "RemoveMember")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(RemoveMemberResponseObject); ok {
+		if err := validResponse.VisitRemoveMemberResponse(w); err != nil {
 			sh.options.ResponseErrorHandlerFunc(w, r, err)
 		}
 	} else if response != nil {

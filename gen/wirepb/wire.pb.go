@@ -72,6 +72,7 @@ type Message struct {
 	Ids         []uint64               `protobuf:"varint,35,rep,packed,name=ids,proto3" json:"ids,omitempty"`
 	Cause       uint32                 `protobuf:"varint,38,opt,name=cause,proto3" json:"cause,omitempty"` // quorum.Cause
 	Via         uint32                 `protobuf:"varint,39,opt,name=via,proto3" json:"via,omitempty"`
+	Member      uint32                 `protobuf:"varint,42,opt,name=member,proto3" json:"member,omitempty"` // whom cause is about
 	// Entries stand behind every other field, so that a reader can take them
 	// from the frame without a copy.
 	Entries       []*Entry `protobuf:"bytes,64,rep,name=entries,proto3" json:"entries,omitempty"`
@@ -399,6 +400,13 @@ func (x *Message) GetCause() uint32 {
 func (x *Message) GetVia() uint32 {
 	if x != nil {
 		return x.Via
+	}
+	return 0
+}
+
+func (x *Message) GetMember() uint32 {
+	if x != nil {
+		return x.Member
 	}
 	return 0
 }
@@ -1121,7 +1129,7 @@ var File_quorum_wire_wire_proto protoreflect.FileDescriptor
 
 const file_quorum_wire_wire_proto_rawDesc = "" +
 	"\n" +
-	"\x16quorum/wire/wire.proto\x12\rperch.wire.v1\"\x86\n" +
+	"\x16quorum/wire/wire.proto\x12\rperch.wire.v1\"\x9e\n" +
 	"\n" +
 	"\aMessage\x12\x12\n" +
 	"\x04type\x18\x01 \x01(\rR\x04type\x12\x12\n" +
@@ -1168,7 +1176,8 @@ const file_quorum_wire_wire_proto_rawDesc = "" +
 	"\brequests\x18\" \x03(\v2\x16.perch.wire.v1.RequestR\brequests\x12\x10\n" +
 	"\x03ids\x18# \x03(\x04R\x03ids\x12\x14\n" +
 	"\x05cause\x18& \x01(\rR\x05cause\x12\x10\n" +
-	"\x03via\x18' \x01(\rR\x03via\x12.\n" +
+	"\x03via\x18' \x01(\rR\x03via\x12\x16\n" +
+	"\x06member\x18* \x01(\rR\x06member\x12.\n" +
 	"\aentries\x18@ \x03(\v2\x14.perch.wire.v1.EntryR\aentries\"\x8a\x01\n" +
 	"\x04Boot\x12)\n" +
 	"\x10incarnation_high\x18\x01 \x01(\x06R\x0fincarnationHigh\x12'\n" +

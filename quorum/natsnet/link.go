@@ -234,6 +234,9 @@ func (l *link) accept(msg *nats.Msg) {
 		return
 	}
 	p := n.peer(m.From)
+	if p == nil && m.Type == quorum.MsgNotify && m.From != n.opts.ID {
+		p = new(peer) // the core may learn from it who the members are
+	}
 	if p == nil {
 		n.count.strangers.Add(1)
 		n.complain("dropped a message of a node that is no peer", "type", m.Type, "peer", m.From)

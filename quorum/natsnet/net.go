@@ -4,8 +4,9 @@
 //
 // It guarantees: a message that arrives was sealed by a holder of the cluster's
 // secret for the subject that it came over (HMAC-SHA-256), is whole, came over
-// the account where its type belongs, and names a configured peer as its sender
-// and this node or everybody as its receiver. Messages that one node sends over
+// the account where its type belongs, and names a peer as its sender and this
+// node or everybody as its receiver; a NOTIFY may come from a stranger, by which
+// nodes find each other after a change of the members. Messages that one node sends over
 // one account arrive in the order in which they were sent, unless a connection
 // was replaced between them. Send never blocks. Every queue is bounded, and what
 // does not fit is dropped and counted. After Close nothing of it runs any more;
@@ -26,6 +27,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/url"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -48,6 +51,7 @@ type Net struct {
 	log      *slog.Logger
 	names    names
 	srv      *server.Server
+	dialled  *server.Options // what srv runs with; of dial
 	links    [accounts]*link
 	seals    *seals
 	in       *inbox
@@ -62,7 +66,10 @@ type Net struct {
 	stop      chan struct{}
 	wg        sync.WaitGroup
 	closeOnce sync.Once
-	peersMu   sync.Mutex // of SetPeers
+	regroup   chan struct{} // wanted was changed
+
+	peersMu sync.Mutex // guards changes of peers, and wanted
+	wanted  []quorum.Peer
 }
 
 // peerTable is who may talk to this node; it is replaced whole.
@@ -90,7 +97,7 @@ func Start(o Options) (*Net, error) {
 	o = o.withDefaults()
 	n := &Net{
 		opts: o, log: o.Logger, names: newNames(o.ClusterName, o.ID),
-		in: newInbox(o.InboxSize, o.InboxBytes), stop: make(chan struct{}),
+		in: newInbox(o.InboxSize, o.InboxBytes), stop: make(chan struct{}), regroup: make(chan struct{}, 1),
 		serving: make(chan struct{}, handlersMax),
 		warn:    limiter{perSecond: 5},
 	}
@@ -99,7 +106,7 @@ func Start(o Options) (*Net, error) {
 		return nil, err
 	}
 	n.seals = newSeals(key)
-	n.SetPeers(o.Peers)
+	n.know(o.Peers)
 	if err := n.startServer(); err != nil {
 		return nil, err
 	}
@@ -114,6 +121,7 @@ func (n *Net) startServer() error {
 	if n.srv, err = server.NewServer(so); err != nil {
 		return fmt.Errorf("natsnet: configure server: %w", err)
 	}
+	n.dialled = so
 	n.watcher = newWatcher(n)
 	sl := &serverLog{log: n.log, secret: so.Cluster.Password, poke: n.watcher.poke, limit: limiter{perSecond: 20}}
 	n.srv.SetLoggerV2(sl, false, false, false)
@@ -150,6 +158,7 @@ func (n *Net) awaitServer(sl *serverLog) error {
 func (n *Net) run() {
 	n.wg.Go(func() { n.in.run(n.stop) })
 	n.wg.Go(n.watcher.run)
+	n.wg.Go(n.dial)
 	for _, l := range n.links {
 		n.wg.Go(l.receive)
 	}
@@ -163,11 +172,81 @@ func (n *Net) Inbox() <-chan quorum.Message { return n.in.out }
 // never closed; hints that nobody takes are dropped.
 func (n *Net) Hints() <-chan Hint { return n.watcher.hints }
 
-// SetPeers replaces who may talk to this node; the addresses of newcomers are
-// not dialled before the next start, they dial.
+// SetPeers replaces who may talk to this node and whom it dials; one that stands
+// there twice is dialled at both addresses. It returns at once.
 func (n *Net) SetPeers(peers []quorum.Peer) {
 	n.peersMu.Lock()
 	defer n.peersMu.Unlock()
+	n.know(peers)
+	n.wanted = slices.Clone(peers)
+	signal(n.regroup)
+}
+
+// partAfter is how long the connection of a peer that is none any more is kept:
+// what tells it so is still on its way.
+const partAfter = 2 * time.Second
+
+// dial has the server dial whom SetPeers wants, until the end.
+func (n *Net) dial() {
+	var part <-chan time.Time
+	for {
+		var err error
+		select {
+		case <-n.stop:
+			return
+		case <-n.regroup:
+			part = time.After(partAfter)
+			err = n.redial(true)
+		case <-part:
+			part, err = nil, n.redial(false)
+		}
+		if err != nil {
+			n.complain("the addresses of the members could not be changed", "error", err)
+		}
+	}
+}
+
+// redial tells the server whom to dial; whom it dials already it goes on to, if
+// so wanted.
+func (n *Net) redial(keep bool) error {
+	n.peersMu.Lock()
+	peers := n.wanted
+	n.peersMu.Unlock()
+	urls := routes(n.usable(peers), n.opts.ID, n.dialled.Cluster.Password)
+	for _, u := range n.dialled.Routes {
+		if keep && !slices.ContainsFunc(urls, func(v *url.URL) bool { return v.Host == u.Host }) {
+			urls = append(urls, u)
+		}
+	}
+	if sameRoutes(urls, n.dialled.Routes) {
+		return nil
+	}
+	next := n.dialled.Clone()
+	next.Routes = urls
+	if err := n.srv.ReloadOptions(next); err != nil {
+		return err
+	}
+	n.dialled = next
+	return nil
+}
+
+// usable leaves out the peers that this node must not or cannot dial.
+func (n *Net) usable(peers []quorum.Peer) (out []quorum.Peer) {
+	for _, p := range peers {
+		if p.ID == n.opts.ID || p.Addr == "" {
+			continue
+		}
+		if err := CheckAddr(p.Addr, n.opts.private()); err != nil {
+			n.complain("a member is not dialled", "peer", p.ID, "error", err)
+			continue
+		}
+		out = append(out, p)
+	}
+	return out
+}
+
+// know replaces who may talk to this node; the caller holds peersMu.
+func (n *Net) know(peers []quorum.Peer) {
 	var old peerTable
 	if p := n.peers.Load(); p != nil {
 		old = *p

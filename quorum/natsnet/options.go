@@ -26,7 +26,7 @@ const (
 type Options struct {
 	ID          quorum.NodeID
 	ClusterName string        // 1 to 63 of a-z, 0-9, - and _; equal on all nodes
-	Peers       []quorum.Peer // everybody, this node included; its line says where it listens
+	Peers       []quorum.Peer // everybody, this node included: its line says where it listens. Others may stand there twice, with two addresses, and without one: then they must dial
 	Secret      []byte        // the cluster's secret, at least 32 bytes
 	Logger      *slog.Logger  // nil logs nothing
 	InboxSize   int           // messages that wait for the node; 0 is 8192
@@ -76,29 +76,41 @@ func (o *Options) validatePeers(fault func(string, ...any)) {
 	seen := map[quorum.NodeID]bool{}
 	addrs := map[string]quorum.NodeID{}
 	for _, p := range o.Peers {
-		if p.ID == 0 || seen[p.ID] {
-			fault("peer id %d is 0 or stands twice", p.ID)
+		if p.ID == 0 || p.ID == o.ID && seen[p.ID] {
+			fault("peer id %d is 0, or this node's own and stands twice", p.ID)
 		}
 		seen[p.ID] = true
 		if p.Role != quorum.RoleVoter && p.Role != quorum.RoleObserver {
 			fault("peer %d: role %d", p.ID, p.Role)
 		}
-		host, _, err := splitAddr(p.Addr)
-		if err != nil {
-			fault("peer %d: %v", p.ID, err)
+		if p.Addr == "" && p.ID != o.ID {
 			continue
+		}
+		if err := CheckAddr(p.Addr, o.private()); err != nil {
+			fault("peer %d: %v", p.ID, err)
 		}
 		if other, taken := addrs[p.Addr]; taken {
 			fault("peers %d and %d have one address, %s", other, p.ID, p.Addr)
 		}
 		addrs[p.Addr] = p.ID
-		if o.TLS == nil && !o.Insecure && !Loopback(host) {
-			fault("peer %d: %s is not loopback: give the routes certificates (--peer-cert, --peer-key, --peer-ca)", p.ID, p.Addr)
-		}
 	}
 	if !seen[o.ID] {
 		fault("node %d is not in the list of peers", o.ID)
 	}
+}
+
+// private says whether routes may leave this machine.
+func (o *Options) private() bool { return o.TLS != nil || o.Insecure }
+
+// CheckAddr says why a peer cannot be dialled at addr: it is no host:port, or it
+// is beyond loopback and routes are not private (encrypted, or allowed to be
+// plain).
+func CheckAddr(addr string, private bool) error {
+	host, _, err := splitAddr(addr)
+	if err == nil && !private && !Loopback(host) {
+		err = fmt.Errorf("%s is not loopback: give the routes certificates (--peer-cert, --peer-key, --peer-ca)", addr)
+	}
+	return err
 }
 
 func validateTLS(c *tls.Config, fault func(string, ...any)) {

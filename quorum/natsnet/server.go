@@ -5,10 +5,13 @@ import (
 	"crypto/tls"
 	"net"
 	"net/url"
+	"slices"
 	"strconv"
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
+
+	"perch/quorum"
 )
 
 const (
@@ -40,7 +43,7 @@ func serverOptions(o *Options) (*server.Options, [accounts]string, error) {
 		PingInterval: 5 * time.Second, MaxPingsOut: 2,
 		ConnectErrorReports: 30, ReconnectErrorReports: 30,
 		Cluster: clusterOptions(o, password),
-		Routes:  routes(o, password),
+		Routes:  routes(o.Peers, o.ID, password),
 	}
 	if o.TLS != nil {
 		so.Cluster.TLSConfig = o.TLS.Clone()
@@ -76,18 +79,30 @@ func clusterOptions(o *Options, password string) server.ClusterOpts {
 	}
 }
 
-// routes are the URLs of everybody else. They hold the password: never log them.
-func routes(o *Options, password string) []*url.URL {
+// routes are the URLs of everybody but self. They hold the password: never log
+// them.
+func routes(peers []quorum.Peer, self quorum.NodeID, password string) []*url.URL {
 	var urls []*url.URL
-	for _, p := range o.Peers {
-		if p.ID == o.ID {
+	for _, p := range peers {
+		host, port, err := splitAddr(p.Addr)
+		if p.ID == self || err != nil {
 			continue
 		}
-		host, port, _ := splitAddr(p.Addr)
 		urls = append(urls, &url.URL{
 			Scheme: "nats-route", User: url.UserPassword(routeUser, password),
 			Host: net.JoinHostPort(host, strconv.Itoa(port)),
 		})
 	}
 	return urls
+}
+
+func sameRoutes(a, b []*url.URL) bool {
+	hosts := func(urls []*url.URL) (hs []string) {
+		for _, u := range urls {
+			hs = append(hs, u.Host)
+		}
+		slices.Sort(hs)
+		return hs
+	}
+	return slices.Equal(hosts(a), hosts(b))
 }

@@ -191,6 +191,8 @@ func TestEnvelope(t *testing.T) {
 		{"to all", control, n.names.all + "2", quorum.Message{Type: quorum.MsgCommit, From: 2}, true},
 		{"heartbeat on bulk", bulk, to(bulk), quorum.Message{Type: quorum.MsgPong, From: 3, To: 1}, true},
 		{"stranger", control, to(control), quorum.Message{Type: quorum.MsgAck, From: 9, To: 1}, false},
+		{"stranger's NOTIFY", control, to(control), quorum.Message{Type: quorum.MsgNotify, From: 9, To: 1}, true},
+		{"own NOTIFY", control, to(control), quorum.Message{Type: quorum.MsgNotify, From: 1, To: 1}, false},
 		{"myself", control, to(control), quorum.Message{Type: quorum.MsgAck, From: 1, To: 1}, false},
 		{"to another", control, to(control), quorum.Message{Type: quorum.MsgAck, From: 2, To: 3}, false},
 		{"to all on my subject", control, to(control), quorum.Message{Type: quorum.MsgAck, From: 2}, false},
@@ -229,34 +231,47 @@ func TestEnvelope(t *testing.T) {
 	}
 }
 
+// TestSetPeers: a stranger is heard once it is a peer, whoever of the two dials.
 func TestSetPeers(t *testing.T) {
-	addrs := freeAddrs(t, 3)
-	all := peersAt(addrs...)
-	a := start(t, testOptions(1, all[:2]))
-	c := start(t, testOptions(3, all)) // dials node 1, which does not know it
-	until(t, func() bool {
-		c.Send(&quorum.Message{Type: quorum.MsgNotify, From: 3})
-		return a.Stats().Strangers > 0
-	})
-	a.SetPeers(all)
-	if h := awaitHint(t, a); h != (Hint{ID: 3, Up: true}) {
-		t.Errorf("got %+v", h)
-	}
-	until(t, func() bool {
-		c.Send(&quorum.Message{Type: quorum.MsgNotify, From: 3})
-		_, ok := next(a, 20*time.Millisecond, nil)
-		return ok
-	})
-	a.SetPeers(all[:2])
-	if _, ok := a.Stats().Peers[3]; ok {
-		t.Error("node 3 is still a peer")
+	for name, dials := range map[string]bool{"the newcomer dials": true, "it is dialled": false} {
+		t.Run(name, func(t *testing.T) {
+			all := peersAt(freeAddrs(t, 3)...)
+			a, list := start(t, testOptions(1, all[:2])), all
+			if !dials {
+				list = all[2:]
+			}
+			c := start(t, testOptions(3, list))
+			ping := func() { c.Send(&quorum.Message{Type: quorum.MsgAck, From: 3, To: 1}) }
+			if dials {
+				until(t, func() bool { ping(); return a.Stats().Strangers > 0 })
+			}
+			a.SetPeers(all)
+			if h := awaitHint(t, a); h != (Hint{ID: 3, Up: true}) {
+				t.Errorf("got %+v", h)
+			}
+			until(t, func() bool {
+				ping()
+				_, ok := next(a, 20*time.Millisecond, nil)
+				return ok
+			})
+			a.SetPeers(all[:2])
+			if _, ok := a.Stats().Peers[3]; ok {
+				t.Error("node 3 is still a peer")
+			}
+			if !dials {
+				until(t, func() bool { // and nobody keeps a connection to it
+					z, _ := c.srv.Routez(nil)
+					return len(z.Routes) == 0
+				})
+			}
+		})
 	}
 }
 
 func TestHintsCompare(t *testing.T) {
 	n := &Net{opts: Options{}.withDefaults()}
 	n.log = n.opts.Logger
-	n.SetPeers([]quorum.Peer{{ID: 2}})
+	n.know([]quorum.Peer{{ID: 2}})
 	type look struct {
 		server string
 		mask   uint32

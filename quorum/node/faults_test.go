@@ -83,7 +83,8 @@ func TestAFullDiskRefusesAllButWhatFrees(t *testing.T) {
 
 // One voter of three with a full disk is not needed, two are.
 func TestFullDisksOfNeededVoters(t *testing.T) {
-	n := &Node{cfg: Config{ID: 1, Peers: []quorum.Peer{{ID: 1}, {ID: 2}, {ID: 3}, {ID: 4, Role: quorum.RoleObserver}}}}
+	n := &Node{cfg: Config{ID: 1}}
+	n.members.Store(&membership{all: []quorum.Member{{ID: 1}, {ID: 2}, {ID: 3}, {ID: 4, Role: quorum.RoleObserver}}})
 	s := newSpace(n, t.TempDir())
 	now := time.Now()
 	if s.decide(now) {

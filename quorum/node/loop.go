@@ -47,6 +47,8 @@ type loop struct {
 	soft       quorum.Soft
 	restAt     quorum.Zxid // where the state stood at the last sweep
 	rested     bool        // its digest there was reported
+	compared   bool        // --peers with the committed members
+	version    quorum.Zxid // of the members that the log was told of
 }
 
 func newLoop(n *Node, core machine) *loop {
@@ -190,6 +192,9 @@ func (l *loop) act() error {
 			l.node.disk.append(r.WAL, r.Seq)
 		}
 		l.send(l.gate.Push(r.Msgs))
+		if r.Soft.Membership != l.soft.Membership {
+			l.observe(time.Now()) // before whoever asked for the change hears of its end
+		}
 		if len(r.Committed) > 0 {
 			l.node.apply.commit(r.Committed)
 		}
@@ -227,6 +232,9 @@ func (l *loop) observe(now time.Time) {
 	old := l.soft
 	l.soft = s
 	l.node.soft.Store(&s)
+	if s.Membership != old.Membership {
+		l.regroup()
+	}
 	if s.Refusal != old.Refusal {
 		l.refused(s)
 	}
@@ -238,12 +246,12 @@ func (l *loop) observe(now time.Time) {
 	}
 }
 
-// refused logs why this node does not take part. Waiting for others to form is
-// no fault, and neither is a stop.
+// refused logs why this node does not take part. Waiting for others to form, or
+// to be added, is no fault, and neither is a stop.
 func (l *loop) refused(s quorum.Soft) {
 	switch {
 	case s.Refusal == "" || l.node.draining():
-	case s.Forming == quorum.Unformed || s.Forming == quorum.Founding:
+	case s.Forming != quorum.Rebuild:
 		l.log.Info("this node waits", "for", s.Refusal)
 	default:
 		l.log.Error("this node does not take part", "reason", s.Refusal)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"testing"
 
@@ -41,6 +42,21 @@ type memLink struct {
 	mu       sync.Mutex
 	closed   bool
 	handlers map[natsnet.Kind]natsnet.Handler
+	peers    []quorum.Peer // whom it takes more than a NOTIFY from; nil: everybody
+}
+
+// SetPeers implements Transport.
+func (l *memLink) SetPeers(peers []quorum.Peer) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.peers = peers
+}
+
+// admits says whether a message of a type is taken from a node.
+func (l *memLink) admits(from quorum.NodeID, t quorum.MsgType) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.peers == nil || t == quorum.MsgNotify || slices.ContainsFunc(l.peers, func(p quorum.Peer) bool { return p.ID == from })
 }
 
 func (m *memNet) join(id quorum.NodeID) *memLink {
@@ -100,7 +116,7 @@ func (l *memLink) Send(m *quorum.Message) {
 }
 
 func (l *memLink) deliver(m *quorum.Message, to quorum.NodeID) {
-	if at := l.net.route(l.id, to); at != nil {
+	if at := l.net.route(l.id, to); at != nil && at.admits(l.id, m.Type) {
 		select {
 		case at.in <- *m:
 		default:
@@ -172,13 +188,15 @@ type cluster struct {
 	net   *memNet // nil: NATS
 	dirs  map[quorum.NodeID]string
 	nodes map[quorum.NodeID]*running
-	peers []quorum.Peer
+	peers []quorum.Peer                   // of the three
+	lists map[quorum.NodeID][]quorum.Peer // --peers of whoever has a list of its own
 	tune  func(*Config)
 }
 
 func newCluster(t testing.TB, net *memNet, tune func(*Config)) *cluster {
 	c := &cluster{
 		t: t, net: net, dirs: make(map[quorum.NodeID]string), nodes: make(map[quorum.NodeID]*running), tune: tune,
+		lists: make(map[quorum.NodeID][]quorum.Peer),
 	}
 	for id := quorum.NodeID(1); id <= 3; id++ {
 		c.dirs[id] = t.TempDir()
@@ -193,6 +211,9 @@ func newCluster(t testing.TB, net *memNet, tune func(*Config)) *cluster {
 
 func (c *cluster) config(id quorum.NodeID) Config {
 	cfg := Config{ID: id, Peers: c.peers, Dir: c.dirs[id], Secret: testSecret, Log: testLog(c.t)}
+	if list := c.lists[id]; list != nil {
+		cfg.Peers = list
+	}
 	if c.net != nil {
 		cfg.Transport = c.net.join(id)
 	}
@@ -200,6 +221,15 @@ func (c *cluster) config(id quorum.NodeID) Config {
 		c.tune(&cfg)
 	}
 	return cfg
+}
+
+// newcomer starts a node that knows the three, and that they do not know.
+func (c *cluster) newcomer(id quorum.NodeID) quorum.Peer {
+	c.t.Helper()
+	p := quorum.Peer{ID: id, Addr: freeAddr(c.t), Role: quorum.RoleVoter}
+	c.dirs[id], c.lists[id] = c.t.TempDir(), append(slices.Clone(c.peers), p)
+	c.start(id)
+	return p
 }
 
 func (c *cluster) start(id quorum.NodeID) {

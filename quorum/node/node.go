@@ -56,6 +56,7 @@ type Node struct {
 	fetches   *queue[quorum.FetchJob]
 
 	soft    atomic.Pointer[quorum.Soft]
+	members atomic.Pointer[membership]
 	peers   atomic.Pointer[[]quorum.Progress]
 	control atomic.Pointer[quorum.Control]
 	drawn   atomic.Pointer[clusterTokens]
@@ -75,6 +76,15 @@ var _ lease.Service = (*Node)(nil)
 
 // view is the newest published state.
 func (n *Node) view() *lease.View { return n.apply.now().view }
+
+// outside is the error of a node that is no member (any more): what it holds
+// ages, and nobody may be served from it.
+func (n *Node) outside() error {
+	if s := n.Soft(); s.Outside {
+		return &lease.Refused{Why: lease.ErrNoQuorum, Text: s.Refusal}
+	}
+	return nil
+}
 
 // draining says that the node takes nothing new.
 func (n *Node) draining() bool { return n.drain.Load() }
@@ -105,6 +115,8 @@ func (n *Node) admit(cmd *commandpb.Command) error {
 		return lease.ErrShuttingDown
 	case n.inDoubt() != nil:
 		return lease.ErrStateInDoubt
+	case n.outside() != nil:
+		return n.outside()
 	case n.apply.backlog.Load() > int64(n.cfg.Backlog):
 		return lease.ErrOverloaded
 	case n.space.full.Load() && !frees(cmd):

@@ -67,7 +67,7 @@ func until(t testing.TB, what string, cond func() bool) {
 
 func alone(t testing.TB, dir string) Config {
 	return Config{
-		ID: 1, Peers: []quorum.Peer{{ID: 1, Addr: "127.0.0.1:7501", Role: quorum.RoleVoter}},
+		ID: 1, Peers: []quorum.Peer{{ID: 1, Role: quorum.RoleVoter}},
 		Dir: dir, Secret: testSecret, Log: testLog(t),
 	}
 }

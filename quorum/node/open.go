@@ -110,20 +110,23 @@ func build(cfg Config, store *snap.Store, log *wal.Log, found *wal.Recovered) (*
 		return nil, err
 	}
 	core.SetAge(state.View().Age())
-	net := cfg.Transport
-	if net == nil && len(cfg.Peers) > 1 {
-		if net, err = startNet(cfg); err != nil {
-			return nil, err
-		}
+	net, err := startNet(cfg, membershipOf(&cfg, core).peers)
+	if err != nil {
+		return nil, err
 	}
 	n := assemble(cfg, core, state, meta, net, log, store)
 	n.snaps.logStart.Store(uint64(found.History.Start()))
 	return n, nil
 }
 
-func startNet(cfg Config) (Transport, error) {
+// startNet starts the transport; a node without an address that is alone has
+// none.
+func startNet(cfg Config, peers []quorum.Peer) (Transport, error) {
+	if cfg.Transport != nil || len(peers) == 1 && peers[0].Addr == "" {
+		return cfg.Transport, nil
+	}
 	net, err := natsnet.Start(natsnet.Options{
-		ID: cfg.ID, ClusterName: cfg.Name, Peers: cfg.Peers, Secret: cfg.Secret, Logger: cfg.Log,
+		ID: cfg.ID, ClusterName: cfg.Name, Peers: peers, Secret: cfg.Secret, Logger: cfg.Log,
 		TLS: cfg.PeerTLS, Insecure: cfg.PeerInsecure,
 	})
 	if err != nil {
@@ -216,6 +219,7 @@ func assemble(cfg Config, core machine, state *lease.State, meta quorum.SnapMeta
 	n.own = quorum.Origin{Node: cfg.ID, Boot: ctl.Boot.Nonce}
 	n.soft.Store(&soft)
 	n.publishPeers(core)
+	n.members.Store(membershipOf(&n.cfg, core))
 	n.loop = newLoop(n, core)
 	n.disk = newDisk(log)
 	n.keeper = newKeeper(n)

@@ -67,7 +67,7 @@ func (n *Node) viewAt(ctx context.Context, at lease.At) (*lease.View, error) {
 		}
 	}
 	if !at.Linearizable {
-		return n.view(), nil
+		return n.view(), n.outside()
 	}
 	return n.linearizable(ctx)
 }

@@ -37,11 +37,13 @@ type requests struct {
 
 // request is one command on its way.
 type request struct {
-	id    uint64
-	data  []byte
-	began time.Time
-	ended bool // guarded by requests.mu
-	done  chan outcome
+	id     uint64
+	data   []byte
+	size   int            // bytes that count until it ends
+	change *quorum.Change // of the members, instead of data
+	began  time.Time
+	ended  bool // guarded by requests.mu
+	done   chan outcome
 }
 
 // outcome is how a request ended.
@@ -57,16 +59,20 @@ func newRequests(maxCount, maxBytes int) *requests {
 // add registers a command and queues it for the loop. ErrOverloaded when too
 // many are in flight.
 func (q *requests) add(data []byte) (*request, error) {
-	r := &request{data: data, began: time.Now(), done: make(chan outcome, 1)}
+	return q.enter(&request{data: data, size: len(data)})
+}
+
+func (q *requests) enter(r *request) (*request, error) {
+	r.began, r.done = time.Now(), make(chan outcome, 1)
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if len(q.waiting) >= q.maxCount || q.bytes+len(data) > q.maxBytes {
+	if len(q.waiting) >= q.maxCount || q.bytes+r.size > q.maxBytes {
 		return nil, lease.ErrOverloaded
 	}
 	q.last++
 	r.id = q.last
 	q.waiting[r.id] = r
-	q.bytes += len(data)
+	q.bytes += r.size
 	q.queued = append(q.queued, r)
 	q.order = append(q.order, r)
 	return r, nil
@@ -90,7 +96,7 @@ func (q *requests) end(id uint64, o outcome) {
 	r := q.waiting[id]
 	if r != nil {
 		delete(q.waiting, id)
-		q.bytes -= len(r.data)
+		q.bytes -= r.size
 		r.ended, r.data = true, nil
 	}
 	q.mu.Unlock()
@@ -187,7 +193,12 @@ func (n *Node) finish(ctx context.Context, cmd *commandpb.Command, res lease.Res
 // submit hands queued requests to the core.
 func (l *loop) submit() {
 	for _, r := range l.node.requests.take() {
-		err := l.core.Submit(r.id, r.data)
+		var err error
+		if r.change != nil {
+			err = l.core.SubmitChange(r.id, *r.change)
+		} else {
+			err = l.core.Submit(r.id, r.data)
+		}
 		switch {
 		case err == nil:
 		case errors.Is(err, quorum.ErrTooLarge):
@@ -249,9 +260,14 @@ func (l *loop) sweep(now time.Time) {
 // fail ends requests that the core gave up.
 func (l *loop) fail(failures []quorum.Failure) {
 	for _, f := range failures {
-		err := lease.ErrCommitTimeout
-		if f.Cause == quorum.CauseRefused {
+		var err error
+		switch f.Cause {
+		case quorum.CauseRefused:
 			err = lease.ErrOverloaded
+		case quorum.CauseJumped:
+			err = lease.ErrCommitTimeout
+		default:
+			err = &changeRefused{cause: f.Cause, node: f.Node}
 		}
 		l.node.requests.end(f.ID, outcome{err: err})
 	}

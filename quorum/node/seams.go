@@ -19,6 +19,8 @@ type Transport interface {
 	Hints() <-chan natsnet.Hint
 	// Ask sends body to one peer and waits for its answer.
 	Ask(ctx context.Context, to quorum.NodeID, kind natsnet.Kind, body []byte) ([]byte, error)
+	// SetPeers says who may talk to this node, and where to find them.
+	SetPeers(peers []quorum.Peer)
 	// Handle sets who answers questions of one kind.
 	Handle(kind natsnet.Kind, fn func(from quorum.NodeID, body []byte) ([]byte, error))
 	Close()
@@ -47,6 +49,7 @@ type machine interface {
 	SetAge(ms uint64)
 	Backlog(bytes int)
 	Submit(id uint64, data []byte) error
+	SubmitChange(id uint64, ch quorum.Change) error
 	Forget(id uint64) (left bool)
 	Read(id uint64)
 	Stable(seq uint64)
@@ -63,6 +66,8 @@ type machine interface {
 	Ready() quorum.Ready
 	Soft() quorum.Soft
 	Peers() []quorum.Progress
+	Members() []quorum.Member
+	Configuration() quorum.Configuration
 	Control() quorum.Control
 }
 

@@ -21,7 +21,6 @@ type snapshots struct {
 	node  *Node
 	store *snap.Store
 	pace  *pace // of serving, all learners together
-	rank  int64 // of this node among its peers, from 0
 
 	logged   atomic.Int64  // bytes applied since the newest snapshot
 	newest   atomic.Uint64 // zxid of the newest one of this node
@@ -43,15 +42,9 @@ type served struct {
 const pinIdle = 30 * time.Second
 
 func newSnapshots(n *Node, store *snap.Store) *snapshots {
-	s := &snapshots{
+	return &snapshots{
 		node: n, store: store, pace: newPace(n.cfg.SnapshotRate), last: time.Now(), pins: make(map[quorum.Zxid]*served),
 	}
-	for _, p := range n.cfg.Peers {
-		if p.ID < n.cfg.ID {
-			s.rank++
-		}
-	}
-	return s
 }
 
 // run takes snapshots when they are due, until ctx ends.
@@ -80,7 +73,8 @@ func (s *snapshots) due(now time.Time) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	most := max(s.node.cfg.SnapshotBytes, s.size.Load())
-	most += most / 4 * s.rank / int64(len(s.node.cfg.Peers))
+	rank, of := s.node.members.Load().rank(s.node.cfg.ID)
+	most += most / 4 * int64(rank) / int64(of)
 	return s.logged.Load() > most && now.Sub(s.last) >= s.node.cfg.SnapshotEvery
 }
 

@@ -141,12 +141,12 @@ func (s *space) decide(now time.Time) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	voters, low := 0, 0
-	for _, p := range s.node.cfg.Peers {
-		if p.Role == quorum.RoleObserver {
+	for _, m := range s.node.members.Load().all {
+		if m.Role == quorum.RoleObserver {
 			continue
 		}
 		voters++
-		if r := s.reports[p.ID]; r.low && now.Sub(r.at) < spaceStale {
+		if r := s.reports[m.ID]; r.low && now.Sub(r.at) < spaceStale {
 			low++
 		}
 	}

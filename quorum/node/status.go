@@ -22,7 +22,7 @@ func (n *Node) Status() lease.Status {
 	return lease.Status{
 		Node: n.cfg.ID, Cluster: n.cluster(), Name: n.cfg.Name, Soft: soft,
 		Applied: view.Zxid(), Digest: view.Digest(), Oldest: view.Oldest(),
-		Ready: why == "", NotReady: why, Members: n.members(soft),
+		Ready: why == "", NotReady: why, Members: n.memberStatus(soft),
 		Sessions: view.Sessions(), Nodes: view.Nodes(), Watches: n.watches.count(),
 		Snapshot: quorum.Zxid(n.snaps.newest.Load()), LogStart: quorum.Zxid(n.snaps.logStart.Load()),
 		Settings: view.Settings(),
@@ -46,24 +46,20 @@ func (n *Node) notReady(s quorum.Soft) string {
 	return ""
 }
 
-// members joins what the core knows of its peers with their addresses.
-func (n *Node) members(s quorum.Soft) []lease.MemberStatus {
-	known := *n.peers.Load()
-	out := make([]lease.MemberStatus, 0, len(n.cfg.Peers))
-	for _, p := range n.cfg.Peers {
-		m := lease.MemberStatus{Progress: quorum.Progress{ID: p.ID, Role: p.Role}, Addr: p.Addr}
-		if m.Role == 0 {
-			m.Role = quorum.RoleVoter
-		}
-		if i := slices.IndexFunc(known, func(k quorum.Progress) bool { return k.ID == p.ID }); i >= 0 {
+// memberStatus joins what the core knows of its peers with their addresses.
+func (n *Node) memberStatus(s quorum.Soft) []lease.MemberStatus {
+	known, all := *n.peers.Load(), n.members.Load().all
+	out := make([]lease.MemberStatus, len(all))
+	for j, at := range all {
+		m := &out[j]
+		if i := slices.IndexFunc(known, func(k quorum.Progress) bool { return k.ID == at.ID }); i >= 0 {
 			m.Progress = known[i]
 		}
-		if p.ID == n.cfg.ID {
+		m.ID, m.Role, m.Addr = at.ID, at.Role, at.Addr
+		if at.ID == n.cfg.ID {
 			m.Connected, m.Synced, m.Durable = true, s.Established, s.Durable
 		}
-		out = append(out, m)
 	}
-	slices.SortFunc(out, func(a, b lease.MemberStatus) int { return int(a.ID) - int(b.ID) })
 	return out
 }
 

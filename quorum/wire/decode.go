@@ -36,8 +36,9 @@ func fromProto(pb *wirepb.Message) (quorum.Message, error) {
 		Digests: digestsFromProto(&c, pb.Digests), Disputed: quorum.Zxid(pb.Disputed),
 		Low: pb.Low, Requests: requestsFromProto(&c, pb.Requests), IDs: idsFromProto(&c, pb.Ids),
 		Cause: quorum.Cause(c.within("cause", pb.Cause, 0, uint32(quorum.CauseNoQuorum))), Config: configFromProto(&c, pb.Config),
-		Via:  quorum.NodeID(c.within("via", pb.Via, 0, maxNode)),
-		Seen: bootFromProto(pb.Seen),
+		Via:    quorum.NodeID(c.within("via", pb.Via, 0, maxNode)),
+		Seen:   bootFromProto(pb.Seen),
+		Member: quorum.NodeID(c.within("member", pb.Member, 0, maxNode)),
 	}
 	if c.err != nil {
 		return quorum.Message{}, c.err

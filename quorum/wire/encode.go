@@ -27,6 +27,7 @@ func toProto(m *quorum.Message) *wirepb.Message {
 		Digests: digestsToProto(m.Digests), Disputed: uint64(m.Disputed),
 		Low: m.Low, Requests: requestsToProto(m.Requests), Ids: m.IDs, Cause: uint32(m.Cause),
 		Config: configToProto(&m.Config), Via: uint32(m.Via), Seen: bootToProto(&m.Seen),
+		Member: uint32(m.Member),
 	}
 }
 

@@ -59,6 +59,7 @@ func anyMessage() *rapid.Generator[quorum.Message] {
 			})),
 			IDs:    list(t, "ids", z),
 			Cause:  quorum.Cause(rapid.IntRange(0, int(quorum.CauseNoQuorum)).Draw(t, "cause")),
+			Member: quorum.NodeID(rapid.IntRange(0, 65535).Draw(t, "member")),
 			Config: quorum.Configuration{Members: anyMembers(t)},
 			Via:    quorum.NodeID(rapid.Uint16().Draw(t, "via")),
 		}

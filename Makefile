@@ -73,13 +73,14 @@ explore: ## interleavings of a tiny world, STATES=1000000 distinct states, a few
 	@bin/simrun -explore -states $(STATES)
 
 # Each part ends with a line of its own; docs/simulation.md keeps the ledger.
-soak-sim: ## the simulator for hours: SOAK3=250000 seeds of 3 nodes, SOAK5=50000 of 5, crash points, interleavings, traces
+soak-sim: ## the simulator for hours: SOAK3=250000 seeds of 3 nodes, SOAK5=50000 of 5, crash points, interleavings, traces, mutants
 	@$(GO) build -o bin/simrun ./quorum/sim/simrun
 	bin/simrun -nodes 3 -seeds $(SOAK3)
 	bin/simrun -nodes 5 -seeds $(SOAK5)
 	bin/simrun -sweep
 	bin/simrun -explore -states $(STATES)
 	bin/simrun -same -seeds 1000
+	@$(MAKE) --no-print-directory mutants
 
 mutants: ## put one known bug after another into a copy of the sources; each must be found
 	@$(GO) build -tags mutants -o bin/mutants ./quorum/sim/mutants

@@ -3,7 +3,6 @@ package quorum
 import (
 	"encoding/binary"
 	"errors"
-	"slices"
 )
 
 const (
@@ -28,11 +27,12 @@ type Configuration struct {
 
 // Member returns the line of a node; false when it is no member.
 func (cf *Configuration) Member(id NodeID) (Member, bool) {
-	i, ok := slices.BinarySearchFunc(cf.Members, id, func(m Member, id NodeID) int { return int(m.ID) - int(id) })
-	if !ok {
-		return Member{}, false
+	for i := range cf.Members { // they are few, and this is asked all the time
+		if cf.Members[i].ID == id {
+			return cf.Members[i], true
+		}
 	}
-	return cf.Members[i], true
+	return Member{}, false
 }
 
 // Voters is the number of members that decide.

@@ -29,7 +29,7 @@ var sessionFields = words(`following.session learner.session Message.Session`)
 
 // groupFields count groups of records since the process started; what matters is
 // how many of them are not stable yet.
-var groupFields = words(`following.ldSeq leading.epochSeq leading.ldSeq peer.keptAt learner.keptAt walMark.seq
+var groupFields = words(`following.ldSeq leading.epochSeq leading.ldSeq peer.keptAt learner.keptAt renewal.seq walMark.seq
 	Outbound.AfterSeq`)
 
 // words are those with a dot in them.

@@ -27,6 +27,7 @@ type Bounds struct {
 	Follows            int // beyond one for every election and each of two followers
 	Depth              int // actions
 	Flying             int // messages under way; more are lost
+	Renew              int // writes after which a leader renews its epoch in place; 0: never
 }
 
 // TinyWorld is the one of make explore.

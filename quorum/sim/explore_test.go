@@ -27,6 +27,12 @@ func TestExplore(t *testing.T) {
 		t.Errorf("it did not come far: %+v", r)
 	}
 	t.Logf("explore: %d distinct states, depth %d, %d steps", r.States, r.Depth, r.Steps)
+	renewing := TinyWorld
+	renewing.Renew = 1
+	r = Explore(ExploreOptions{Seed: 1, States: states / 4, Bounds: renewing, Leap: 20, Out: &out})
+	if r.Failure != nil || r.Epochs < 4 {
+		t.Fatalf("%v, %d epochs\n%s", r.Failure, r.Epochs, tail(out.String(), 100))
+	}
 }
 
 // TestExploreToTheEnd: a world that is tiny enough is walked to its end, and any

@@ -65,6 +65,7 @@ func (e *walk) root() *place {
 	// Time-outs are actions: let them be short, and nothing be repeated before.
 	w.faults.tuning = quorum.Tuning{
 		PingTicks: 10_000, FollowerTimeout: 4, FinalizeTicks: 1, NotifyTicks: 10_000, DiscoveryTicks: 2, SyncTicks: 2, ResendTicks: 10_000,
+		CounterLimit: uint32(e.opt.Bounds.Renew),
 	}
 	p := &place{world: w}
 	for _, n := range w.nodes[1:] {

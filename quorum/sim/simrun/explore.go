@@ -35,9 +35,12 @@ const (
 	walkStates = 20_000 // many walks see more different things than a long one
 )
 
-// walkOf is the walk of a number.
+// walkOf is the walk of a number. In those with odd ones a leader renews its
+// epoch in place after each write.
 func walkOf(s settings, number uint64) sim.ExploreOptions {
-	return sim.ExploreOptions{Seed: number, States: min(walkStates, s.states), Bounds: sim.TinyWorld, Leap: leap, Mutant: s.mutant}
+	opt := sim.ExploreOptions{Seed: number, States: min(walkStates, s.states), Bounds: sim.TinyWorld, Leap: leap, Mutant: s.mutant}
+	opt.Bounds.Renew = int(number % 2)
+	return opt
 }
 
 // explore walks a tiny world again and again, each time in another order, until

@@ -62,7 +62,7 @@ func TestExplore(t *testing.T) {
 		t.Errorf("100 states: %s", out.String())
 	}
 	out.Reset()
-	s = settings{explore: true, states: 60_000, workers: 1, first: 1, mutant: "ack-ahead", verbose: true}
+	s = settings{explore: true, states: 60_000, workers: 1, first: 0, mutant: "ack-ahead", verbose: true}
 	if run(s, &out) != 1 || !strings.Contains(out.String(), "VIOLATION") || !strings.Contains(out.String(), "replay: ") {
 		t.Errorf("a bug: %s", out.String())
 	}

@@ -5,7 +5,7 @@ package main
 // Of digests that differ (RULES.md R5).
 var digestMutants = []mutant{
 	{"mismatch-ignored", "RULES.md R5", one("quorum/digest.go",
-		"if !ok || !judged || own == agreed || c.ctl.NeedsRebuild {", "if true || own == agreed {"),
+		"if !ok || !judged || own == agreed || c.ctl.NeedsRebuild {", "if true || !ok || !judged || own == agreed {"),
 		schedule("R5-follower-diverges")},
 	{"wrong-leader-stays", "RULES.md R5", one("quorum/digest.go",
 		"if d, ok := c.reported(c.cfg.ID, z); ok && c.votes() {", "if d, ok := c.reported(c.cfg.ID, z); ok && c.votes() {\n\t\treturn c.settle(Checkpoint{z, d})"),
@@ -16,12 +16,11 @@ var digestMutants = []mutant{
 	{"disputed-reads-answered", "RULES.md R5", []edit{
 		{"quorum/core.go", "if c.doubt() != DoubtNone {\n\t\tr.Reads, c.out.Reads = nil, r.Reads", "if false {\n\t\tr.Reads, c.out.Reads = nil, r.Reads"},
 		{"quorum/reads.go", "if !c.r.est || c.halt != nil || c.doubt() != DoubtNone {", "if !c.r.est || c.halt != nil {"},
-		{"quorum/reads.go", "if !c.r.est || len(rd.flying) == 0 || c.doubt() != DoubtNone {", "if !c.r.est || len(rd.flying) == 0 {"}},
+		{"quorum/reads.go", "if !c.r.est || len(rd.flying) == 0 || c.doubt() != DoubtNone {", "if !c.r.est || len(rd.flying) == 0 {"},
+		{"quorum/reads.go", "m.Seq <= c.reads.sent && c.doubt() == DoubtNone {", "m.Seq <= c.reads.sent {"}},
 		schedule("R5-missing-voter-decides")},
-	{"copy-is-a-witness", "RULES.md R5", one("quorum/broadcast.go",
-		"if m.Prev < c.log.hist.Start() && c.doubt() == DoubtNone {", "if m.Prev < c.log.hist.Start() {"),
-		seeds()},
-	{"digest-of-a-former-state", "RULES.md R5", one("quorum/digest.go",
-		"d.from, d.own = m.Zxid, nil\n", "d.from = m.Zxid\n"),
-		seeds()},
+	{"copy-is-a-witness", "RULES.md R5", []edit{
+		{"quorum/broadcast.go", "if m.Prev < c.log.hist.Start() && c.doubt() == DoubtNone {", "if m.Prev < c.log.hist.Start() {"},
+		{"quorum/lead.go", "case l.sync != nil && l.sync.Mode == SyncSnap && c.doubt() != DoubtNone:", "case false:"}},
+		schedule("R5-copy-is-no-witness")},
 }

@@ -20,6 +20,7 @@ var driverMutants = []mutant{
 	{"driver-expires-unconfirmed", "RULES.md R23", switched("expire-unconfirmed"), seeds()},
 	{"driver-expires-in-any-epoch", "RULES.md R23", switched("expire-any-epoch"), schedule("R23-expiry-outlives-its-reign")},
 	{"driver-resumes-a-watch-one-off", "RELIABILITY.md 2a", switched("watch-resume"), seeds()},
+	{"driver-raises-the-level-early", "RULES.md R6", switched("raise-early"), seeds()},
 	{"driver-installs-before-durable", "ZOOKEEPER-3642", one("quorum/sim/effects.go",
 		"func (n *node) pulled(p *pull) {\n\tn.disk.keep(p.file)\n", "func (n *node) pulled(p *pull) {\n"),
 		seeds()},

@@ -24,12 +24,14 @@ type result struct {
 	found bool
 	by    string // "seed 12", "schedule …", "TestX in quorum", or why not
 	broke string // what failed, in a line
+	seed  string // that failed; "" for none
 }
 
 // runner builds programs with a bug in them, in a directory of its own.
 type runner struct {
 	root, dir string
 	seeds     int
+	sound     string // the simulator without a bug
 }
 
 func newRunner(seeds int) (*runner, error) {
@@ -38,7 +40,12 @@ func newRunner(seeds int) (*runner, error) {
 		return nil, err
 	}
 	dir, err := os.MkdirTemp("", "mutants")
-	return &runner{root: root, dir: dir, seeds: seeds}, err
+	if err != nil {
+		return nil, err
+	}
+	r := &runner{root: root, dir: dir, seeds: seeds}
+	r.sound, err = r.build(context.Background(), &mutant{name: "none"})
+	return r, err
 }
 
 func (r *runner) close() { _ = os.RemoveAll(r.dir) }
@@ -75,7 +82,23 @@ func (r *runner) try(m *mutant) result {
 	if err == nil {
 		return result{by: "NOT FOUND", broke: "survives " + m.by.String()}
 	}
-	return m.by.read(out)
+	res := m.by.read(out)
+	if res.found && r.fails(ctx, &m.by, res.seed) {
+		return result{by: "NOT FOUND", broke: res.by + " fails without it too"}
+	}
+	return res
+}
+
+// fails says whether the schedule or the seed that found a mutant fails without
+// it: then it has found something else. Tests are played by make test.
+func (r *runner) fails(ctx context.Context, f *finder, seed string) bool {
+	switch {
+	case f.schedule != "":
+		return exec.CommandContext(ctx, r.sound, "-schedule", f.file(r.root)).Run() != nil
+	case seed != "":
+		return exec.CommandContext(ctx, r.sound, "-shrink=false", "-seed", seed, "-nodes", fmt.Sprint(f.nodes)).Run() != nil
+	}
+	return false
 }
 
 // build makes the program or the test binary from an overlay that holds the
@@ -175,19 +198,19 @@ func (f finder) read(out []byte) result {
 	switch {
 	case f.test != "":
 		if m := testFails.FindStringSubmatchIndex(text); m != nil {
-			return result{true, f.String(), inShort(said(text[m[2]:]))}
+			return result{found: true, by: f.String(), broke: inShort(said(text[m[2]:]))}
 		}
 	case f.schedule != "":
 		if m := scheduleFails.FindStringSubmatch(text); m != nil {
-			return result{true, f.String(), inShort(m[1])}
+			return result{found: true, by: f.String(), broke: inShort(m[1])}
 		}
 	default:
 		if m := seedFails.FindStringSubmatch(text); m != nil {
-			return result{true, "seed " + m[1], inShort(m[2])}
+			return result{found: true, by: "seed " + m[1], broke: inShort(m[2]), seed: m[1]}
 		}
 	}
 	if m := panics.FindStringSubmatch(text); m != nil {
-		return result{true, "a crash in " + f.String(), inShort(m[1])}
+		return result{found: true, by: "a crash in " + f.String(), broke: inShort(m[1])}
 	}
 	return result{by: "NOT FOUND", broke: "unreadable: " + inShort(text)}
 }

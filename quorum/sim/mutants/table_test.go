@@ -87,12 +87,12 @@ func TestRead(t *testing.T) {
 		want result
 	}{
 		{seeds(), "x\nseed 12 (3 nodes) fails: at     5.000: assertion 9 (durability: what is committed is kept): node 3\n",
-			result{true, "seed 12", "assertion 9: durability"}},
-		{seeds(), "seed 7 (3 nodes) fails: at     5.000: node 3 halts: x\n", result{true, "seed 7", "node 3 halts: x"}},
+			result{found: true, by: "seed 12", broke: "assertion 9: durability", seed: "12"}},
+		{seeds(), "seed 7 (3 nodes) fails: at     5.000: node 3 halts: x\n", result{found: true, by: "seed 7", broke: "node 3 halts: x", seed: "7"}},
 		{schedule("R1"), "schedule fails: line 3: until leader 1: it never came\n",
-			result{true, "schedule R1", "line 3: until leader 1: it never came"}},
-		{test("quorum", "TestX"), "--- FAIL: TestX (0.00s)\n    x_test.go:9: wrong\nFAIL\n", result{true, "TestX in quorum", "wrong"}},
-		{test("quorum", "TestX"), "FAIL\n", result{false, "NOT FOUND", "unreadable: FAIL"}},
+			result{found: true, by: "schedule R1", broke: "line 3: until leader 1: it never came"}},
+		{test("quorum", "TestX"), "--- FAIL: TestX (0.00s)\n    x_test.go:9: wrong\nFAIL\n", result{found: true, by: "TestX in quorum", broke: "wrong"}},
+		{test("quorum", "TestX"), "FAIL\n", result{by: "NOT FOUND", broke: "unreadable: FAIL"}},
 	} {
 		if got := c.by.read([]byte(c.out)); got != c.want {
 			t.Errorf("%q: %+v, want %+v", c.out, got, c.want)

@@ -34,7 +34,10 @@ func (c *Core) Spoil(reason string) {
 // away. What it promised before counts nowhere now, and it must not count again
 // as what it was.
 func (c *Core) disowned() {
-	active, _ := c.inForce()
+	active, pending := c.inForce()
+	if pending != nil && pending.votes(c.cfg.ID, c.ctl.Boot.Incarnation) {
+		return // its own grant, which it does not know to be committed since it started
+	}
 	m, ok := active.Member(c.cfg.ID)
 	if c.ctl.Formed && !c.ctl.NeedsRebuild && ok && m.Role == RoleVoter && m.Incarnation != c.ctl.Boot.Incarnation {
 		c.Spoil("the cluster has replaced this store by another one of the same node")

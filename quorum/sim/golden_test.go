@@ -31,7 +31,7 @@ func TestGolden(t *testing.T) {
 			if *update {
 				err = os.WriteFile(file, []byte(got.String()), 0o644)
 			} else if got.String() != string(want) {
-				t.Errorf("it goes otherwise now (if rightly: go test -run Golden -update ./quorum/sim): %s", firstDifference(got.String(), string(want)))
+				t.Errorf("it goes otherwise now (if rightly: go test ./quorum/sim -run Golden -update): %s", firstDifference(got.String(), string(want)))
 			}
 			if err != nil {
 				t.Error(err)

@@ -233,29 +233,17 @@ func TestFailingDisk(t *testing.T) {
 	}
 	for i, fault := range faults[:scaled(2, len(faults))] {
 		victim := c.nodes[i%3]
-		if i == 0 {
-			victim.injected(fault.inject, "") // so that it may lead
+		if i > 0 {
+			victim.signal(syscall.SIGTERM)
+			victim.wait()
+		}
+		victim.injected(fault.inject, "")
+		if i == 0 { // this one may lead
 			c.spawnAll()
 			victim.waitReady()
 			l.start()
-		} else {
-			victim.signal(syscall.SIGTERM)
-			victim.wait()
-			victim.injected(fault.inject, "")
 		}
-		if code := victim.wait(); code != 1 {
-			t.Fatalf("%s: exit code %d", fault.inject, code)
-		}
-		log := filepath.Join(victim.dir, "log") + "/"
-		if told := lastLine(victim); !strings.Contains(told, log) || !strings.Contains(told, ": "+fault.told) {
-			t.Errorf("%s: it does not say %s and %q: %s", fault.inject, log, fault.told, told)
-		} else {
-			t.Log(told)
-		}
-		failed, later := victim.afterInjection(log)
-		if failed == "" || len(later) > 0 {
-			t.Errorf("%s: after %q it went on with %q", fault.inject, failed, later)
-		}
+		victim.stopsFor(fault.inject, fault.told)
 		l.waitAcked(t, 20) // by the other two
 		victim.spawn()
 		victim.waitReady()
@@ -266,6 +254,23 @@ func TestFailingDisk(t *testing.T) {
 		l.verify(n)
 	}
 	t.Logf("%d writes were acknowledged", l.acked.Load())
+}
+
+// stopsFor waits for the end of a node of whose calls one is made to fail.
+func (n *node) stopsFor(inject, told string) {
+	n.t.Helper()
+	if code := n.wait(); code != 1 {
+		n.t.Fatalf("%s: exit code %d", inject, code)
+	}
+	log := filepath.Join(n.dir, "log") + "/"
+	if line := lastLine(n); !strings.Contains(line, log) || !strings.Contains(line, ": "+told) {
+		n.t.Errorf("%s: it does not say %s and %q: %s", inject, log, told, line)
+	} else {
+		n.t.Log(line)
+	}
+	if failed, later := n.afterInjection(log); failed == "" || len(later) > 0 {
+		n.t.Errorf("%s: after %q it went on with %q", inject, failed, later)
+	}
 }
 
 // A disk that cannot be read is neither damage nor an empty store: the node
@@ -318,7 +323,7 @@ func TestLogOfARunningNode(t *testing.T) {
 }
 
 // contents is everything in a directory.
-func contents(t *testing.T, dir string) string {
+func contents(t testing.TB, dir string) string {
 	t.Helper()
 	var all strings.Builder
 	err := filepath.WalkDir(dir, func(path string, entry os.DirEntry, err error) error {

@@ -38,56 +38,58 @@ func TestSwappedFiles(t *testing.T) {
 	}
 	own := victim.dir + ".own"
 	copyDir(t, victim.dir, own)
-	segment := "log/0000000000000001.log"
-	for _, s := range []struct {
-		name  string
-		from  *node
-		files []string // none: the whole directory
-		want  []string
+	const segment, store = "log/0000000000000001.log", "log/store"
+	for name, s := range map[string]struct {
+		from *node
+		file string
+		want string
 	}{
-		{"the directory of another member", other, nil, []string{victim.dir, "belongs to node 2, this is node 3", "--data directory of its own"}},
-		{"the segment of another member", other, []string{segment}, []string{segment, "belongs to node 2"}},
-		{"the superblock of another member", other, []string{"log/store"}, []string{"log/store", "belongs to node 2"}},
-		{"the segment of another cluster", stranger, []string{segment}, []string{segment, "incarnation"}},
-		{"the superblock of another cluster", stranger, []string{"log/store"}, []string{"log/store", "incarnation"}},
+		"the segment of another member":     {other, segment, "belongs to node 2"},
+		"the superblock of another member":  {other, store, "belongs to node 2"},
+		"the segment of another cluster":    {stranger, segment, "incarnation"},
+		"the superblock of another cluster": {stranger, store, "incarnation"},
 	} {
-		if s.files == nil {
-			copyDir(t, s.from.dir, victim.dir)
-		} else {
-			copyDir(t, own, victim.dir)
-			for _, name := range s.files {
-				b, err := os.ReadFile(filepath.Join(s.from.dir, name))
-				if err == nil {
-					err = os.WriteFile(filepath.Join(victim.dir, name), b, 0o600)
-				}
-				if err != nil {
-					t.Fatal(err)
-				}
-			}
+		copyDir(t, own, victim.dir)
+		b, err := os.ReadFile(filepath.Join(s.from.dir, s.file))
+		if err == nil {
+			err = os.WriteFile(filepath.Join(victim.dir, s.file), b, 0o600)
 		}
-		before := contents(t, victim.dir)
-		victim.spawn()
-		if code := victim.wait(); code != 1 {
-			t.Errorf("%s: exit code %d", s.name, code)
+		if err != nil {
+			t.Fatal(err)
 		}
-		told := lastLine(victim)
-		for _, want := range s.want {
-			if !strings.Contains(told, want) {
-				t.Errorf("%s: it does not say %q: %s", s.name, want, told)
-			}
-		}
-		if contents(t, victim.dir) != before {
-			t.Errorf("%s: files were changed", s.name)
-		}
-		// What is wrong with a whole directory is only whose it is.
-		if code, out := runToEnd(t, nil, "log", "verify", victim.dir); s.files != nil && (code != 1 || !strings.Contains(out, s.want[0])) {
-			t.Errorf("%s: perch log verify: exit code %d:\n%s", s.name, code, out)
+		victim.refuses(name, filepath.Join(victim.dir, s.file), s.want)
+		// Without the number of the node nobody can say which of two files is the wrong one.
+		whose := strings.TrimPrefix(s.want, "belongs to ")
+		if code, out := runToEnd(t, nil, "log", "verify", victim.dir); code != 1 || !strings.Contains(out, s.file) || !strings.Contains(out, whose) {
+			t.Errorf("%s: perch log verify: exit code %d:\n%s", name, code, out)
 		}
 	}
+	copyDir(t, other.dir, victim.dir)
+	victim.refuses("the directory of another member", victim.dir, "belongs to node 2, this is node 3", "--data directory of its own")
 	copyDir(t, own, victim.dir)
 	other.spawn()
 	victim.spawn()
 	c.waitReady()
 	c.sameState()
 	l.verify(victim)
+}
+
+// refuses starts a node that must not start, says all of want, and leaves its
+// directory alone.
+func (n *node) refuses(what string, want ...string) {
+	n.t.Helper()
+	before := contents(n.t, n.dir)
+	n.spawn()
+	if code := n.wait(); code != 1 {
+		n.t.Errorf("%s: exit code %d", what, code)
+	}
+	told := lastLine(n)
+	for _, text := range want {
+		if !strings.Contains(told, text) {
+			n.t.Errorf("%s: it does not say %q: %s", what, text, told)
+		}
+	}
+	if contents(n.t, n.dir) != before {
+		n.t.Errorf("%s: files were changed", what)
+	}
 }

@@ -74,63 +74,63 @@ func TestSnapshotsOfOthers(t *testing.T) {
 	_, other := written(t, t.TempDir())
 	cfg, mine := written(t, t.TempDir())
 	want := mine.view()
-	add := func() {
-		for _, from := range snapshotFiles(other.cfg.Dir) {
-			b, err := os.ReadFile(from)
-			if err == nil {
-				err = os.WriteFile(filepath.Join(cfg.Dir, "snap", filepath.Base(from)), b, 0o600)
-			}
-			if err != nil {
-				t.Fatal(err)
-			}
-		}
-	}
-	// Beside its own they do no harm. Those of the same position are replaced.
-	own := snapshotFiles(cfg.Dir)
-	for _, name := range own {
-		if err := os.Rename(name, name+".away"); err != nil {
-			t.Fatal(err)
-		}
-	}
-	add()
-	for _, name := range own {
-		if err := os.Rename(name+".away", name); err != nil {
-			t.Fatal(err)
-		}
-	}
+	snaps, own := filepath.Join(cfg.Dir, "snap"), t.TempDir()
+	copyFiles(t, snaps, own)
+
+	// Those of another cluster beside its own do no harm; nor do they replace one.
+	copyFiles(t, filepath.Join(other.cfg.Dir, "snap"), snaps)
+	copyFiles(t, own, snaps)
 	again := start(t, cfg)
 	until(t, "back", func() bool { return again.view().Zxid() >= want.Zxid() })
 	if got := again.view(); got.Zxid() == want.Zxid() && got.Digest() != want.Digest() {
 		t.Fatalf("the state is another one: %x, was %x", got.Digest(), want.Digest())
 	}
 	again.end(t)
-	// In the place of its own they are of no use, and so are its own under each
-	// other's names.
-	own = snapshotFiles(cfg.Dir)
-	saved := t.TempDir()
-	for _, name := range own {
-		if err := os.Rename(name, filepath.Join(saved, filepath.Base(name))); err != nil {
-			t.Fatal(err)
-		}
-	}
-	add()
+
+	// In the place of its own they are of no use.
+	clean(t, snaps)
+	copyFiles(t, filepath.Join(other.cfg.Dir, "snap"), snaps)
 	refused(t, cfg)
-	if err := os.RemoveAll(filepath.Join(cfg.Dir, "snap")); err != nil {
-		t.Fatal(err)
+
+	// And so are its own under each other's names.
+	clean(t, snaps)
+	files, _ := filepath.Glob(filepath.Join(own, "*.snap"))
+	if len(files) < 2 {
+		t.Fatalf("%d snapshots", len(files))
 	}
-	if err := os.CopyFS(filepath.Join(cfg.Dir, "snap"), os.DirFS(saved)); err != nil {
-		t.Fatal(err)
-	}
-	files := snapshotFiles(cfg.Dir)
-	for i := range files {
-		if err := os.Rename(files[i], files[i]+".away"); err != nil {
-			t.Fatal(err)
+	for i, from := range files {
+		b, err := os.ReadFile(from)
+		if err == nil {
+			err = os.WriteFile(filepath.Join(snaps, filepath.Base(files[(i+1)%len(files)])), b, 0o600)
 		}
-	}
-	for i := range files {
-		if err := os.Rename(files[i]+".away", files[(i+1)%len(files)]); err != nil {
+		if err != nil {
 			t.Fatal(err)
 		}
 	}
 	refused(t, cfg)
+}
+
+// copyFiles copies what is in one directory into another, over what is there.
+func copyFiles(t *testing.T, from, to string) {
+	t.Helper()
+	entries, err := os.ReadDir(from)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		b, err := os.ReadFile(filepath.Join(from, e.Name()))
+		if err == nil {
+			err = os.WriteFile(filepath.Join(to, e.Name()), b, 0o600)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func clean(t *testing.T, dir string) {
+	t.Helper()
+	if err := errors.Join(os.RemoveAll(dir), os.Mkdir(dir, 0o700)); err != nil {
+		t.Fatal(err)
+	}
 }

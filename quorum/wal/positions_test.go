@@ -55,78 +55,103 @@ func newPlan(t *testing.T, how left) *plan {
 	}
 	p.base.control = *rec.Control.Clone()
 	p.recs = []quorum.Record{{Type: quorum.RecordControl, Control: rec.Control.Clone()}}
-	m := p.base.clone()
-	add := func(recs ...quorum.Record) {
-		t.Helper()
-		if err := l.Append(recs); err != nil {
-			t.Fatal(err)
-		}
-		for i := range recs {
-			m.apply(&recs[i])
-		}
-		p.recs = append(p.recs, recs...)
-	}
-	entries := func(epoch quorum.Epoch, n, size int) (recs []quorum.Record) {
-		last, chain := m.last()
-		for range n {
-			z := last + 1
-			if epoch > last.Epoch() {
-				z = quorum.MakeZxid(epoch, 1)
-			}
-			e := entryAt(z, chain, strings.Repeat("x", size))
-			last, chain = e.Zxid, e.Chain
-			recs = append(recs, quorum.Record{Type: quorum.RecordEntry, Entry: e})
-		}
-		return recs
-	}
-	control := func(epoch quorum.Epoch) quorum.Record {
-		c := m.control.Clone()
-		c.AcceptedEpoch, c.CurrentEpoch, c.Formed = epoch, epoch, true
-		c.Founding = []quorum.Member{{ID: 7, Incarnation: c.Boot.Incarnation, Role: quorum.RoleVoter}}
-		return quorum.Record{Type: quorum.RecordControl, Control: c}
-	}
-	back := func(n int) quorum.Record {
-		e := m.entries[len(m.entries)-1-n]
-		return quorum.Record{Type: quorum.RecordTruncate, Zxid: e.Zxid, Chain: e.Chain}
-	}
-	commit := func() quorum.Record {
-		last, _ := m.last()
-		return quorum.Record{Type: quorum.RecordCommit, Zxid: last}
-	}
-	mark := func() {
-		t.Helper()
-		if err := l.Mark(); err != nil {
-			t.Fatal(err)
-		}
-		p.markFile, p.markOff = l.active().path, l.active().end-markSize
-	}
-	add(control(1))
-	add(entries(1, 3, 10)...)
-	add(commit())
-	mark()
-	add(entries(1, 4, 30)...)
-	add(back(2), control(2))
-	add(entries(2, 2, 0)...)
-	add(quorum.Record{Type: quorum.RecordInstall, Zxid: quorum.MakeZxid(2, 9), Chain: 0xabcdef})
-	add(entries(2, 3, 50)...)
-	add(commit())
-	mark()
-	add(entries(3, 2, 5)...)
-	add(back(0))
-	add(entries(3, 3, 17)...)
-	switch how {
-	case stopped:
-		mark()
-		if err := l.Close(); err != nil {
-			t.Fatal(err)
-		}
-	case killed:
-		p.markFile, p.markOff = l.active().path, l.active().end
-	case powerCut:
-		p.disk = p.disk.Crash(memdisk.Lost, nil)
-	}
+	w := &planWriter{t: t, plan: p, log: l, m: p.base.clone()}
+	w.add(w.control(1))
+	w.add(w.entries(1, 3, 10)...)
+	w.add(w.commit())
+	w.mark()
+	w.add(w.entries(1, 4, 30)...)
+	w.add(w.back(2), w.control(2))
+	w.add(w.entries(2, 2, 0)...)
+	w.add(quorum.Record{Type: quorum.RecordInstall, Zxid: quorum.MakeZxid(2, 9), Chain: 0xabcdef})
+	w.add(w.entries(2, 3, 50)...)
+	w.add(w.commit())
+	w.mark()
+	w.add(w.entries(3, 2, 5)...)
+	w.add(w.back(0))
+	w.add(w.entries(3, 3, 17)...)
+	w.end(how)
 	p.locate(t)
 	return p
+}
+
+// planWriter appends to the log of a plan, and keeps a model of it.
+type planWriter struct {
+	t    *testing.T
+	plan *plan
+	log  *Log
+	m    *model
+}
+
+// add appends one group.
+func (w *planWriter) add(recs ...quorum.Record) {
+	w.t.Helper()
+	if err := w.log.Append(recs); err != nil {
+		w.t.Fatal(err)
+	}
+	for i := range recs {
+		w.m.apply(&recs[i])
+	}
+	w.plan.recs = append(w.plan.recs, recs...)
+}
+
+func (w *planWriter) mark() {
+	w.t.Helper()
+	if err := w.log.Mark(); err != nil {
+		w.t.Fatal(err)
+	}
+	seg := w.log.active()
+	w.plan.markFile, w.plan.markOff = seg.path, seg.end-markSize
+}
+
+// end ends the process, or the machine.
+func (w *planWriter) end(how left) {
+	w.t.Helper()
+	switch how {
+	case stopped:
+		w.mark()
+		if err := w.log.Close(); err != nil {
+			w.t.Fatal(err)
+		}
+	case killed:
+		seg := w.log.active()
+		w.plan.markFile, w.plan.markOff = seg.path, seg.end
+	case powerCut:
+		w.plan.disk = w.plan.disk.Crash(memdisk.Lost, nil)
+	}
+}
+
+// entries are the next n of an epoch.
+func (w *planWriter) entries(epoch quorum.Epoch, n, size int) (recs []quorum.Record) {
+	last, chain := w.m.last()
+	for range n {
+		z := last + 1
+		if epoch > last.Epoch() {
+			z = quorum.MakeZxid(epoch, 1)
+		}
+		e := entryAt(z, chain, strings.Repeat("x", size))
+		last, chain = e.Zxid, e.Chain
+		recs = append(recs, quorum.Record{Type: quorum.RecordEntry, Entry: e})
+	}
+	return recs
+}
+
+func (w *planWriter) control(epoch quorum.Epoch) quorum.Record {
+	c := w.m.control.Clone()
+	c.AcceptedEpoch, c.CurrentEpoch, c.Formed = epoch, epoch, true
+	c.Founding = []quorum.Member{{ID: 7, Incarnation: c.Boot.Incarnation, Role: quorum.RoleVoter}}
+	return quorum.Record{Type: quorum.RecordControl, Control: c}
+}
+
+// back truncates to before the last n entries.
+func (w *planWriter) back(n int) quorum.Record {
+	e := w.m.entries[len(w.m.entries)-1-n]
+	return quorum.Record{Type: quorum.RecordTruncate, Zxid: e.Zxid, Chain: e.Chain}
+}
+
+func (w *planWriter) commit() quorum.Record {
+	last, _ := w.m.last()
+	return quorum.Record{Type: quorum.RecordCommit, Zxid: last}
 }
 
 // locate finds where everything stands, and that it is what was appended.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"io"
 	"os"
 	"strings"
@@ -41,8 +42,12 @@ func TestExitCodes(t *testing.T) {
 	if many(bad, &out) != 1 || !strings.Contains(out.String(), "replay: make sim SEED=") {
 		t.Errorf("a bug, and no failure:\n%s", out.String())
 	}
-	if one(settings{seed: 1}, io.Discard) != 0 || one(settings{seed: 1, mutant: bad.mutant}, io.Discard) != 1 {
-		t.Error("a single seed ends with the wrong code")
+	var seed uint64
+	if _, err := fmt.Sscanf(out.String(), "seed %d ", &seed); err != nil {
+		t.Errorf("the first line names no seed: %v", err)
+	}
+	if one(settings{seed: seed}, io.Discard) != 0 || one(settings{seed: seed, mutant: bad.mutant}, io.Discard) != 1 {
+		t.Errorf("seed %d alone ends with the wrong code", seed)
 	}
 	if onePoint(settings{story: 3, point: "1:4:lost"}, io.Discard) != 0 || onePoint(settings{story: 3, point: "1:4:melted"}, io.Discard) != 1 {
 		t.Error("a single crash point ends with the wrong code")

@@ -23,4 +23,14 @@ var digestMutants = []mutant{
 		{"quorum/broadcast.go", "if m.Prev < c.log.hist.Start() && c.doubt() == DoubtNone {", "if m.Prev < c.log.hist.Start() {"},
 		{"quorum/lead.go", "case l.sync != nil && l.sync.Mode == SyncSnap && c.doubt() != DoubtNone:", "case false:"}},
 		schedule("R5-copy-is-no-witness")},
+	{"verdict-of-one", "RULES.md R5", one("quorum/digest.go",
+		"if c.quorum(func(id NodeID) bool { got, ok := c.reported(id, z); return ok && got == d }) {", "if len(values) > 0 {"),
+		seeds()},
+	{"verdict-forgotten", "RULES.md R5", one("quorum/rebuild.go",
+		"c.setControl(func(ctl *Control) { ctl.NeedsRebuild, ctl.Spoiled", "func(f func(*Control)) { f(&c.ctl) }(func(ctl *Control) { ctl.NeedsRebuild, ctl.Spoiled"),
+		schedule("R5-follower-diverges")},
+	{"writes-in-dispute", "RULES.md R5", []edit{
+		{"quorum/requests.go", "&& c.log.emitted >= c.r.base && c.doubt() == DoubtNone", "&& c.log.emitted >= c.r.base"},
+		{"quorum/requests.go", "m.ToBoot != c.ctl.Boot || c.doubt() != DoubtNone {", "m.ToBoot != c.ctl.Boot {"}},
+		test("quorum", "TestADisputeHoldsEverythingUp")},
 }

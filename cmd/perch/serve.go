@@ -47,9 +47,20 @@ Every flag is also an environment variable: --secret-file is PERCH_SECRET_FILE.`
 	return cmd
 }
 
-// serve runs a node and its gateway until ctx ends or the node must stop.
+// serve runs a node and its gateway until ctx ends or the node must stop. A node
+// that found its store spoiled begins again, on an empty one.
 func serve(ctx context.Context, c config, env map[string]string, stderr io.Writer) error {
 	log := newLogger(stderr)
+	for {
+		err := serveStore(ctx, c, env, log)
+		if !errors.Is(err, node.ErrRebuild) || ctx.Err() != nil {
+			return err
+		}
+		log.Error("the node begins again, to be rebuilt from the others", "reason", err)
+	}
+}
+
+func serveStore(ctx context.Context, c config, env map[string]string, log *slog.Logger) error {
 	nodeConfig, err := c.node(env)
 	if err != nil {
 		return err

@@ -45,6 +45,8 @@ type Config struct {
 
 	Level uint32 // lease.Format: highest feature level that this program says it knows
 
+	RebuildAfter time.Duration // 3 s from finding that the store is spoiled to the end of Run
+
 	CommandBytes int // 4 MiB: largest command
 	InFlight     int // 16 384: writes of this node's clients without an outcome …
 	InFlightMem  int // 64 MiB: … and their bytes
@@ -73,6 +75,7 @@ func (c Config) withDefaults() Config {
 	setDefault(&c.SnapshotKeep, 3)
 	setDefault(&c.SnapshotRate, 50_000_000)
 	setDefault(&c.Level, lease.Format)
+	setDefault(&c.RebuildAfter, 3*time.Second)
 	setDefault(&c.CommandBytes, 4<<20)
 	setDefault(&c.InFlight, 16384)
 	setDefault(&c.InFlightMem, 64<<20)

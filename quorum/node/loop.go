@@ -241,6 +241,9 @@ func (l *loop) observe(now time.Time) {
 	if s.Doubt != old.Doubt {
 		l.doubted(s)
 	}
+	if s.Spoiled && !old.Spoiled {
+		l.node.leaveSpoiled()
+	}
 	if s.Leader != old.Leader || s.Epoch != old.Epoch || s.Established != old.Established || s.State != old.State {
 		l.turned(s)
 	}

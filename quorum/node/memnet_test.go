@@ -8,6 +8,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"time"
 
 	"perch/quorum"
 	"perch/quorum/natsnet"
@@ -210,7 +211,7 @@ func newCluster(t testing.TB, net *memNet, tune func(*Config)) *cluster {
 }
 
 func (c *cluster) config(id quorum.NodeID) Config {
-	cfg := Config{ID: id, Peers: c.peers, Dir: c.dirs[id], Secret: testSecret, Log: testLog(c.t)}
+	cfg := Config{ID: id, Peers: c.peers, Dir: c.dirs[id], Secret: testSecret, Log: testLog(c.t), RebuildAfter: time.Hour}
 	if list := c.lists[id]; list != nil {
 		cfg.Peers = list
 	}

@@ -21,13 +21,30 @@ import (
 )
 
 // Open prepares a node from its data directory, which is made when missing. A
-// store that is damaged, or that belongs to another node, is an error that says
-// what to do; nothing has been changed on it then but the count of its starts.
+// store that is damaged or spoiled is set aside, and the node is rebuilt from the
+// others. Where they are no majority, and for the store of another node, it
+// returns an error that says what to do; nothing has been changed then but the
+// count of starts.
 func Open(cfg Config) (*Node, error) {
 	cfg = cfg.withDefaults()
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
+	if err := finishAside(&cfg); err != nil {
+		return nil, err
+	}
+	n, err := openStore(cfg)
+	reason, bad := spoiled(err)
+	if !bad || !rebuildable(&cfg) {
+		return n, err
+	}
+	if aside := setAside(&cfg, reason); aside != nil {
+		return nil, errors.Join(err, aside)
+	}
+	return openStore(cfg)
+}
+
+func openStore(cfg Config) (*Node, error) {
 	log, found, err := wal.Open(wal.Options{Dir: filepath.Join(cfg.Dir, "log"), Node: cfg.ID, SegmentBytes: cfg.SegmentBytes})
 	if err != nil {
 		return nil, openError(err)
@@ -40,7 +57,12 @@ func Open(cfg Config) (*Node, error) {
 		_ = log.Close()
 		return nil, fmt.Errorf("open the log: %w", err)
 	}
-	n, err := open(cfg, log, found)
+	n, err := (*Node)(nil), error(nil)
+	if found.Control.Spoiled {
+		err = fmt.Errorf("this store is not to be used: %w; remedy: %s", spoiledError(found.Control.Reason), wal.RemedyRebuild)
+	} else {
+		n, err = open(cfg, log, found)
+	}
 	if err != nil {
 		_ = log.Close()
 		return nil, err
@@ -174,8 +196,11 @@ func restoreAny(cfg Config, store *snap.Store, found *wal.Recovered) (*lease.Sta
 	}
 	start := found.History.Start()
 	if ctl := &found.Control; len(metas) > 0 && !ctl.Formed && !ctl.NeedsRebuild {
-		return nil, quorum.SnapMeta{}, fmt.Errorf("%s holds snapshots up to %v but no log: the log was lost or moved away; "+
-			"put it back, or move the whole directory aside, so that this node starts as one without data", cfg.Dir, metas[0].Zxid)
+		return nil, quorum.SnapMeta{}, &wal.DamageError{
+			File:   filepath.Join(cfg.Dir, "log"),
+			Reason: fmt.Sprintf("there are snapshots up to %v but no log: it was lost or moved away", metas[0].Zxid),
+			Remedy: "put it back, or move the whole directory aside, so that this node starts as one without data",
+		}
 	}
 	if start == 0 {
 		state := lease.New(lease.DefaultSettings())

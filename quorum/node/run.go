@@ -22,8 +22,8 @@ const (
 // Run runs the node until ctx ends, then stops it cleanly: it takes nothing
 // new, wakes what is parked, lets writes in flight end, hands over leadership,
 // marks the log and closes it, all within a second unless the disk hangs. Run
-// returns nil then, and the error that stopped the node otherwise. It may be
-// called once.
+// returns nil then, and the error that stopped the node otherwise: one that wraps
+// ErrRebuild asks for another Open. It may be called once.
 func (n *Node) Run(ctx context.Context) error {
 	n.mu.Lock()
 	n.ran = true
@@ -131,7 +131,11 @@ func (n *Node) serveFetches(ctx context.Context) {
 			}
 			entries, err := n.wal.Read(job.After, job.MaxBytes)
 			if err != nil && !errors.Is(err, wal.ErrNotFound) && ctx.Err() == nil {
-				n.fail(fmt.Errorf("read the log: %w", err))
+				err = fmt.Errorf("read the log: %w", err)
+				if _, bad := spoiled(err); bad && rebuildable(&n.cfg) {
+					err = fmt.Errorf("%w: %w", ErrRebuild, err) // which the next Open finds out too
+				}
+				n.fail(err)
 				return
 			}
 			n.loop.call(func(core machine) { core.Fetched(job, entries, err) })

@@ -133,6 +133,8 @@ type DamageError struct {
 	Offset int64  // byte at which reading went wrong
 	Reason string // what is wrong there
 	Remedy string // what a person can do about it
+
+	Misplaced bool // the file is whole, and belongs to another store
 }
 
 // Error names the file, the offset, the reason and the remedy.

@@ -53,6 +53,9 @@ type aside struct {
 func spoiled(err error) (reason string, ok bool) {
 	var damage *wal.DamageError
 	if errors.As(err, &damage) {
+		if damage.Misplaced { // there may be nothing wrong with the store but whose files these are
+			return "", false
+		}
 		return fmt.Sprintf("%s is damaged at offset %d: %s", damage.File, damage.Offset, damage.Reason), true
 	}
 	var s spoiledError

@@ -34,7 +34,7 @@ func foreign(dir string, have, want quorum.NodeID) error {
 // RemedyRebuild is what to do about a store that has lost what cannot be got
 // back from itself.
 const RemedyRebuild = "change nothing in the directory by hand. With other healthy members: stop this one, move its whole data directory aside, " +
-	"and let it be rebuilt as a replaced member. As the only member: restore a copy of the file, or an archive"
+	"and start it again, so that it is rebuilt from them. As the only member: restore a copy of the file, or an archive"
 
 const (
 	remedyStore   = "put the right file back; or delete it, if this directory was always this node's: the segments say the same, and it is written anew"
@@ -44,4 +44,9 @@ const (
 
 func damaged(path string, off int64, remedy, reason string, args ...any) error {
 	return &DamageError{File: path, Offset: off, Reason: fmt.Sprintf(reason, args...), Remedy: remedy}
+}
+
+// misplaced is about a file of another store in the place of one of this.
+func misplaced(path, remedy, reason string, args ...any) error {
+	return &DamageError{File: path, Reason: fmt.Sprintf(reason, args...), Remedy: remedy, Misplaced: true}
 }

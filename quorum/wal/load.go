@@ -121,7 +121,7 @@ func (l *Log) checkOwner(s *super, heads []head) error {
 	mine := len(heads) > 0 && heads[0].control.Node == l.opt.Node
 	switch {
 	case s != nil && s.node != l.opt.Node && mine:
-		return damaged(l.path(storeName), 0, remedyStore, "the superblock belongs to node %d, the segments to node %d", s.node, l.opt.Node)
+		return misplaced(l.path(storeName), remedyStore, "the superblock belongs to node %d, the segments to node %d", s.node, l.opt.Node)
 	case s != nil && s.node != l.opt.Node:
 		return foreign(l.opt.Dir, s.node, l.opt.Node)
 	case s == nil && len(heads) > 0 && !mine:
@@ -229,7 +229,7 @@ func (l *Log) checkHeaders(heads []head, s *super) error {
 	rest := "the first segment"
 	if s != nil {
 		if len(heads) > 1 && inc != s.inc && allOf(heads, inc) {
-			return damaged(l.path(storeName), 0, remedyPlace, "the superblock belongs to incarnation %x, the segments to %x", s.inc, inc)
+			return misplaced(l.path(storeName), remedyPlace, "the superblock belongs to incarnation %x, the segments to %x", s.inc, inc)
 		}
 		node, inc, rest = s.node, s.inc, l.path(storeName)
 	}
@@ -237,11 +237,11 @@ func (l *Log) checkHeaders(heads []head, s *super) error {
 		path := h.seg.path
 		switch {
 		case h.control.Node != node:
-			return damaged(path, 0, remedyPlace, "the segment belongs to node %d, %s to node %d", h.control.Node, rest, node)
+			return misplaced(path, remedyPlace, "the segment belongs to node %d, %s to node %d", h.control.Node, rest, node)
 		case h.control.Boot.Incarnation != inc:
-			return damaged(path, 0, remedyPlace, "the segment belongs to incarnation %x of this node, %s to %x", h.control.Boot.Incarnation, rest, inc)
+			return misplaced(path, remedyPlace, "the segment belongs to incarnation %x of this node, %s to %x", h.control.Boot.Incarnation, rest, inc)
 		case h.segmentHeader.seq != h.seg.seq:
-			return damaged(path, 0, remedyPlace, "the file holds segment %d", h.segmentHeader.seq)
+			return misplaced(path, remedyPlace, "the file holds segment %d", h.segmentHeader.seq)
 		case i > 0 && h.seg.seq != heads[i-1].seg.seq+1:
 			return damaged(l.path(segmentName(heads[i-1].seg.seq+1)), 0, remedySegment, "the segment is missing; the next one found is %s", path)
 		case i > 0 && (h.previousEnd < heads[i-1].seg.data || h.previousEnd > heads[i-1].size):

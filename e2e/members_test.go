@@ -146,7 +146,7 @@ func TestMembersUnderLoad(t *testing.T) {
 		body := fmt.Sprintf(`{"members":[{"id":"%d","address":"%s"}],"force":true}`, follower.id, follower.peerAddr())
 		_, _ = send(context.Background(), http.MethodPost, second.url()+"/v1/cluster/members", body)
 	}()
-	time.Sleep(time.Duration(1+second.id) * 3 * time.Millisecond) // anywhere in the change will do
+	time.Sleep(time.Duration(1+second.id) * 3 * time.Millisecond) // anywhere in the change will do; nothing depends on it
 	second.kill()
 	<-asked
 	second.spawn()

@@ -444,7 +444,7 @@ func (c *Core) send(m Message, after uint64) {
 	if p := c.peer(m.To); p != nil && m.Type != MsgNotify {
 		m.ToBoot = p.boot
 	}
-	if len(c.peers) > 0 {
+	if len(c.peers) > 0 || m.To != 0 {
 		c.out.Msgs = append(c.out.Msgs, Outbound{Msg: m, AfterSeq: after})
 	}
 }

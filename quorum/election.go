@@ -186,7 +186,10 @@ func (c *Core) ballot() {
 	if c.r.state != StateLooking || c.retired || c.ctl.Spoiled || !c.knowsCluster() || c.roleOf(c.cfg.ID) == 0 {
 		return
 	}
-	if c.joinEstablished() || !c.votes() {
+	// Who has no vote, as far as it knows, votes as well: the candidate may hold
+	// a configuration that this node is a voter of and has not heard of, and
+	// knows whose votes count. It stands for nothing and decides nothing.
+	if c.joinEstablished() || c.ctl.NeedsRebuild {
 		return
 	}
 	l := &c.r.look
@@ -198,7 +201,7 @@ func (c *Core) ballot() {
 		l.vote = vote
 		c.notifyAll()
 	}
-	if vote.Leader == 0 || !c.quorum(c.agrees) {
+	if vote.Leader == 0 || !c.votes() || !c.quorum(c.agrees) {
 		l.finalize = 0
 		return
 	}
@@ -213,11 +216,11 @@ func (c *Core) ballot() {
 // bestCandidate is the best of those that may be elected, this node included.
 func (c *Core) bestCandidate() Vote {
 	var best Vote
-	if c.reaches(c.offer()) {
+	if c.votes() && c.reaches(c.offer()) {
 		best = Vote{Leader: c.cfg.ID, Epoch: c.ctl.CurrentEpoch, Last: c.log.last()}
 	}
 	for _, p := range c.peers {
-		if !c.fresh(p) || !c.inRound(p) || p.note.msg.Cred.NeedsRebuild || !c.reaches(p.note.msg.Reach) {
+		if !c.stands(p) || !c.inRound(p) || p.note.msg.Cred.NeedsRebuild || !c.reaches(p.note.msg.Reach) {
 			continue
 		}
 		cred := &p.note.msg.Cred
@@ -232,6 +235,19 @@ func (c *Core) bestCandidate() Vote {
 // fresh says whether the peer's notification may be counted.
 func (c *Core) fresh(p *peer) bool {
 	return p.note.at != 0 && c.tick-p.note.at < noteTicks && c.counts(p.id, p.boot.Incarnation)
+}
+
+// stands says whether the peer may lead: it is a voter, or it says so and knows
+// no older members than this node does. Then it holds a configuration that is
+// not committed yet, which can be so only if it leads (ZAB.md 2.9).
+func (c *Core) stands(p *peer) bool {
+	if c.fresh(p) {
+		return true
+	}
+	n := &p.note.msg
+	active, _ := c.inForce()
+	return p.note.at != 0 && c.tick-p.note.at < noteTicks && n.Forming == Formed && n.Vote.Leader == p.id &&
+		(n.State == StateLooking || n.State == StateLeading) && n.Config.Version >= active.Version
 }
 
 func (c *Core) inRound(p *peer) bool {
@@ -262,7 +278,7 @@ func (c *Core) unanimous() bool {
 // and with this node a quorum names it, or it is the hub of a star.
 func (c *Core) joinEstablished() bool {
 	for _, p := range c.peers {
-		if !c.fresh(p) || p.note.msg.State != StateLeading || p.note.msg.Vote.Leader != p.id {
+		if !c.stands(p) || p.note.msg.State != StateLeading || p.note.msg.Vote.Leader != p.id {
 			continue
 		}
 		ok := c.quorum(func(id NodeID) bool {

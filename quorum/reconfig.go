@@ -153,6 +153,7 @@ func (c *Core) activate() {
 	case StateLeading:
 		ld := &c.r.lead
 		ld.learners = slices.DeleteFunc(ld.learners, func(l learner) bool { return c.roleOf(l.id) == 0 })
+		ld.homes = slices.DeleteFunc(ld.homes, func(h home) bool { return c.roleOf(h.id) == 0 })
 		ld.leaving = !c.votes()
 	}
 }

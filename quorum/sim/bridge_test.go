@@ -40,7 +40,7 @@ func TestNoElectionStorm(t *testing.T) {
 	for _, p := range partials {
 		t.Run(p.name, func(t *testing.T) {
 			for seed := uint64(1); seed <= seeds; seed++ {
-				w := newWorld(Options{Seed: seed, Nodes: p.nodes, Observers: -1})
+				w := newWorld(Options{Seed: seed, Nodes: p.nodes, Observers: -1, Spares: -1})
 				r := w.rng.fork()
 				w.faults = faults{
 					until: settled + cutFor, writes: 1 << 30, loss: pick(&r, 0, 0, 5), delay: pick[int64](&r, 300, 2000),

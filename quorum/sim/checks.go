@@ -219,7 +219,10 @@ func (o *observer) checkR4(n *node, r *reign) {
 	if n.wiped || n.disk.img.control.NeedsRebuild {
 		o.w.fail(15, "node %d, whose disk was lost, leads epoch %d", n.id, r.epoch)
 	}
-	if !n.votes() {
+	own := n.core.Configuration()
+	as, _ := own.Member(n.id)
+	was, _ := o.configs[len(o.configs)-1].Member(n.id) // of one that its initial history changes
+	if as.Role != quorum.RoleVoter && was.Role != quorum.RoleVoter {
 		o.w.fail(17, "node %d, an observer, leads epoch %d", n.id, r.epoch)
 	}
 }

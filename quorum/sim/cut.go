@@ -68,6 +68,7 @@ var knobs = []knob{
 	{"renewals", func(f *faults) { f.tuning.CounterLimit = 0 }},
 	{"programs of two ages", func(f *faults) { f.levels = false }},
 	{"observers", func(f *faults) { f.observers = 0 }},
+	{"changes of members", func(f *faults) { f.every[faultMembers] = 0 }},
 	{"drifting clocks", func(f *faults) { f.drift = 0 }},
 	{"the first epoch", func(f *faults) { f.minEpoch = 1 }},
 }

@@ -63,6 +63,8 @@ func (w *World) strike(s *strike) {
 		w.stepDown(n)
 	case faultWall:
 		n.skewMs = r.between(-3_600_000, 3_600_000)
+	case faultMembers:
+		w.operate(n, &r)
 	case faultBend:
 		w.bend(n)
 	case faultWipe, faultWipeEarly, faultRot, faultFull, faultImage, faultRestore:

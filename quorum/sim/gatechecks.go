@@ -175,7 +175,7 @@ func (o *observer) arrives(n *node, m *quorum.Message) {
 	}
 	p := &o.peers[n.id]
 	as, _ := o.configOf(n).Member(m.From)
-	counts := as.Incarnation == m.FromBoot.Incarnation && !m.Cred.NeedsRebuild
+	counts := (as.Role != quorum.RoleVoter || as.Incarnation == m.FromBoot.Incarnation) && !m.Cred.NeedsRebuild
 	if counts && m.Epoch >= p.heardIn[m.From] {
 		p.heard[m.From], p.heardIn[m.From] = p.ticks, m.Epoch
 	}

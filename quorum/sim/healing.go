@@ -14,7 +14,8 @@ const (
 	healBound  = 60 * second // … a leader, everybody in sync, every request ended
 	stuckBound = 3 * second  // for a cluster that lost a founder's disk while it formed
 	writeBound = 2 * second  // to fresh writes and reads of every node
-	reignBound = 3           // leaders established after the faults
+	reignBound = 3           // leaders established after the faults …
+	leaveBound = 3           // … and more where leaders may be removed
 )
 
 // healing demands progress once the faults have stopped.
@@ -75,7 +76,11 @@ func (h *healing) watch() {
 	case h.settled && w.now-h.asked > writeBound:
 		w.fail(0, "a fresh write or read has no end after %d s: %s", writeBound/second, why)
 	}
-	if n := w.obs.reigns - h.reigns; n > reignBound {
+	bound := reignBound
+	if w.faults.spares > 0 {
+		bound += leaveBound
+	}
+	if n := w.obs.reigns - h.reigns; n > bound {
 		w.fail(0, "%d leaders were established after the faults", n)
 	}
 	w.at(event{at: w.now + watchEvery, kind: evWatch})
@@ -92,6 +97,9 @@ func (h *healing) positions() int {
 // ask has a client of every node write and read once more.
 func (h *healing) ask() {
 	for _, n := range h.w.nodes[1:] {
+		if n.outside() {
+			continue
+		}
 		h.w.clients.read(n)
 		h.asks = append(h.asks, n.id)
 		h.writes = append(h.writes, h.w.clients.submit(n))
@@ -125,6 +133,12 @@ func (h *healing) missing() string {
 	}
 	end := lead.disk.img.hist.Last()
 	for _, n := range h.w.nodes[1:] {
+		if n.outside() {
+			if n.core == nil || !n.core.Soft().Outside || n.core.Soft().Refusal == "" {
+				return fmt.Sprintf("node %d is no member and does not know; %s", n.id, h.w.states())
+			}
+			continue
+		}
 		if n.unfound() {
 			return fmt.Sprintf("node %d has a wrong or disputed state; %s", n.id, h.w.states())
 		}
@@ -174,7 +188,7 @@ func (c *clients) openAnywhere() int {
 	}
 	count := 0
 	for _, n := range c.w.nodes[1:] {
-		if n.core != nil {
+		if n.core != nil && !n.outside() {
 			count += c.openAt(n)
 		}
 	}

@@ -88,14 +88,18 @@ type node struct {
 
 // role is what --peers says of the node.
 func (n *node) role() quorum.Role {
-	if int(n.id) > n.w.voters {
+	if n.founds() && int(n.id) > n.w.voters {
 		return quorum.RoleObserver
 	}
 	return quorum.RoleVoter
 }
 
-// votes says whether the node counts in quorums.
-func (n *node) votes() bool { return n.role() == quorum.RoleVoter }
+// founds says whether the node stands in everybody's --peers.
+func (n *node) founds() bool { return int(n.id) <= n.w.listed }
+
+// votes says whether the node counts in quorums, as long as the members stay as
+// they are.
+func (n *node) votes() bool { return int(n.id) <= n.w.voters }
 
 // start begins a new life on whatever the disk holds.
 func (n *node) start() {

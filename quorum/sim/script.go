@@ -14,7 +14,8 @@ import (
 // step a line. The network is calm but for what the story says, and all
 // assertions are checked throughout. Lines that begin with # are prose.
 //
-//	nodes 3 [1]                first line: voters, observers; all are down
+//	nodes 3 [1 [2]]            first line: voters, observers, nodes that nobody
+//	                           knows; all are down
 //	epoch 100                  least first epoch
 //	message 1000, window 1000, cache 1   bounds in bytes
 //	fsync 2000, snaptakes 8000, every 3   microseconds; entries between snapshots
@@ -32,6 +33,8 @@ import (
 //	until stopped 3            … until its state was found wrong; also disputed, sound
 //	submit 1 a                 a client writes "a" at 1
 //	read 1                     a client reads at 1
+//	members 2 4=voter 5=observer 1=none [force] [expect 3,1]   an operator asks 2
+//	                           for a change; its name is "change"
 //	open 1 s 400ms             a client opens the session "s" at 1
 //	touch 2 s                  a client renews it through 2
 //	drop ACK 2>1               such messages are lost from now on; * for any
@@ -167,7 +170,10 @@ func (s *Schedule) step(line string) {
 
 func (s *Schedule) world(words []string, opt Options) {
 	opt.Nodes, _ = strconv.Atoi(words[1])
-	opt.Observers = -1
+	opt.Observers, opt.Spares = -1, -1
+	if len(words) > 3 {
+		opt.Spares, _ = strconv.Atoi(words[3])
+	}
 	if len(words) > 2 {
 		opt.Observers, _ = strconv.Atoi(words[2])
 	}
@@ -216,6 +222,8 @@ func (s *Schedule) do(words []string) error {
 		return s.until(args, second)
 	case "expect":
 		return s.expect(args)
+	case "members":
+		return s.members(args)
 	case "submit", "read", "open", "touch":
 		return s.client(words)
 	case "drop", "hold", "release", "allow", "replay", "cut", "alone", "heal":

@@ -44,6 +44,7 @@ type faults struct {
 	tuning       quorum.Tuning
 	minEpoch     quorum.Epoch
 	observers    int
+	spares       int    // nodes that nobody knows until an operator adds them
 	digestEvery  uint32 // entries between two checkpoints
 }
 
@@ -76,6 +77,7 @@ const (
 	faultBend
 	faultImage
 	faultRestore
+	faultMembers
 	faultKinds
 )
 
@@ -85,7 +87,7 @@ var faultNames = [faultKinds]string{
 	faultReset: "reset", faultReplay: "replay", faultPause: "pause", faultHint: "hint", faultStepDown: "step down",
 	faultWall: "wall clock", faultFreeze: "frozen clock", faultStorm: "restarts", faultFull: "full disk",
 	faultRot: "damage", faultWipe: "wipe", faultWipeEarly: "early wipe",
-	faultBend: "wrong state", faultImage: "image", faultRestore: "old image",
+	faultBend: "wrong state", faultImage: "image", faultRestore: "old image", faultMembers: "change of members",
 }
 
 // draw makes the mixture of a seed.

@@ -100,10 +100,10 @@ func (t *watchers) move(who *watcher) {
 func (t *watchers) behind() (home quorum.NodeID, pos int, ok bool) {
 	for i := range t.list {
 		who := &t.list[i]
-		if t.w.nodes[who.home].lost() {
+		if t.w.nodes[who.home].away() {
 			t.move(who)
 		}
-		if !t.w.nodes[who.home].lost() && who.pos != t.w.obs.ledger.len() {
+		if !t.w.nodes[who.home].away() && who.pos != t.w.obs.ledger.len() {
 			return who.home, who.pos, true
 		}
 	}

@@ -12,6 +12,7 @@ type Options struct {
 	Seed      uint64
 	Nodes     int       // voters; 0: drawn, mostly 3
 	Observers int       // beside them; 0: drawn, mostly none; negative: none
+	Spares    int       // that may be added; 0: drawn, mostly none, and members then stay as they are; negative: none
 	Out       io.Writer // transcript; nil: none
 	Cut       *Cut      // what is left out; nil: nothing
 	Mutant    string    // a bug put into the simulated driver, see mutant.go; "" for none
@@ -58,6 +59,7 @@ type World struct {
 	queue      queue
 	nodes      []*node // by id; 0 is nobody; voters first
 	voters     int
+	listed     int // in everybody's --peers: voters and observers
 	net        network
 	faults     faults
 	strikes    []strike
@@ -127,11 +129,15 @@ func newWorld(opt Options) *World {
 	if opt.Observers != 0 {
 		w.faults.observers = max(0, opt.Observers)
 	}
+	if opt.Spares >= 0 {
+		drawMembers(&rng{state: scramble(opt.Seed ^ membersSalt)}, &w.faults, opt.Spares)
+	}
 	if c := opt.Cut; c != nil {
 		c.apply(&w.faults)
 		w.rng.state ^= scramble(c.Salt)
 	}
-	count := w.voters + w.faults.observers
+	w.listed = w.voters + w.faults.observers
+	count := w.listed + w.faults.spares
 	w.nodes = make([]*node, count+1)
 	for i := 1; i <= count; i++ {
 		w.nodes[i] = &node{
@@ -162,7 +168,12 @@ func (w *World) config(n *node) quorum.Config {
 		ID: n.id, ConfigHash: 7, Seed: n.rng.next(), MinEpoch: w.faults.minEpoch, Level: n.level, Tuning: w.faults.tuning,
 	}
 	for _, p := range w.nodes[1:] {
-		c.Peers = append(c.Peers, quorum.Peer{ID: p.id, Addr: "sim", Role: p.role()})
+		if p.founds() || p == n {
+			c.Peers = append(c.Peers, quorum.Peer{ID: p.id, Addr: "sim", Role: p.role()})
+		}
+	}
+	if !n.founds() {
+		c.ConfigHash++ // its list is another one
 	}
 	return c
 }

@@ -6,6 +6,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"perch/gen/nodepb"
 	"perch/lease"
 	"perch/quorum"
 	"perch/tree"
@@ -72,4 +73,17 @@ func TestATouchCountsFromNoEarlierThanItCame(t *testing.T) {
 			t.Fatalf("due %v after it was touched", ttl)
 		}
 	})
+}
+
+// What is left of a TTL counts from the sending of the question: the leader may
+// have counted it from then on.
+func TestWhatIsLeftCountsFromTheQuestion(t *testing.T) {
+	b := &touchBatch{
+		index: map[quorum.Zxid]int{7: 0}, sent: time.Now().Add(-time.Hour),
+		touched: []*nodepb.Touched{{Alive: true, TtlMs: uint64(2 * time.Hour / time.Millisecond)}},
+	}
+	held, err := b.held(7)
+	if err != nil || held.Remaining > time.Hour || held.Info.TTL != 2*time.Hour {
+		t.Fatalf("%+v, %v", held, err)
+	}
 }

@@ -124,9 +124,9 @@ func (r *runner) build(ctx context.Context, m *mutant) (string, error) {
 	if err := os.WriteFile(list, listed, 0o600); err != nil {
 		return "", err
 	}
-	args := []string{"build", "-overlay", list, "-o", bin, "./quorum/sim/simrun"}
+	args := []string{"build", "-ldflags=-s -w", "-buildvcs=false", "-overlay", list, "-o", bin, "./quorum/sim/simrun"}
 	if m.by.test != "" {
-		args = []string{"test", "-c", "-overlay", list, "-o", bin, "./" + m.by.pkg}
+		args = []string{"test", "-c", "-ldflags=-s -w", "-overlay", list, "-o", bin, "./" + m.by.pkg}
 	}
 	cmd := exec.CommandContext(ctx, "go", args...)
 	cmd.Dir = r.root

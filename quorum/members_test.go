@@ -95,3 +95,33 @@ func TestACutTakesAChangeBack(t *testing.T) {
 		t.Fatalf("after the cut to %v: the log ends at %v, pending %+v, %v, %v", before, c.log.last(), pending, err, err2)
 	}
 }
+
+// ZAB.md 3, condition (3): a store is granted its vote when every other voter has
+// answered a ping that was begun after the store held the history.
+func TestAGrantWaitsForEveryAnswer(t *testing.T) {
+	b, leader := settledOf(t, 5)
+	c := b.cores[leader]
+	l, late := c.learner(NodeID((leader+1)%5+1)), c.learner(NodeID((leader+2)%5+1))
+	active, _ := c.inForce()
+	l.rebuild = rebuild{measured: true, held: true, pinged: c.r.lead.pingSeq}
+	for i := range c.r.lead.learners {
+		c.r.lead.learners[i].pongSeq = l.rebuild.pinged + 1
+	}
+	for _, tc := range []struct {
+		name   string
+		change func(*learner)
+		all    bool
+	}{
+		{"all have answered", func(*learner) {}, true},
+		{"an earlier ping", func(q *learner) { q.pongSeq = l.rebuild.pinged }, false},
+		{"not in sync", func(q *learner) { q.synced = false }, false},
+		{"on another disk", func(q *learner) { q.boot.Incarnation[0]++ }, false},
+	} {
+		was := *late
+		tc.change(late)
+		if got := c.answered(active, l); got != tc.all {
+			t.Errorf("%s: answered %v", tc.name, got)
+		}
+		*late = was
+	}
+}

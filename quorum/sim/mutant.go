@@ -18,7 +18,6 @@ var Mutants = []string{
 	"raise-early",         // the level is raised before every member knows it (R6)
 	"watch-resume",        // a watcher that comes back gets its last event again
 	"touch-unconfirmed",   // a renewal is answered without a confirmed round (R12)
-	"expire-unconfirmed",  // a session is ended without one (R23)
 	"expire-any-epoch",    // an end that one leader decided has effect under another
 }
 

@@ -56,10 +56,6 @@ func (n *node) keep() {
 		return
 	}
 	k.expiring = true
-	if n.w.opt.Mutant == "expire-unconfirmed" {
-		n.expire(epoch)
-		return
-	}
 	n.w.clients.ask(n, func() { n.expire(epoch) })
 }
 

@@ -78,9 +78,11 @@ var broadcastMutants = []mutant{
 }
 
 var livesMutants = []mutant{
-	{"any-disk-counts", "RULES.md R3", one("quorum/voters.go",
-		"return ok && m.Role == RoleVoter && m.Incarnation == inc", "return ok && m.Role == RoleVoter"),
-		seeds()},
+	{"any-disk-counts", "RULES.md R3, R4", []edit{
+		{"quorum/lead.go", "return l != nil && c.counts(l.id, l.boot.Incarnation) && !l.cred.NeedsRebuild", "return l != nil"},
+		{"quorum/voters.go", "return c.incarnation(m.ID) == m.Incarnation && in(m.ID) })", "return in(m.ID) })"},
+		{"quorum/voters.go", "case c.incarnation(m.ID) == m.Incarnation:", "case true:"}},
+		schedule("R4-rebuilding-voter-is-in-no-set")},
 	{"rebuilding-voter-votes", "RULES.md R4", one("quorum/voters.go",
 		"return c.ctl.Formed && !c.ctl.NeedsRebuild && !c.retired &&", "return c.ctl.Formed && !c.retired &&"),
 		test("quorum", "TestADamagedVoterCountsNowhere")},

@@ -17,7 +17,6 @@ var driverMutants = []mutant{
 	{"driver-boasts", "ZAB.md 3", switched("boast"), seeds()},
 	{"driver-commits-ahead", "ZAB.md 2.5", switched("commit-ahead"), seeds()},
 	{"driver-touches-unconfirmed", "RULES.md R12", switched("touch-unconfirmed"), schedule("R12-touch-at-a-thawed-leader")},
-	{"driver-expires-unconfirmed", "RULES.md R23", switched("expire-unconfirmed"), seeds()},
 	{"driver-expires-in-any-epoch", "RULES.md R23", switched("expire-any-epoch"), schedule("R23-expiry-outlives-its-reign")},
 	{"driver-resumes-a-watch-one-off", "RELIABILITY.md 2a", switched("watch-resume"), seeds()},
 	{"driver-raises-the-level-early", "RULES.md R6", switched("raise-early"), seeds()},

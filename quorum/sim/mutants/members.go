@@ -24,7 +24,7 @@ var memberMutants = []mutant{
 		schedule("rebuild-waits-for-the-history")},
 	{"granted-before-all-have-answered", "ZAB.md 3, RULES.md R10", one("quorum/rebuild.go",
 		"case !c.member(q) || q.pongSeq <= l.rebuild.pinged:\n\t\t\treturn false", "case !c.member(q):\n\t\t\treturn false"),
-		seeds()},
+		test("quorum", "TestAGrantWaitsForEveryAnswer")},
 	{"granted-without-all", "ZAB.md 3, RULES.md R10", one("quorum/rebuild.go",
 		"case q == nil || !q.synced:\n\t\t\treturn false\n", "case q != nil || q == nil:\n"),
 		schedule("rebuild-waits-for-every-voter")},

@@ -282,6 +282,7 @@ func (c *Core) Ready() Ready {
 		c.flushRequests()
 		c.flushProposals()
 		c.leave()
+		c.flushHand()
 	}
 	r := c.out
 	c.out = Ready{}
@@ -310,7 +311,7 @@ func (c *Core) HasReady() bool {
 	o := &c.out
 	return len(c.wal) > 0 || len(o.Msgs) > 0 || len(o.Reads) > 0 && c.doubt() == DoubtNone || len(o.Failed) > 0 ||
 		o.Install != nil || len(o.Fetch) > 0 || o.Mismatch != nil || c.log.emittable() || c.unsent() || c.readsDue() ||
-		c.requestsDue() || c.r.lead.leaving || c.halt != nil
+		c.requestsDue() || c.handDue() || c.r.lead.leaving || c.halt != nil
 }
 
 // Stable says that every record up to Ready.Seq == seq is durable.
@@ -336,7 +337,7 @@ func (c *Core) Stable(seq uint64) {
 // DiskFailed says that a write or fsync failed: the node must stop (ZAB.md 3).
 func (c *Core) DiskFailed(err error) {
 	if c.r.state == StateLeading {
-		c.sendStepDown(false)
+		c.sendStepDown(false, c.heir())
 	}
 	c.fail(fmt.Errorf("quorum: the log cannot be written: %w", err))
 }
@@ -372,7 +373,7 @@ func (c *Core) PeerHint(id NodeID, up bool) {
 // StepDown takes this node out of the quorum for good, at a clean stop: a
 // leader tells its followers, so that they elect another at once.
 func (c *Core) StepDown() {
-	c.sendStepDown(true)
+	c.sendStepDown(true, c.heir())
 	c.retired = true
 	c.reset(StateLooking, PhaseLooking)
 }
@@ -389,6 +390,7 @@ func (c *Core) Soft() Soft {
 	switch c.r.state {
 	case StateLeading:
 		s.Leader, s.Epoch, s.LeaseMs, s.AgeMs = c.cfg.ID, c.r.epoch, c.r.lead.leaseMs, c.stampAge()
+		s.Heir = c.r.lead.hand.to
 	case StateFollowing:
 		if c.roleOf(c.cfg.ID) != RoleVoter {
 			s.State = StateObserving

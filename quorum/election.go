@@ -139,6 +139,9 @@ func (c *Core) onNotify(p *peer, m *Message) {
 		if m.State == StateLooking {
 			c.send(c.notification(p.id), c.claim())
 		}
+		if m.State == StateLeading && p.id == c.r.follow.leader && c.r.phase == PhaseDiscovery && c.r.epoch == 0 {
+			c.sendJoin() // the first one may have come before it led
+		}
 	}
 }
 

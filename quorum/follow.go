@@ -139,10 +139,7 @@ func (c *Core) dispatchFollower(p *peer, m *Message) {
 	case MsgPing:
 		c.onPing(m)
 	case MsgStepDown:
-		if m.Epoch == c.r.epoch || c.r.epoch == 0 {
-			p.down = p.down || m.Counts
-			c.enterLooking()
-		}
+		c.onStepDown(p, m)
 	case MsgRefuse:
 		c.onRefuse(m)
 	case MsgReadPos:

@@ -28,6 +28,7 @@ type leading struct {
 	round     readRound
 	renew     renewal
 	leaving   bool // the active configuration has no vote for this leader
+	hand      handover
 }
 
 // learner is what a leader knows of one peer in this reign.
@@ -452,16 +453,18 @@ func (c *Core) stepDown() {
 	if c.r.state != StateLeading {
 		return
 	}
-	c.sendStepDown(false)
+	c.sendStepDown(false, 0)
 	if c.failures > 0 || c.r.est {
 		c.standAt = c.tick + standBackoff<<min(c.failures, 3) + c.random()%standBackoff
 	}
 	c.enterLooking()
 }
 
-func (c *Core) sendStepDown(leaving bool) {
+// sendStepDown tells that this leader has stopped, whether it is leaving for
+// good, and who should lead in its place; 0: whom the others elect.
+func (c *Core) sendStepDown(leaving bool, heir NodeID) {
 	if c.r.state == StateLeading {
-		c.send(Message{Type: MsgStepDown, Epoch: c.r.epoch, Counts: leaving}, 0)
+		c.send(Message{Type: MsgStepDown, Epoch: c.r.epoch, Counts: leaving, Vote: Vote{Leader: heir}}, 0)
 	}
 }
 

@@ -25,7 +25,7 @@ const (
 	MsgRefuse     MsgType = 18 // leader to home node: these will never be proposed
 	MsgRead       MsgType = 19 // home node to leader: a read position, please
 	MsgReadPos    MsgType = 20 // leader to home node: the answer
-	MsgStepDown   MsgType = 21 // leader to all: hint that it has stopped leading
+	MsgStepDown   MsgType = 21 // leader to all: hint that it has stopped leading, and who should (Vote.Leader)
 )
 
 // Phase is where a node stands in the protocol.

@@ -82,6 +82,7 @@ type Soft struct {
 	Forming     FormState
 	Leader      NodeID // 0 when there is none
 	Epoch       Epoch  // epoch led or followed; the current epoch otherwise
+	Heir        NodeID // to whom this leader transfers just now; 0: to nobody
 	Established bool   // leading or following an established leader, synchronized
 	Commit      Zxid
 	Told        Zxid   // the leader's commit position as last heard; above Commit while this log lacks entries

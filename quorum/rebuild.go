@@ -24,7 +24,7 @@ func (c *Core) Spoil(reason string) {
 	if c.halt != nil || c.retired || c.ctl.Spoiled {
 		return
 	}
-	c.sendStepDown(false)
+	c.sendStepDown(false, c.heir())
 	c.setControl(func(ctl *Control) { ctl.NeedsRebuild, ctl.Spoiled, ctl.Reason = true, true, reason })
 	c.abandon()
 	c.enterLooking()

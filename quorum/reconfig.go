@@ -134,7 +134,7 @@ func (c *Core) handOver(to *Configuration) bool {
 	if best == 0 {
 		return false
 	}
-	c.stepDown()
+	c.giveWay(best)
 	return true
 }
 

@@ -20,7 +20,7 @@ type renewal struct {
 
 // pausing says whether a leader proposes nothing, since it has something else
 // to do first.
-func (c *Core) pausing() bool { return c.renewalDue() }
+func (c *Core) pausing() bool { return c.r.lead.hand.to != 0 || c.renewalDue() }
 
 func (c *Core) renewalDue() bool {
 	ld := &c.r.lead
@@ -46,7 +46,7 @@ func (c *Core) overtaken(e Epoch) {
 // is durable it leads the present one on, answers reads and pings and can step
 // down; then it begins.
 func (c *Core) renewStep() {
-	if c.r.state != StateLeading || !c.r.est || !c.renewalDue() || c.log.commit < c.log.last() {
+	if c.r.state != StateLeading || !c.r.est || c.r.lead.hand.to != 0 || c.r.lead.leaving || !c.renewalDue() || c.log.commit < c.log.last() {
 		return
 	}
 	rn := &c.r.lead.renew

@@ -61,6 +61,8 @@ func (w *World) strike(s *strike) {
 		n.take(&event{kind: evHint, from: other, num: uint64(r.below(2))})
 	case faultStepDown:
 		w.stepDown(n)
+	case faultTransfer:
+		w.transfer(quorum.NodeID(r.below(len(w.nodes))))
 	case faultWall:
 		n.skewMs = r.between(-3_600_000, 3_600_000)
 	case faultMembers:
@@ -136,6 +138,20 @@ func (w *World) freeze(n *node, long int64) {
 	}
 	w.note("the clock of %d stands still for %d ms", n.id, long/millisecond)
 	n.frozen = w.now + long
+}
+
+// transfer asks every node that says it leads to give way: to a node, or to
+// whom it likes.
+func (w *World) transfer(to quorum.NodeID) {
+	for _, n := range w.nodes[1:] {
+		if n.core == nil || n.paused || n.soft.State != quorum.StateLeading {
+			continue
+		}
+		err := n.core.Transfer(to)
+		w.note("%d is told to give way to %d: %v", n.id, to, err)
+		w.obs.look(n)
+		n.pump()
+	}
 }
 
 // stepDown is SIGTERM: the node hands over, and is gone a little later.

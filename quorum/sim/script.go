@@ -50,6 +50,7 @@ import (
 //	damage 2                   what its log holds; found at the next start
 //	replace 2                  an operator says that 2 is on another disk
 //	pause 1, resume 1, stepdown 1
+//	transfer 1 2               1 is told to give way to 2; to 0: to the best
 //	bend 2                     the state of 2 is wrong from now on
 //	snapshot 2                 of what is applied; the log before it is purged
 //	expect leader 3, expect no leader, expect state 2 looking
@@ -226,6 +227,8 @@ func (s *Schedule) do(words []string) error {
 		return s.members(args)
 	case "submit", "read", "open", "touch":
 		return s.client(words)
+	case "transfer":
+		return s.transfer(args)
 	case "drop", "hold", "release", "allow", "replay", "cut", "alone", "heal":
 		return s.link(words)
 	case "epoch", "message", "window", "cache", "fsync", "snaptakes", "every", "limit":
@@ -338,6 +341,22 @@ func (s *Schedule) toNode(verb string, n *node) error {
 		return fmt.Errorf("unknown verb %q", verb)
 	}
 	return nil
+}
+
+// transfer has a node give way to another; it is an error when it refuses.
+func (s *Schedule) transfer(args []string) error {
+	n, err := s.node(args[0])
+	if err != nil {
+		return err
+	}
+	to, err := strconv.Atoi(args[1])
+	if err != nil || n.core == nil {
+		return fmt.Errorf("node %s is down, or %q is no node", args[0], args[1])
+	}
+	err = n.core.Transfer(quorum.NodeID(to))
+	s.w.obs.look(n)
+	n.pump()
+	return err
 }
 
 func (s *Schedule) snapshot(n *node) error {

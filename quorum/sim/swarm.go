@@ -78,6 +78,7 @@ const (
 	faultImage
 	faultRestore
 	faultMembers
+	faultTransfer
 	faultKinds
 )
 
@@ -88,6 +89,7 @@ var faultNames = [faultKinds]string{
 	faultWall: "wall clock", faultFreeze: "frozen clock", faultStorm: "restarts", faultFull: "full disk",
 	faultRot: "damage", faultWipe: "wipe", faultWipeEarly: "early wipe",
 	faultBend: "wrong state", faultImage: "image", faultRestore: "old image", faultMembers: "change of members",
+	faultTransfer: "transfer",
 }
 
 // draw makes the mixture of a seed.
@@ -118,6 +120,9 @@ func draw(r *rng, nodes int) faults {
 	if nodes >= 3 && r.below(8) == 0 {
 		f.every[faultImage] = pick(r, 300*millisecond, 1*second)
 		f.every[faultRestore] = pick(r, 300*millisecond, 1*second)
+	}
+	if r.below(4) == 0 {
+		f.every[faultTransfer] = pick(r, 100*millisecond, 500*millisecond, 2*second)
 	}
 	return f
 }

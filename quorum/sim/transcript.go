@@ -89,6 +89,10 @@ func messageText(m *quorum.Message) string {
 		}
 	case quorum.MsgRefuse:
 		fmt.Fprintf(&b, " %v", m.IDs)
+	case quorum.MsgStepDown:
+		if m.Vote.Leader != 0 {
+			fmt.Fprintf(&b, " heir %d", m.Vote.Leader)
+		}
 	case quorum.MsgReadPos:
 		fmt.Fprintf(&b, " #%d at %v", m.Seq, m.Last)
 	}

@@ -2,11 +2,13 @@ package handlers
 
 import (
 	"context"
+	"errors"
 	"strconv"
 
 	"perch/gen/api"
 	"perch/lease"
 	"perch/quorum"
+	"perch/tree"
 )
 
 // features are what every member of this version has.
@@ -31,6 +33,48 @@ func (e *edge) requireSession(ctx context.Context, session *string) error {
 	}
 	_, err = e.readSession(ctx, 0, token, lease.At{Wait: floorPatience})
 	return err
+}
+
+// TransferLeadership implements POST /v1/cluster/transfer.
+func (e *edge) TransferLeadership(ctx context.Context, q api.TransferLeadershipRequestObject) (api.TransferLeadershipResponseObject, error) {
+	if err := e.requireSession(ctx, q.Params.PerchSession); err != nil {
+		return nil, err
+	}
+	to, err := transferTarget(q.Body)
+	if err != nil {
+		return nil, err
+	}
+	if err := e.svc.Transfer(ctx, to); err != nil {
+		return nil, noTransfer(err)
+	}
+	s := e.svc.Status()
+	return api.TransferLeadership200JSONResponse{Body: e.renderCluster(&s),
+		Headers: api.TransferLeadership200ResponseHeaders{PerchZxid: int64(s.Applied)}}, nil
+}
+
+// noTransfer says in words why the leadership did not move.
+func noTransfer(err error) error {
+	switch {
+	case errors.Is(err, lease.ErrNoMember):
+		return fail(codeNoMember, "").in("/to")
+	case errors.Is(err, tree.ErrInvalidArgument):
+		return badArgument("/to", "it is an observer, which never leads")
+	case errors.Is(err, lease.ErrNotCaughtUp):
+		return fail(codeNotCaughtUp, "no such voter is in sync, or it did not get there in time; the leader goes on")
+	}
+	return err
+}
+
+// transferTarget is the voter that the body names; 0: any.
+func transferTarget(body *api.TransferSpec) (quorum.NodeID, error) {
+	if body == nil || body.To == nil {
+		return 0, nil
+	}
+	id, err := strconv.ParseUint(*body.To, 10, 16)
+	if err != nil || id == 0 || strconv.FormatUint(id, 10) != *body.To {
+		return 0, fail(codeNoMember, "").in("/to")
+	}
+	return quorum.NodeID(id), nil
 }
 
 func (e *edge) renderCluster(s *lease.Status) api.Cluster {

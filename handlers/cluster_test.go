@@ -1,6 +1,7 @@
 package handlers
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -8,6 +9,7 @@ import (
 
 	"perch/lease"
 	"perch/quorum"
+	"perch/tree"
 )
 
 func member(t *testing.T, a *answer, i int) map[string]any {
@@ -106,5 +108,35 @@ func TestOptions(t *testing.T) {
 	e := newEdgeTest(t)
 	if _, err := New(Options{Service: e.svc, Registry: e.h.edge.registry}); err == nil {
 		t.Error("two edges in one registry")
+	}
+}
+
+func TestTransfer(t *testing.T) {
+	e := newEdgeTest(t)
+	e.svc.status = func(s *lease.Status) { s.Soft.Leader = 2 }
+	if c := e.do("POST /v1/cluster/transfer", `{"to":"2"}`).want("200").json(); c["leader"] != "2" {
+		t.Errorf("answered %v", c)
+	}
+	e.do("POST /v1/cluster/transfer", "").want("200")
+	e.do("POST /v1/cluster/transfer", "{}").want("200")
+	if got := e.svc.transfers; !slices.Equal(got, []quorum.NodeID{2, 0, 0}) {
+		t.Errorf("asked to transfer to %v", got)
+	}
+	for _, body := range []string{`{"to":"0"}`, `{"to":"02"}`, `{"to":"-1"}`, `{"to":"65536"}`, `{"to":""}`, `{"to":"x"}`} {
+		if p := e.do("POST /v1/cluster/transfer", body).want("404 no_such_member").json(); p["pointer"] != "/to" && p["parameter"] != "/to" && p["field"] != "/to" {
+			t.Errorf("%s: %v", body, p)
+		}
+	}
+	e.do("POST /v1/cluster/transfer", `{"to":2}`).want("400 invalid_json")
+	e.do("POST /v1/cluster/transfer", "", "Perch-Session: "+strings.Repeat("x", 40)).want("410 session_expired")
+	if len(e.svc.transfers) != 3 {
+		t.Errorf("a refused request was passed on: %v", e.svc.transfers)
+	}
+	for want, err := range map[string]error{
+		"404 no_such_member": lease.ErrNoMember, "400 invalid_argument": tree.ErrInvalidArgument,
+		"503 not_caught_up": lease.ErrNotCaughtUp, "503 no_leader": lease.ErrNoLeader, "503 shutting_down": lease.ErrShuttingDown,
+	} {
+		e.svc.fail = err
+		e.do("POST /v1/cluster/transfer", `{"to":"2"}`).want(want)
 	}
 }

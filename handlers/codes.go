@@ -63,7 +63,7 @@ var (
 	codeNoNode           = row(tree.ErrNoNode.String(), 404, "The node does not exist.", -101)
 	_                    = row(tree.ErrNoParent.String(), 404, "The parent does not exist.", 0)
 	_                    = row(tree.ErrNoSession.String(), 404, "The session does not exist.", 0)
-	_                    = row(string(lease.ErrNoMember), 404, "The node is no member of the cluster.", 0)
+	codeNoMember         = row(string(lease.ErrNoMember), 404, "The node is no member of the cluster.", 0)
 	codeNoEndpoint       = row("no_such_endpoint", 404, "There is no such operation.", 0)
 	codeMethod           = row("method_not_allowed", 405, "The path does not have this method.", 0)
 	codeRequestTimeout   = row("request_timeout", 408, "The body did not arrive in time.", 0)

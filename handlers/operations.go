@@ -36,6 +36,7 @@ var membersBody = &jsonShape{kind: jsonObject, needed: true, fields: map[string]
 		"id": {kind: jsonString}, "address": {kind: jsonString}, "role": {kind: jsonString}, "replace": {kind: jsonBoolean},
 	}}},
 }}
+var transferBody = &jsonShape{kind: jsonObject, fields: map[string]*jsonShape{"to": {kind: jsonString}}}
 
 var operations = []operation{
 	{id: "readNode", method: "GET", path: "/v1/nodes/{path}", query: readQuery, ifs: []string{ifNoneMatch}},
@@ -61,6 +62,7 @@ var operations = []operation{
 	{id: "getCluster", method: "GET", path: "/v1/cluster"},
 	{id: "addMember", method: "POST", path: "/v1/cluster/members", json: membersBody},
 	{id: "removeMember", method: "DELETE", path: "/v1/cluster/members/{id}", query: []string{"force"}},
+	{id: "transferLeadership", method: "POST", path: "/v1/cluster/transfer", json: transferBody},
 	{id: "livez", method: "GET", path: "/livez", ops: true},
 	{id: "readyz", method: "GET", path: "/readyz", ops: true},
 	{id: "metrics", method: "GET", path: "/metrics", ops: true},

@@ -18,20 +18,21 @@ import (
 // write is applied at once. What only a cluster can do to a gateway (lag,
 // leaders lost, drains) is set by hand.
 type testService struct {
-	mu      sync.Mutex
-	state   *lease.State
-	tokens  *lease.Tokens
-	ahead   quorum.Zxid // what the cluster has proposed beyond this node
-	fail    error       // answer of every call but Status
-	result  *lease.Result
-	touches int
-	reads   []lease.Read
-	applied chan struct{} // closed and replaced by every write
-	pages   map[string]*pinned
-	age     uint64
-	status  func(*lease.Status)
-	awaits  chan lease.Interest // told of every Await, when not nil
-	changes []lease.MembersChange
+	mu        sync.Mutex
+	state     *lease.State
+	tokens    *lease.Tokens
+	ahead     quorum.Zxid // what the cluster has proposed beyond this node
+	fail      error       // answer of every call but Status
+	result    *lease.Result
+	touches   int
+	reads     []lease.Read
+	applied   chan struct{} // closed and replaced by every write
+	pages     map[string]*pinned
+	age       uint64
+	status    func(*lease.Status)
+	awaits    chan lease.Interest // told of every Await, when not nil
+	changes   []lease.MembersChange
+	transfers []quorum.NodeID
 }
 
 type pinned struct {
@@ -285,6 +286,13 @@ func (s *testService) TouchLater(string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.touches++
+}
+
+func (s *testService) Transfer(_ context.Context, to quorum.NodeID) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.transfers = append(s.transfers, to)
+	return s.fail
 }
 
 func (s *testService) Status() lease.Status {

@@ -36,6 +36,12 @@ type Service interface {
 	Touch(ctx context.Context, token string, ttl time.Duration) (Held, error)
 	// TouchLater renews at best effort and promises nothing.
 	TouchLater(token string)
+	// Transfer has the leader give way to a voter, 0: to any other. It returns
+	// nil once that one leads and this node follows it, at once if it leads
+	// already. ErrNoMember, tree.ErrInvalidArgument for an observer,
+	// ErrNotCaughtUp when the voter is not in sync or does not get there in time,
+	// ErrNoLeader when nobody leads.
+	Transfer(ctx context.Context, to quorum.NodeID) error
 	// Status describes the cluster as this node sees it.
 	Status() Status
 	// ChangeMembers brings the members to what c says, and answers at the

@@ -24,6 +24,7 @@ const transferTicks = 100 // after which a transfer is given up
 // handover is a transfer under way.
 type handover struct {
 	to    NodeID // 0: there is none
+	seq   uint64 // of a ping sent since; the heir answers it, so it is there now
 	until uint64 // tick after which it is given up
 }
 
@@ -48,7 +49,8 @@ func (c *Core) Transfer(to NodeID) error {
 	case ld.hand.to != 0:
 		return ErrTransferring
 	}
-	ld.hand = handover{to: to, until: c.tick + transferTicks}
+	c.ping()
+	ld.hand = handover{to: to, seq: ld.pingSeq, until: c.tick + transferTicks}
 	return nil
 }
 
@@ -79,7 +81,12 @@ func (c *Core) handDue() bool {
 		return false
 	}
 	l := c.learner(h.to)
-	return !c.mayInherit(l) || c.tick > h.until || l.durable >= c.log.last()
+	return !c.mayInherit(l) || c.tick > h.until || c.inherits(l)
+}
+
+// inherits says whether the heir has everything and is there now.
+func (c *Core) inherits(l *learner) bool {
+	return l.durable >= c.log.last() && l.pongSeq >= c.r.lead.hand.seq
 }
 
 // flushHand ends a transfer, after everything else that this leader has to say.
@@ -88,7 +95,7 @@ func (c *Core) flushHand() {
 		return
 	}
 	h := &c.r.lead.hand
-	if l := c.learner(h.to); c.mayInherit(l) && l.durable >= c.log.last() {
+	if l := c.learner(h.to); c.mayInherit(l) && c.inherits(l) {
 		c.giveWay(h.to)
 		return
 	}

@@ -387,6 +387,12 @@ type Stat struct {
 	Version int64 `json:"version"`
 }
 
+// TransferSpec defines model for TransferSpec.
+type TransferSpec struct {
+	// To The id of the voter that shall lead. Without it any other one, the one that has most on disk.
+	To *string `json:"to,omitempty"`
+}
+
 // WatchScope defines model for WatchScope.
 type WatchScope string
 
@@ -509,6 +515,12 @@ type RemoveMemberParams struct {
 	// Force Accept that two voters are left.
 	Force *bool `form:"force,omitempty" json:"force,omitempty"`
 
+	// PerchSession Session token, drawn by the server or by the client (22 to 128 of `A-Za-z0-9_-`). Renews the session on arrival.
+	PerchSession *SessionToken `json:"Perch-Session,omitempty"`
+}
+
+// TransferLeadershipParams defines parameters for TransferLeadership.
+type TransferLeadershipParams struct {
 	// PerchSession Session token, drawn by the server or by the client (22 to 128 of `A-Za-z0-9_-`). Renews the session on arrival.
 	PerchSession *SessionToken `json:"Perch-Session,omitempty"`
 }
@@ -729,6 +741,9 @@ type WatchNodeParams struct {
 // AddMemberJSONRequestBody defines body for AddMember for application/json ContentType.
 type AddMemberJSONRequestBody = MembersSpec
 
+// TransferLeadershipJSONRequestBody defines body for TransferLeadership for application/json ContentType.
+type TransferLeadershipJSONRequestBody = TransferSpec
+
 // CreateSessionJSONRequestBody defines body for CreateSession for application/json ContentType.
 type CreateSessionJSONRequestBody = SessionSpec
 
@@ -761,6 +776,9 @@ type ServerInterface interface {
 	// RemoveMember Remove a member
 	// (DELETE /v1/cluster/members/{id})
 	RemoveMember(w http.ResponseWriter, r *http.Request, id MemberID, params RemoveMemberParams)
+	// TransferLeadership Move leadership
+	// (POST /v1/cluster/transfer)
+	TransferLeadership(w http.ResponseWriter, r *http.Request, params TransferLeadershipParams)
 	// DeleteNode Delete a node
 	// (DELETE /v1/nodes/{path})
 	DeleteNode(w http.ResponseWriter, r *http.Request, path Path, params DeleteNodeParams)
@@ -851,6 +869,12 @@ func (_ Unimplemented) AddMember(w http.ResponseWriter, r *http.Request, params 
 // RemoveMember Remove a member
 // (DELETE /v1/cluster/members/{id})
 func (_ Unimplemented) RemoveMember(w http.ResponseWriter, r *http.Request, id MemberID, params RemoveMemberParams) {
+	w.WriteHeader(http.StatusNotImplemented)
+}
+
+// TransferLeadership Move leadership
+// (POST /v1/cluster/transfer)
+func (_ Unimplemented) TransferLeadership(w http.ResponseWriter, r *http.Request, params TransferLeadershipParams) {
 	w.WriteHeader(http.StatusNotImplemented)
 }
 
@@ -1299,6 +1323,47 @@ func (siw *ServerInterfaceWrapper) RemoveMember(w http.ResponseWriter, r *http.R
 
 	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		siw.Handler.RemoveMember(w, r, id, params)
+	}))
+
+	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
+		handler = siw.HandlerMiddlewares[i](handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// TransferLeadership operation middleware
+func (siw *ServerInterfaceWrapper) TransferLeadership(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params TransferLeadershipParams
+
+	headers := r.Header
+
+	// ------------- Optional header parameter "Perch-Session" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Perch-Session")]; found {
+		var PerchSession SessionToken
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "Perch-Session", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Perch-Session", valueList[0], &PerchSession, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "Perch-Session", Err: err})
+			return
+		}
+
+		params.PerchSession = &PerchSession
+
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.TransferLeadership(w, r, params)
 	}))
 
 	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
@@ -2743,6 +2808,9 @@ func HandlerWithOptions(si ServerInterface, options ChiServerOptions) http.Handl
 		r.Delete(options.BaseURL+"/v1/cluster/members/{id}", wrapper.RemoveMember)
 	})
 	r.Group(func(r chi.Router) {
+		r.Post(options.BaseURL+"/v1/cluster/transfer", wrapper.TransferLeadership)
+	})
+	r.Group(func(r chi.Router) {
 		r.Get(options.BaseURL+"/livez", wrapper.Livez)
 	})
 	r.Group(func(r chi.Router) {
@@ -3643,6 +3711,118 @@ type RemoveMember5XXApplicationProblemPlusJSONResponse struct {
 }
 
 func (response RemoveMember5XXApplicationProblemPlusJSONResponse) VisitRemoveMemberResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.Allow != nil {
+		w.Header().Set("Allow", fmt.Sprint(*response.Headers.Allow))
+	}
+	if response.Headers.ETag != nil {
+		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	w.Header().Set("Perch-Code", fmt.Sprint(response.Headers.PerchCode))
+	if response.Headers.PerchZxid != nil {
+		w.Header().Set("Perch-Zxid", fmt.Sprint(*response.Headers.PerchZxid))
+	}
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type TransferLeadershipRequestObject struct {
+	Params TransferLeadershipParams
+	Body   *TransferLeadershipJSONRequestBody
+}
+
+type TransferLeadershipResponseObject interface {
+	VisitTransferLeadershipResponse(w http.ResponseWriter) error
+}
+
+type TransferLeadership200ResponseHeaders struct {
+	PerchCluster *string
+	PerchZxid    int64
+}
+
+type TransferLeadership200JSONResponse struct {
+	Body    Cluster
+	Headers TransferLeadership200ResponseHeaders
+}
+
+func (response TransferLeadership200JSONResponse) VisitTransferLeadershipResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	w.Header().Set("Perch-Zxid", fmt.Sprint(response.Headers.PerchZxid))
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type TransferLeadership4XXApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	Headers    ProblemResponseHeaders
+	StatusCode int
+}
+
+func (response TransferLeadership4XXApplicationProblemPlusJSONResponse) VisitTransferLeadershipResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.Allow != nil {
+		w.Header().Set("Allow", fmt.Sprint(*response.Headers.Allow))
+	}
+	if response.Headers.ETag != nil {
+		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	w.Header().Set("Perch-Code", fmt.Sprint(response.Headers.PerchCode))
+	if response.Headers.PerchZxid != nil {
+		w.Header().Set("Perch-Zxid", fmt.Sprint(*response.Headers.PerchZxid))
+	}
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type TransferLeadership5XXResponseHeaders struct {
+	Allow        *string
+	ETag         *string
+	PerchCluster *string
+	PerchCode    string
+	PerchZxid    *int64
+	RetryAfter   *int32
+}
+
+type TransferLeadership5XXApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	Headers    TransferLeadership5XXResponseHeaders
+	StatusCode int
+}
+
+func (response TransferLeadership5XXApplicationProblemPlusJSONResponse) VisitTransferLeadershipResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
@@ -5293,6 +5473,9 @@ type StrictServerInterface interface {
 	// RemoveMember Remove a member
 	// (DELETE /v1/cluster/members/{id})
 	RemoveMember(ctx context.Context, request RemoveMemberRequestObject) (RemoveMemberResponseObject, error)
+	// TransferLeadership Move leadership
+	// (POST /v1/cluster/transfer)
+	TransferLeadership(ctx context.Context, request TransferLeadershipRequestObject) (TransferLeadershipResponseObject, error)
 	// DeleteNode Delete a node
 	// (DELETE /v1/nodes/{path})
 	DeleteNode(ctx context.Context, request DeleteNodeRequestObject) (DeleteNodeResponseObject, error)
@@ -5575,6 +5758,42 @@ func (sh *strictHandler) RemoveMember(w http.ResponseWriter, r *http.Request, id
 		sh.options.ResponseErrorHandlerFunc(w, r, err)
 	} else if validResponse, ok := response.(RemoveMemberResponseObject); ok {
 		if err := validResponse.VisitRemoveMemberResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// TransferLeadership operation middleware
+func (sh *strictHandler) TransferLeadership(w http.ResponseWriter, r *http.Request, params TransferLeadershipParams) {
+	var request TransferLeadershipRequestObject
+
+	request.Params = params
+
+	var body TransferLeadershipJSONRequestBody
+	if err := runtime.BindJSONBody(r, &body); err != nil {
+		if !errors.Is(err, io.EOF) {
+			sh.options.RequestErrorHandlerFunc(w, r, fmt.Errorf("can't decode JSON body: %w", err))
+			return
+		}
+	} else {
+		request.Body = &body
+	}
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.TransferLeadership(ctx, request.(TransferLeadershipRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "TransferLeadership")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(TransferLeadershipResponseObject); ok {
+		if err := validResponse.VisitTransferLeadershipResponse(w); err != nil {
 			sh.options.ResponseErrorHandlerFunc(w, r, err)
 		}
 	} else if response != nil {

@@ -389,6 +389,12 @@ type Stat struct {
 	Version int64 `json:"version"`
 }
 
+// TransferSpec defines model for TransferSpec.
+type TransferSpec struct {
+	// To The id of the voter that shall lead. Without it any other one, the one that has most on disk.
+	To *string `json:"to,omitempty"`
+}
+
 // WatchScope defines model for WatchScope.
 type WatchScope string
 
@@ -511,6 +517,12 @@ type RemoveMemberParams struct {
 	// Force Accept that two voters are left.
 	Force *bool `form:"force,omitempty" json:"force,omitempty"`
 
+	// PerchSession Session token, drawn by the server or by the client (22 to 128 of `A-Za-z0-9_-`). Renews the session on arrival.
+	PerchSession *SessionToken `json:"Perch-Session,omitempty"`
+}
+
+// TransferLeadershipParams defines parameters for TransferLeadership.
+type TransferLeadershipParams struct {
 	// PerchSession Session token, drawn by the server or by the client (22 to 128 of `A-Za-z0-9_-`). Renews the session on arrival.
 	PerchSession *SessionToken `json:"Perch-Session,omitempty"`
 }
@@ -731,6 +743,9 @@ type WatchNodeParams struct {
 // AddMemberJSONRequestBody defines body for AddMember for application/json ContentType.
 type AddMemberJSONRequestBody = MembersSpec
 
+// TransferLeadershipJSONRequestBody defines body for TransferLeadership for application/json ContentType.
+type TransferLeadershipJSONRequestBody = TransferSpec
+
 // CreateSessionJSONRequestBody defines body for CreateSession for application/json ContentType.
 type CreateSessionJSONRequestBody = SessionSpec
 
@@ -877,6 +892,24 @@ type ClientInterface interface {
 	//
 	// Corresponds with DELETE /v1/cluster/members/{id} (the `RemoveMember` operationId).
 	RemoveMember(ctx context.Context, id MemberID, params *RemoveMemberParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// TransferLeadershipWithBody Move leadership
+	//
+	// Has the leader give way to another voter, for which writes pause for some milliseconds. It is answered once that one leads and the node that answers follows it; at once if it leads already. A voter that is not in sync is refused with 503 not_caught_up, and nothing changes.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /v1/cluster/transfer (the `TransferLeadership` operationId).
+	TransferLeadershipWithBody(ctx context.Context, params *TransferLeadershipParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// TransferLeadership Move leadership
+	//
+	// Has the leader give way to another voter, for which writes pause for some milliseconds. It is answered once that one leads and the node that answers follows it; at once if it leads already. A voter that is not in sync is refused with 503 not_caught_up, and nothing changes.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /v1/cluster/transfer (the `TransferLeadership` operationId).
+	TransferLeadership(ctx context.Context, params *TransferLeadershipParams, body TransferLeadershipJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// DeleteNode Delete a node
 	//
@@ -1143,6 +1176,44 @@ func (c *Client) AddMember(ctx context.Context, params *AddMemberParams, body Ad
 // Corresponds with DELETE /v1/cluster/members/{id} (the `RemoveMember` operationId).
 func (c *Client) RemoveMember(ctx context.Context, id MemberID, params *RemoveMemberParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewRemoveMemberRequest(c.Server, id, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// TransferLeadershipWithBody Move leadership
+//
+// Has the leader give way to another voter, for which writes pause for some milliseconds. It is answered once that one leads and the node that answers follows it; at once if it leads already. A voter that is not in sync is refused with 503 not_caught_up, and nothing changes.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /v1/cluster/transfer (the `TransferLeadership` operationId).
+func (c *Client) TransferLeadershipWithBody(ctx context.Context, params *TransferLeadershipParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewTransferLeadershipRequestWithBody(c.Server, params, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// TransferLeadership Move leadership
+//
+// Has the leader give way to another voter, for which writes pause for some milliseconds. It is answered once that one leads and the node that answers follows it; at once if it leads already. A voter that is not in sync is refused with 503 not_caught_up, and nothing changes.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /v1/cluster/transfer (the `TransferLeadership` operationId).
+func (c *Client) TransferLeadership(ctx context.Context, params *TransferLeadershipParams, body TransferLeadershipJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewTransferLeadershipRequest(c.Server, params, body)
 	if err != nil {
 		return nil, err
 	}
@@ -1840,6 +1911,61 @@ func NewRemoveMemberRequest(server string, id MemberID, params *RemoveMemberPara
 	if err != nil {
 		return nil, err
 	}
+
+	if params != nil {
+
+		if params.PerchSession != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "Perch-Session", *params.PerchSession, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Perch-Session", headerParam0)
+		}
+
+	}
+
+	return req, nil
+}
+
+// NewTransferLeadershipRequest calls the generic TransferLeadership builder with application/json body
+func NewTransferLeadershipRequest(server string, params *TransferLeadershipParams, body TransferLeadershipJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewTransferLeadershipRequestWithBody(server, params, "application/json", bodyReader)
+}
+
+// NewTransferLeadershipRequestWithBody constructs an http.Request for the TransferLeadership method, with any body, and a specified content type
+func NewTransferLeadershipRequestWithBody(server string, params *TransferLeadershipParams, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/cluster/transfer")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
 
 	if params != nil {
 
@@ -3304,6 +3430,24 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with DELETE /v1/cluster/members/{id} (the `RemoveMember` operationId).
 	RemoveMemberWithResponse(ctx context.Context, id MemberID, params *RemoveMemberParams, reqEditors ...RequestEditorFn) (*RemoveMemberHTTPResponse, error)
 
+	// TransferLeadershipWithBodyWithResponse Move leadership
+	//
+	// Has the leader give way to another voter, for which writes pause for some milliseconds. It is answered once that one leads and the node that answers follows it; at once if it leads already. A voter that is not in sync is refused with 503 not_caught_up, and nothing changes.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/cluster/transfer (the `TransferLeadership` operationId).
+	TransferLeadershipWithBodyWithResponse(ctx context.Context, params *TransferLeadershipParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*TransferLeadershipHTTPResponse, error)
+
+	// TransferLeadershipWithResponse Move leadership
+	//
+	// Has the leader give way to another voter, for which writes pause for some milliseconds. It is answered once that one leads and the node that answers follows it; at once if it leads already. A voter that is not in sync is refused with 503 not_caught_up, and nothing changes.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/cluster/transfer (the `TransferLeadership` operationId).
+	TransferLeadershipWithResponse(ctx context.Context, params *TransferLeadershipParams, body TransferLeadershipJSONRequestBody, reqEditors ...RequestEditorFn) (*TransferLeadershipHTTPResponse, error)
+
 	// DeleteNodeWithResponse Delete a node
 	//
 	// Deletes a node without children, or with recursive everything below it too, at one zxid.
@@ -4115,6 +4259,93 @@ func (r RemoveMemberHTTPResponse) StatusCode() int {
 
 // ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
 func (r RemoveMemberHTTPResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+// TransferLeadershipHTTPResponse200Headers the declared response headers of an HTTP 200 response for TransferLeadership
+type TransferLeadershipHTTPResponse200Headers struct {
+	PerchCluster *string
+	PerchZxid    int64
+}
+
+// TransferLeadershipHTTPResponse4XXHeaders the declared response headers of an HTTP 4XX response for TransferLeadership
+type TransferLeadershipHTTPResponse4XXHeaders struct {
+	Allow        *string
+	ETag         *string
+	PerchCluster *string
+	PerchCode    string
+	PerchZxid    *int64
+	RetryAfter   *int32
+}
+
+// TransferLeadershipHTTPResponse5XXHeaders the declared response headers of an HTTP 5XX response for TransferLeadership
+type TransferLeadershipHTTPResponse5XXHeaders struct {
+	Allow        *string
+	ETag         *string
+	PerchCluster *string
+	PerchCode    string
+	PerchZxid    *int64
+	RetryAfter   *int32
+}
+
+type TransferLeadershipHTTPResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Cluster
+	// ApplicationProblemJSON4XX the response for an HTTP 4XX `application/problem+json` response
+	ApplicationProblemJSON4XX *Problem
+	// ApplicationProblemJSON5XX the response for an HTTP 5XX `application/problem+json` response
+	ApplicationProblemJSON5XX *Problem
+	// Headers200 the parsed response headers for an HTTP 200 response
+	Headers200 *TransferLeadershipHTTPResponse200Headers
+	// Headers4XX the parsed response headers for an HTTP 4XX response
+	Headers4XX *TransferLeadershipHTTPResponse4XXHeaders
+	// Headers5XX the parsed response headers for an HTTP 5XX response
+	Headers5XX *TransferLeadershipHTTPResponse5XXHeaders
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r TransferLeadershipHTTPResponse) GetJSON200() *Cluster {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSON4XX returns the response for an HTTP 4XX `application/problem+json` response
+func (r TransferLeadershipHTTPResponse) GetApplicationProblemJSON4XX() *Problem {
+	return r.ApplicationProblemJSON4XX
+}
+
+// GetApplicationProblemJSON5XX returns the response for an HTTP 5XX `application/problem+json` response
+func (r TransferLeadershipHTTPResponse) GetApplicationProblemJSON5XX() *Problem {
+	return r.ApplicationProblemJSON5XX
+}
+
+// GetBody returns the raw response body bytes
+func (r TransferLeadershipHTTPResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r TransferLeadershipHTTPResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r TransferLeadershipHTTPResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r TransferLeadershipHTTPResponse) ContentType() string {
 	if r.HTTPResponse != nil {
 		return r.HTTPResponse.Header.Get("Content-Type")
 	}
@@ -5409,6 +5640,36 @@ func (c *ClientWithResponses) RemoveMemberWithResponse(ctx context.Context, id M
 		return nil, err
 	}
 	return ParseRemoveMemberHTTPResponse(rsp)
+}
+
+// TransferLeadershipWithBodyWithResponse Move leadership
+//
+// Has the leader give way to another voter, for which writes pause for some milliseconds. It is answered once that one leads and the node that answers follows it; at once if it leads already. A voter that is not in sync is refused with 503 not_caught_up, and nothing changes.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/cluster/transfer (the `TransferLeadership` operationId).
+func (c *ClientWithResponses) TransferLeadershipWithBodyWithResponse(ctx context.Context, params *TransferLeadershipParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*TransferLeadershipHTTPResponse, error) {
+	rsp, err := c.TransferLeadershipWithBody(ctx, params, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseTransferLeadershipHTTPResponse(rsp)
+}
+
+// TransferLeadershipWithResponse Move leadership
+//
+// Has the leader give way to another voter, for which writes pause for some milliseconds. It is answered once that one leads and the node that answers follows it; at once if it leads already. A voter that is not in sync is refused with 503 not_caught_up, and nothing changes.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/cluster/transfer (the `TransferLeadership` operationId).
+func (c *ClientWithResponses) TransferLeadershipWithResponse(ctx context.Context, params *TransferLeadershipParams, body TransferLeadershipJSONRequestBody, reqEditors ...RequestEditorFn) (*TransferLeadershipHTTPResponse, error) {
+	rsp, err := c.TransferLeadership(ctx, params, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseTransferLeadershipHTTPResponse(rsp)
 }
 
 // DeleteNodeWithResponse Delete a node
@@ -6773,6 +7034,156 @@ func ParseRemoveMemberHTTPResponse(rsp *http.Response) (*RemoveMemberHTTPRespons
 		response.Headers4XX = &headers
 	case rsp.StatusCode/100 == 5:
 		var headers RemoveMemberHTTPResponse5XXHeaders
+		if values := rsp.Header.Values("Allow"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Allow", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.Allow = &value
+		}
+		if values := rsp.Header.Values("ETag"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "ETag", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.ETag = &value
+		}
+		if values := rsp.Header.Values("Perch-Cluster"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Perch-Cluster", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.PerchCluster = &value
+		}
+		if values := rsp.Header.Values("Perch-Code"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Perch-Code", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.PerchCode = value
+		}
+		if values := rsp.Header.Values("Perch-Zxid"); len(values) > 0 {
+			var value int64
+			if err := runtime.BindStyledParameterWithOptions("simple", "Perch-Zxid", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: "int64"}); err != nil {
+				return nil, err
+			}
+			headers.PerchZxid = &value
+		}
+		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
+			var value int32
+			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: "int32"}); err != nil {
+				return nil, err
+			}
+			headers.RetryAfter = &value
+		}
+		response.Headers5XX = &headers
+	}
+
+	return response, nil
+}
+
+// ParseTransferLeadershipHTTPResponse parses an HTTP response from a TransferLeadershipWithResponse call
+func ParseTransferLeadershipHTTPResponse(rsp *http.Response) (*TransferLeadershipHTTPResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &TransferLeadershipHTTPResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Cluster
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode/100 == 4:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON4XX = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode/100 == 5:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON5XX = &dest
+
+	}
+
+	switch {
+	case rsp.StatusCode == 200:
+		var headers TransferLeadershipHTTPResponse200Headers
+		if values := rsp.Header.Values("Perch-Cluster"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Perch-Cluster", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.PerchCluster = &value
+		}
+		if values := rsp.Header.Values("Perch-Zxid"); len(values) > 0 {
+			var value int64
+			if err := runtime.BindStyledParameterWithOptions("simple", "Perch-Zxid", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "integer", Format: "int64"}); err != nil {
+				return nil, err
+			}
+			headers.PerchZxid = value
+		}
+		response.Headers200 = &headers
+	case rsp.StatusCode/100 == 4:
+		var headers TransferLeadershipHTTPResponse4XXHeaders
+		if values := rsp.Header.Values("Allow"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Allow", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.Allow = &value
+		}
+		if values := rsp.Header.Values("ETag"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "ETag", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.ETag = &value
+		}
+		if values := rsp.Header.Values("Perch-Cluster"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Perch-Cluster", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.PerchCluster = &value
+		}
+		if values := rsp.Header.Values("Perch-Code"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Perch-Code", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.PerchCode = value
+		}
+		if values := rsp.Header.Values("Perch-Zxid"); len(values) > 0 {
+			var value int64
+			if err := runtime.BindStyledParameterWithOptions("simple", "Perch-Zxid", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: "int64"}); err != nil {
+				return nil, err
+			}
+			headers.PerchZxid = &value
+		}
+		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
+			var value int32
+			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: "int32"}); err != nil {
+				return nil, err
+			}
+			headers.RetryAfter = &value
+		}
+		response.Headers4XX = &headers
+	case rsp.StatusCode/100 == 5:
+		var headers TransferLeadershipHTTPResponse5XXHeaders
 		if values := rsp.Header.Values("Allow"); len(values) > 0 {
 			var value string
 			if err := runtime.BindStyledParameterWithOptions("simple", "Allow", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {

@@ -794,6 +794,112 @@ func (x *SpaceAnswer) GetFull() bool {
 	return false
 }
 
+// GiveRequest asks the leader of an epoch to give way to a voter; 0: to any.
+type GiveRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Epoch         uint32                 `protobuf:"varint,1,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	To            uint32                 `protobuf:"varint,2,opt,name=to,proto3" json:"to,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GiveRequest) Reset() {
+	*x = GiveRequest{}
+	mi := &file_quorum_node_ask_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GiveRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GiveRequest) ProtoMessage() {}
+
+func (x *GiveRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_quorum_node_ask_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GiveRequest.ProtoReflect.Descriptor instead.
+func (*GiveRequest) Descriptor() ([]byte, []int) {
+	return file_quorum_node_ask_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *GiveRequest) GetEpoch() uint32 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+func (x *GiveRequest) GetTo() uint32 {
+	if x != nil {
+		return x.To
+	}
+	return 0
+}
+
+// GiveAnswer: without a reason the leader of that epoch has given way.
+type GiveAnswer struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	NotLeader     bool                   `protobuf:"varint,1,opt,name=not_leader,json=notLeader,proto3" json:"not_leader,omitempty"` // of that epoch
+	Unavailable   string                 `protobuf:"bytes,2,opt,name=unavailable,proto3" json:"unavailable,omitempty"`               // why it goes on leading
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GiveAnswer) Reset() {
+	*x = GiveAnswer{}
+	mi := &file_quorum_node_ask_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GiveAnswer) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GiveAnswer) ProtoMessage() {}
+
+func (x *GiveAnswer) ProtoReflect() protoreflect.Message {
+	mi := &file_quorum_node_ask_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GiveAnswer.ProtoReflect.Descriptor instead.
+func (*GiveAnswer) Descriptor() ([]byte, []int) {
+	return file_quorum_node_ask_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *GiveAnswer) GetNotLeader() bool {
+	if x != nil {
+		return x.NotLeader
+	}
+	return false
+}
+
+func (x *GiveAnswer) GetUnavailable() string {
+	if x != nil {
+		return x.Unavailable
+	}
+	return ""
+}
+
 // PageToken is what an opaque page token holds.
 type PageToken struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -810,7 +916,7 @@ type PageToken struct {
 
 func (x *PageToken) Reset() {
 	*x = PageToken{}
-	mi := &file_quorum_node_ask_proto_msgTypes[11]
+	mi := &file_quorum_node_ask_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -822,7 +928,7 @@ func (x *PageToken) String() string {
 func (*PageToken) ProtoMessage() {}
 
 func (x *PageToken) ProtoReflect() protoreflect.Message {
-	mi := &file_quorum_node_ask_proto_msgTypes[11]
+	mi := &file_quorum_node_ask_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -835,7 +941,7 @@ func (x *PageToken) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PageToken.ProtoReflect.Descriptor instead.
 func (*PageToken) Descriptor() ([]byte, []int) {
-	return file_quorum_node_ask_proto_rawDescGZIP(), []int{11}
+	return file_quorum_node_ask_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *PageToken) GetNode() uint32 {
@@ -958,7 +1064,15 @@ const file_quorum_node_ask_proto_rawDesc = "" +
 	"\vSpaceAnswer\x12\x1d\n" +
 	"\n" +
 	"not_leader\x18\x01 \x01(\bR\tnotLeader\x12\x12\n" +
-	"\x04full\x18\x02 \x01(\bR\x04full\"\xa6\x01\n" +
+	"\x04full\x18\x02 \x01(\bR\x04full\"3\n" +
+	"\vGiveRequest\x12\x14\n" +
+	"\x05epoch\x18\x01 \x01(\rR\x05epoch\x12\x0e\n" +
+	"\x02to\x18\x02 \x01(\rR\x02to\"M\n" +
+	"\n" +
+	"GiveAnswer\x12\x1d\n" +
+	"\n" +
+	"not_leader\x18\x01 \x01(\bR\tnotLeader\x12 \n" +
+	"\vunavailable\x18\x02 \x01(\tR\vunavailable\"\xa6\x01\n" +
 	"\tPageToken\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\rR\x04node\x12\x18\n" +
 	"\acluster\x18\x02 \x01(\fR\acluster\x12\x12\n" +
@@ -980,7 +1094,7 @@ func file_quorum_node_ask_proto_rawDescGZIP() []byte {
 	return file_quorum_node_ask_proto_rawDescData
 }
 
-var file_quorum_node_ask_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
+var file_quorum_node_ask_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
 var file_quorum_node_ask_proto_goTypes = []any{
 	(*TouchRequest)(nil), // 0: perch.node.v1.TouchRequest
 	(*TouchAnswer)(nil),  // 1: perch.node.v1.TouchAnswer
@@ -993,7 +1107,9 @@ var file_quorum_node_ask_proto_goTypes = []any{
 	(*ChunkAnswer)(nil),  // 8: perch.node.v1.ChunkAnswer
 	(*SpaceReport)(nil),  // 9: perch.node.v1.SpaceReport
 	(*SpaceAnswer)(nil),  // 10: perch.node.v1.SpaceAnswer
-	(*PageToken)(nil),    // 11: perch.node.v1.PageToken
+	(*GiveRequest)(nil),  // 11: perch.node.v1.GiveRequest
+	(*GiveAnswer)(nil),   // 12: perch.node.v1.GiveAnswer
+	(*PageToken)(nil),    // 13: perch.node.v1.PageToken
 }
 var file_quorum_node_ask_proto_depIdxs = []int32{
 	2, // 0: perch.node.v1.TouchAnswer.touched:type_name -> perch.node.v1.Touched
@@ -1018,7 +1134,7 @@ func file_quorum_node_ask_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_quorum_node_ask_proto_rawDesc), len(file_quorum_node_ask_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   12,
+			NumMessages:   14,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -49,6 +49,7 @@ const (
 	KindTouch Kind = 1 // renewals of sessions, to the leader
 	KindPage  Kind = 2 // continuation of a list, to the node that pins it
 	KindSpace Kind = 3 // how a disk stands, to the leader
+	KindGive  Kind = 4 // to give way to another leader, to the leader
 
 	KindBulk  Kind = 128 // the first that travels with the bulk traffic
 	KindChunk Kind = 128 // a piece of a snapshot file; 32 to 60 KB are best

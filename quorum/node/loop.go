@@ -244,7 +244,7 @@ func (l *loop) observe(now time.Time) {
 	if s.Spoiled && !old.Spoiled {
 		l.node.leaveSpoiled()
 	}
-	if s.Leader != old.Leader || s.Epoch != old.Epoch || s.Established != old.Established || s.State != old.State {
+	if s.Leader != old.Leader || s.Heir != old.Heir || s.Epoch != old.Epoch || s.Established != old.Established || s.State != old.State {
 		l.turned(s)
 	}
 }

@@ -172,6 +172,7 @@ func (n *Node) handlers() {
 	n.net.Handle(natsnet.KindPage, n.servePage)
 	n.net.Handle(natsnet.KindChunk, n.snaps.serveChunk)
 	n.net.Handle(natsnet.KindSpace, n.space.serve)
+	n.net.Handle(natsnet.KindGive, n.serveGive)
 }
 
 // minEpoch is the first epoch of a cluster that forms at now: whole hours since

@@ -62,6 +62,7 @@ type machine interface {
 	Fetched(job quorum.FetchJob, entries []quorum.Entry, err error)
 	PeerHint(id quorum.NodeID, up bool)
 	StepDown()
+	Transfer(to quorum.NodeID) error
 	HasReady() bool
 	Ready() quorum.Ready
 	Soft() quorum.Soft

@@ -60,6 +60,7 @@ type watched struct {
 	commit   quorum.Zxid                     // as of the last tick
 	leads    bool                            // has led an epoch ever since it last did not lead at all
 	match    int                             // committed entries on its disk before the record at hand
+	ended    quorum.Zxid                     // highest end of its log in this life
 }
 
 func newObserver(w *World) observer {
@@ -91,6 +92,7 @@ func (o *observer) started(n *node) {
 	for i := range p.heard {
 		p.heard[i], p.heardIn[i] = 0, 0
 	}
+	p.ended = n.disk.img.hist.Last()
 }
 
 func (o *observer) stopped(n *node) { n.soft = quorum.Soft{} }

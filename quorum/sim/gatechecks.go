@@ -46,10 +46,16 @@ func (o *observer) gateFail(n *node, m *quorum.Message, why string) {
 }
 
 // gateCredentials: every log record up to the zxid claimed is on disk, and the
-// epochs are.
+// epochs are. What a NOTIFY claims may have been cut by a record that was fsynced
+// together with those that it waited for: it speaks of a moment before, as one
+// does that was long on its way, and elects nobody for good.
 func (o *observer) gateCredentials(n *node, m *quorum.Message) {
 	im := &n.disk.img
-	if m.Cred.Last > im.hist.Last() {
+	last := im.hist.Last()
+	if m.Type == quorum.MsgNotify {
+		last = max(last, o.peers[n.id].ended)
+	}
+	if m.Cred.Last > last {
 		o.gateFail(n, m, "claims a zxid that is not on its disk")
 	}
 	if m.Cred.AcceptedEpoch > im.control.AcceptedEpoch || m.Cred.CurrentEpoch > im.control.CurrentEpoch {

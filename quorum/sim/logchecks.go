@@ -62,6 +62,7 @@ func (o *observer) beforeDurable(n *node, r *quorum.Record) {
 // afterDurable sees the image that a record has made.
 func (o *observer) afterDurable(n *node, r *quorum.Record) {
 	im := &n.disk.img
+	o.peers[n.id].ended = max(o.peers[n.id].ended, im.hist.Last())
 	if r.Type == quorum.RecordTruncate || r.Type == quorum.RecordInstall {
 		o.check11(n, im)
 	}

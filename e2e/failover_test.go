@@ -2,6 +2,8 @@ package e2e
 
 import (
 	"fmt"
+	"net/http"
+	"slices"
 	"syscall"
 	"testing"
 	"time"
@@ -93,4 +95,46 @@ func TestFollowerCatchesUp(t *testing.T) {
 	t.Logf("%d writes missed, ready again after %v", l.acked.Load(), time.Since(began).Round(time.Millisecond))
 	c.sameState()
 	l.verify(away)
+}
+
+// Leadership goes round the cluster under load, asked for at any node. No write
+// fails, and each is there once; the pause of writes is measured.
+func TestLeadershipTransferredUnderLoad(t *testing.T) {
+	c := startThree(t)
+	l := &load{root: "/moved", nodes: c.nodes, writers: 8}
+	l.start()
+	defer l.finish()
+	var pauses []time.Duration
+	for turn := range scaled(6, 20) {
+		l.waitAcked(t, 100)
+		l.takeLongest()
+		from := c.leader()
+		to := c.nodes[(turn+1)%3]
+		if to == from {
+			to = c.nodes[(turn+2)%3]
+		}
+		at := c.nodes[turn%3]
+		a, err := send(t.Context(), http.MethodPost, at.url()+"/v1/cluster/transfer", fmt.Sprintf(`{"to":"%d"}`, to.id))
+		if err != nil || a.status != http.StatusOK {
+			t.Fatalf("from %d to %d, asked at %d: status %d, %v: %s", from.id, to.id, at.id, a.status, err, a.body)
+		}
+		if got := c.leader(); got != to {
+			t.Fatalf("node %d leads, not %d", got.id, to.id)
+		}
+		l.waitAcked(t, 100)
+		pauses = append(pauses, l.takeLongest())
+	}
+	l.finish()
+	c.sameState()
+	for _, r := range l.records {
+		if r.zxid == 0 {
+			t.Errorf("the write of %s failed", r.path)
+		}
+	}
+	for _, n := range c.nodes {
+		l.verify(n)
+	}
+	slices.Sort(pauses)
+	t.Logf("%d transfers under %d acknowledged writes, none failed; writes paused for %v in the median, %v at most",
+		len(pauses), l.acked.Load(), pauses[len(pauses)/2].Round(time.Millisecond), pauses[len(pauses)-1].Round(time.Millisecond))
 }

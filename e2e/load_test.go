@@ -89,6 +89,16 @@ func (l *load) note(r record, notApplied bool) {
 	}
 }
 
+// takeLongest is the longest pause between two acknowledgements since the last
+// call.
+func (l *load) takeLongest() time.Duration {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	d := l.longest
+	l.longest = 0
+	return d
+}
+
 // sleep paces a writer; nothing depends on it.
 func sleep(ctx context.Context, d time.Duration) {
 	select {

@@ -15,7 +15,7 @@ func (c *Core) CheckBounds() error {
 		rule(len(f.pongs) <= 2*maxFollowerTimeout, "pongs not confirmed"),
 		rule(len(ld.pings) <= 2*maxFollowerTimeout+1, "pings remembered"),
 		rule(len(ld.learners) <= len(c.peers), "learners"),
-		rule(len(ld.homes) <= len(c.peers), "homes"),
+		rule(len(ld.homes) <= maxHomes, "homes"),
 		rule(len(ld.round.next) <= len(c.peers)+1 && len(ld.round.flying) <= len(c.peers)+1, "readers of a round"),
 		rule(ld.window <= t.WindowBytes+c.largest(), "bytes proposed and not committed"),
 		rule(c.log.tailBytes <= c.log.unemitted()+t.CacheBytes+t.CacheBytes/4+c.largest(), "entries in memory"),

@@ -126,6 +126,7 @@ type Core struct {
 	notifySeq uint64
 	failures  uint   // leaders that failed to establish in a row
 	standAt   uint64 // no candidacy before this tick (back-off)
+	inherited uint64 // tick at which the leadership was transferred to this node; 0: never
 	patience  patience
 	retired   bool // StepDown: takes no part any more
 	halt      error

@@ -11,6 +11,10 @@ import "slices"
 // joinLag is how many entries a learner may be behind to be made a voter.
 const joinLag = 512
 
+// inheritTicks is for how long a leader that took over by a transfer is not
+// removed, which would be another one.
+const inheritTicks = 100
+
 // SubmitChange asks for a change of the members. It ends like a request of
 // Submit, with which it shares ids: its entry in Ready.Committed is of kind
 // EntryConfig and holds the new Configuration.
@@ -41,6 +45,9 @@ func (c *Core) reconfigure(o Origin, data []byte) (settled bool, why refusal) {
 		return true, why
 	}
 	if !next.votes(c.cfg.ID, c.ctl.Boot.Incarnation) {
+		if c.inherited != 0 && c.tick-c.inherited < inheritTicks {
+			return true, refusal{cause: CauseChanging} // else two changes could send the leadership to and fro
+		}
 		return !c.handOver(&next), refusal{cause: CauseNoQuorum}
 	}
 	if !c.propose(EntryConfig, o, next.Encode()) {
@@ -153,7 +160,6 @@ func (c *Core) activate() {
 	case StateLeading:
 		ld := &c.r.lead
 		ld.learners = slices.DeleteFunc(ld.learners, func(l learner) bool { return c.roleOf(l.id) == 0 })
-		ld.homes = slices.DeleteFunc(ld.homes, func(h home) bool { return c.roleOf(h.id) == 0 })
 		ld.leaving = !c.votes()
 	}
 }

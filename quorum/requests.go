@@ -24,6 +24,11 @@ type request struct {
 	tick  uint64 // when
 }
 
+// maxHomes bounds the nodes whose requests a leader keeps in one reign; further
+// ones are served by the next. A node that was removed keeps its place, since it
+// may be added again in the same life, and ask again.
+const maxHomes = 2 * MaxMembers
+
 // home is what a leader keeps of one node's requests, so that a duplicate is
 // not proposed twice.
 type home struct {
@@ -229,6 +234,9 @@ func (c *Core) onRequest(p *peer, m *Message) {
 		return
 	}
 	h := c.home(p)
+	if h == nil {
+		return
+	}
 	if m.Low > h.low {
 		h.low = m.Low
 		for id := range h.seen {
@@ -290,6 +298,9 @@ func (c *Core) home(p *peer) *home {
 			}
 			return &hs[i]
 		}
+	}
+	if len(hs) == maxHomes {
+		return nil
 	}
 	c.r.lead.homes = append(hs, home{id: p.id, boot: p.boot, seen: map[uint64]refusal{}})
 	return &c.r.lead.homes[len(hs)]

@@ -123,6 +123,7 @@ func (c *Core) onStepDown(p *peer, m *Message) {
 		c.enterLooking()
 	case heir == c.cfg.ID && c.votes():
 		c.round++
+		c.inherited = max(c.tick, 1)
 		c.leadElected()
 	case known != nil && known.boot != (Boot{}):
 		c.round++

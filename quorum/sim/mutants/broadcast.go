@@ -88,7 +88,7 @@ var livesMutants = []mutant{
 		test("quorum", "TestADamagedVoterCountsNowhere")},
 	{"rebuilding-voter-counts", "RULES.md R4", one("quorum/lead.go",
 		"return l != nil && c.counts(l.id, l.boot.Incarnation) && !l.cred.NeedsRebuild", "return l != nil && c.counts(l.id, l.boot.Incarnation)"),
-		test("quorum", "TestADamagedVoterCountsNowhere")},
+		seeds()},
 	{"former-life-admitted", "RULES.md R3", one("quorum/lives.go",
 		"p.cloned = p.cloned || b.Counter == p.boot.Counter\n\t\treturn false", "return true"),
 		test("quorum", "TestLivesOfADisk")},

@@ -160,6 +160,9 @@ func (c *Core) activate() {
 	case StateLeading:
 		ld := &c.r.lead
 		ld.learners = slices.DeleteFunc(ld.learners, func(l learner) bool { return c.roleOf(l.id) == 0 })
+		left := func(r reader) bool { return r.node != c.cfg.ID && c.roleOf(r.node) == 0 }
+		ld.round.next = slices.DeleteFunc(ld.round.next, left)
+		ld.round.flying = slices.DeleteFunc(ld.round.flying, left)
 		ld.leaving = !c.votes()
 	}
 }

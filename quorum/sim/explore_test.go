@@ -30,7 +30,7 @@ func TestExplore(t *testing.T) {
 	renewing := TinyWorld
 	renewing.Renew = 1
 	r = Explore(ExploreOptions{Seed: 1, States: states / 4, Bounds: renewing, Leap: 20, Out: &out})
-	if r.Failure != nil || r.Epochs < 4 {
+	if r.Failure != nil || r.Epochs < 3 {
 		t.Fatalf("%v, %d epochs\n%s", r.Failure, r.Epochs, tail(out.String(), 100))
 	}
 }

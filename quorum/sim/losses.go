@@ -145,10 +145,10 @@ func (d *disk) copy() *disk {
 }
 
 // store is what a node held, or holds, on the disk with that incarnation; nil
-// when it never had it. Of one that was taken back the state before counts: what
-// it acknowledged was acknowledged.
+// when it never had it. Of one that was taken back the state before counts, the
+// oldest of its losses: what it acknowledged was acknowledged.
 func (n *node) store(inc quorum.Incarnation) *image {
-	for i := len(n.formers) - 1; i >= 0; i-- {
+	for i := range n.formers {
 		if n.formers[i].control.Boot.Incarnation == inc {
 			return &n.formers[i]
 		}

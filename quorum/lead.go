@@ -97,14 +97,13 @@ func (c *Core) chooseEpoch() {
 	}
 }
 
-// highestPromise is the highest epoch that this leader knows a voter to have
-// promised, itself included.
+// highestPromise is the highest epoch that this leader knows anybody to have
+// promised, itself included. A learner that does not count is in no quorum by
+// that; but it could not follow a lower one.
 func (c *Core) highestPromise() Epoch {
 	e := max(c.ctl.AcceptedEpoch, c.r.lead.renew.above)
 	for i := range c.r.lead.learners {
-		if l := &c.r.lead.learners[i]; c.member(l) {
-			e = max(e, l.cred.AcceptedEpoch)
-		}
+		e = max(e, c.r.lead.learners[i].cred.AcceptedEpoch)
 	}
 	return e
 }
@@ -141,7 +140,7 @@ func (c *Core) stepLeader(p *peer, m *Message) {
 		c.onRead(l, m)
 		return
 	case MsgNack:
-		if c.member(l) && m.Cred.AcceptedEpoch > c.r.epoch && m.Session == l.session {
+		if m.Cred.AcceptedEpoch > c.r.epoch && m.Session == l.session {
 			l.cred.AcceptedEpoch = m.Cred.AcceptedEpoch
 			c.overtaken(l.cred.AcceptedEpoch)
 		}
@@ -189,7 +188,7 @@ func (c *Core) onJoin(p *peer, m *Message) {
 	switch {
 	case c.r.epoch == 0:
 		c.chooseEpoch()
-	case c.member(l) && m.Cred.AcceptedEpoch > c.r.epoch:
+	case m.Cred.AcceptedEpoch > c.r.epoch:
 		c.overtaken(m.Cred.AcceptedEpoch)
 	default:
 		c.sendLeaderInfo(l)

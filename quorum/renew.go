@@ -27,7 +27,7 @@ func (c *Core) renewalDue() bool {
 	return ld.counter >= c.tun.CounterLimit || ld.renew.above > c.r.epoch
 }
 
-// overtaken: a voter has promised a higher epoch and cannot follow this one. A
+// overtaken: a learner has promised a higher epoch and cannot follow this one. A
 // leader that can have its quorum without it renews its epoch once it has; any
 // other gives up at once.
 func (c *Core) overtaken(e Epoch) {

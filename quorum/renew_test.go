@@ -92,3 +92,24 @@ func TestRenewalForHigherPromises(t *testing.T) {
 		}
 	}
 }
+
+// An observer that promised a higher epoch is let in as well, though it counts
+// in nothing.
+func TestRenewalForAnObserver(t *testing.T) {
+	b := limited(t, 4, 0)
+	leader, first := b.leads(), b.cores[0].Soft().Epoch
+	one := (leader + 1) % 4
+	if err := b.cores[leader].SubmitChange(1, Change{Set: []MemberChange{{ID: NodeID(one + 1), Role: RoleObserver}}}); err != nil {
+		t.Fatal(err)
+	}
+	b.run(10)
+	b.reborn(one, func(ctl *Control) {
+		ctl.AcceptedEpoch, ctl.AcceptedFrom = first+10, Promise{Leader: NodeID(one + 1), Boot: ctl.Boot}
+	})
+	b.run(40)
+	for i, c := range b.cores {
+		if s := c.Soft(); !s.Established || s.Leader != NodeID(leader+1) || s.Epoch != first+11 || (s.State == StateObserving) != (i == one) {
+			t.Fatalf("node %d: %+v", i+1, s)
+		}
+	}
+}

@@ -67,7 +67,7 @@ var formingMutants = []mutant{
 
 var discoveryMutants = []mutant{
 	{"epoch-from-own-promise", "ZOOKEEPER-335", one("quorum/lead.go",
-		"e = max(e, l.cred.AcceptedEpoch)", "_ = l"),
+		"e = max(e, c.r.lead.learners[i].cred.AcceptedEpoch)", "_ = i"),
 		test("quorum", "TestTheEpochIsAboveEveryPromise")},
 	{"leaderinfo-before-fsync", "ZOOKEEPER-2307", one("quorum/lead.go",
 		"Epoch: c.r.epoch}, c.r.lead.epochSeq)", "Epoch: c.r.epoch}, 0)"),

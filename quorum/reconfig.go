@@ -158,13 +158,17 @@ func (c *Core) activate() {
 			c.enterLooking()
 		}
 	case StateLeading:
-		ld := &c.r.lead
-		ld.learners = slices.DeleteFunc(ld.learners, func(l learner) bool { return c.roleOf(l.id) == 0 })
-		left := func(r reader) bool { return r.node != c.cfg.ID && c.roleOf(r.node) == 0 }
-		ld.round.next = slices.DeleteFunc(ld.round.next, left)
-		ld.round.flying = slices.DeleteFunc(ld.round.flying, left)
-		ld.leaving = !c.votes()
+		c.r.lead.leaving = !c.votes()
 	}
+}
+
+// dismiss forgets the learners, and the readers, that are no members any more.
+func (c *Core) dismiss() {
+	ld := &c.r.lead
+	ld.learners = slices.DeleteFunc(ld.learners, func(l learner) bool { return c.roleOf(l.id) == 0 })
+	left := func(r reader) bool { return r.node != c.cfg.ID && c.roleOf(r.node) == 0 }
+	ld.round.next = slices.DeleteFunc(ld.round.next, left)
+	ld.round.flying = slices.DeleteFunc(ld.round.flying, left)
 }
 
 // leave ends the leadership of a node that has no vote any more.

@@ -111,6 +111,9 @@ func (c *Core) peersChanged() {
 		p.kept = slices.Contains(c.ctl.Seen, Life{p.id, p.boot})
 		c.remember(p)
 	}
+	if c.r.state == StateLeading {
+		c.dismiss()
+	}
 }
 
 // listed is the line of --peers for a node; without a role when there is none.

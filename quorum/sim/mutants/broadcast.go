@@ -104,7 +104,7 @@ var livesMutants = []mutant{
 	{"meant-for-another-cluster", "RULES.md R11", one("quorum/core.go",
 		"if !c.knowsCluster() || m.Cluster != c.ctl.Cluster {", "if !c.knowsCluster() {"),
 		test("quorum", "TestMessagesOfOtherLives")},
-	{"pong-of-another-epoch", "RULES.md R4", one("quorum/lead.go",
+	{"pong-of-another-epoch", "RULES.md R4", one("quorum/heartbeat.go",
 		"|| m.Cred.CurrentEpoch != c.r.epoch || m.Cred.AcceptedEpoch != c.r.epoch {", "{"),
 		test("quorum", "TestAPongProvesItsEpoch")},
 }
@@ -159,7 +159,7 @@ var clockMutants = []mutant{
 	{"stalled-disk-leads-on", "RULES.md part D", one("quorum/lead.go",
 		"(!c.quorumFresh() || c.stalled())", "(!c.quorumFresh())"),
 		schedule("D-leader-gives-way-with-its-disk")},
-	{"common-stall-ends-reign", "RULES.md part D", one("quorum/lead.go",
+	{"common-stall-ends-reign", "RULES.md part D", one("quorum/heartbeat.go",
 		"l.synced && l.stall < stall/2 && c.tick-l.alive <= stallTicks", "l.synced && c.tick-l.alive <= stallTicks"),
 		schedule("D-all-disks-hang")},
 	{"lease-jumps", "RULES.md R23", one("quorum/lead.go",

@@ -98,9 +98,14 @@ func (c *Core) confirmed() bool {
 
 // adopt joins a store that has founded nothing to a cluster that is formed: as a
 // learner, or, if the cluster knows this node as a voter on another disk, as one
-// that was wiped or exchanged and must be rebuilt (ZAB.md 3).
+// that was wiped or exchanged and must be rebuilt (ZAB.md 3). A store that has
+// recorded other founders never changes them (R8): it is given up for an empty one.
 func (c *Core) adopt(m *Message) {
 	if m.Forming != Formed || c.ctl.Cluster != (ClusterID{}) && c.ctl.NeedsRebuild || c.ctl.Formed || len(m.Founding) == 0 || c.listsMe(m.Founding) {
+		return
+	}
+	if len(c.ctl.Founding) > 0 {
+		c.Spoil("the cluster was formed without this store, which had recorded other founders")
 		return
 	}
 	as, listed := m.Config.Member(c.cfg.ID)

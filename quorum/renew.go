@@ -20,7 +20,7 @@ type renewal struct {
 
 // pausing says whether a leader proposes nothing, since it has something else
 // to do first.
-func (c *Core) pausing() bool { return c.r.lead.hand.to != 0 || c.renewalDue() }
+func (c *Core) pausing() bool { return c.r.lead.leaving || c.r.lead.hand.to != 0 || c.renewalDue() }
 
 func (c *Core) renewalDue() bool {
 	ld := &c.r.lead

@@ -95,6 +95,7 @@ func setAside(cfg *Config, reason string) error {
 	case err != nil: // nothing can be read; the others tell which cluster it is
 	case report.Node != 0 && report.Node != cfg.ID:
 		return fmt.Errorf("%w: %s belongs to node %d, this is node %d", wal.ErrForeign, cfg.Dir, report.Node, cfg.ID)
+	case report.Control.Spoiled && !report.Control.Formed: // its founders are not those of the cluster
 	default:
 		a.Cluster, a.Founding = report.Control.Cluster, report.Control.Founding
 	}

@@ -223,10 +223,22 @@ func (o *observer) checkR4(n *node, r *reign) {
 	}
 	own := n.core.Configuration()
 	as, _ := own.Member(n.id)
-	was, _ := o.configs[len(o.configs)-1].Member(n.id) // of one that its initial history changes
+	var was quorum.Member
+	if own.Version > max(n.soft.Commit, n.disk.img.hint) {
+		was, _ = o.before(own.Version).Member(n.id) // it did not know that to be committed
+	}
 	if as.Role != quorum.RoleVoter && was.Role != quorum.RoleVoter {
 		o.w.fail(17, "node %d, an observer, leads epoch %d", n.id, r.epoch)
 	}
+}
+
+// before is the committed configuration before another one.
+func (o *observer) before(version quorum.Zxid) *quorum.Configuration {
+	i := len(o.configs) - 1
+	for i > 0 && o.configs[i].Version >= version {
+		i--
+	}
+	return &o.configs[i]
 }
 
 // checkR9: the first epoch is at least the configured one (R9).

@@ -1,6 +1,10 @@
 package sim
 
-import "perch/quorum"
+import (
+	"slices"
+
+	"perch/quorum"
+)
 
 // Digests (RULES.md R5): a fault bends the state of one node, silently, and the
 // observer demands that the node is found and stops, and that nobody stops
@@ -116,6 +120,12 @@ func (n *node) outcome() outcome {
 // still.
 func (n *node) unfound() bool {
 	return n.core != nil && (n.app.bent && !n.lost() || n.soft.Doubt == quorum.DoubtDisputed)
+}
+
+// unseen says whether a state was made wrong after its node had reported it: it
+// is found when the state has moved on, so somebody has to write.
+func (w *World) unseen() bool {
+	return slices.ContainsFunc(w.nodes[1:], func(n *node) bool { return n.core != nil && n.app.bent && !n.lost() && n.rested })
 }
 
 // undecidable says whether a dispute must wait for an operator: a voter that

@@ -14,6 +14,8 @@ const (
 	healBound  = 60 * second // … a leader, everybody in sync, every request ended
 	stuckBound = 3 * second  // for a cluster that lost a founder's disk while it formed
 	writeBound = 2 * second  // to fresh writes and reads of every node
+	quietBound = 1 * second  // without progress, before a client writes …
+	quietMost  = 3           // … so often at most, so that states are compared once more
 	reignBound = 3           // leaders established after the faults …
 	leaveBound = 3           // … and more where leaders may be removed
 )
@@ -27,6 +29,7 @@ type healing struct {
 	reigns  int   // established when it began
 	settled bool
 	asked   int64
+	quiet   int             // writes since, for states to be compared
 	asks    []quorum.NodeID // who writes at the end
 	writes  []int           // their writes
 	done    bool
@@ -64,6 +67,9 @@ func (h *healing) watch() {
 	case why != "" && w.early > 0 && w.now-h.began > stuckBound:
 		h.done = true // it may wait for a lost founder for ever
 		return
+	case why != "" && w.unseen() && h.quiet < quietMost && w.now-h.moved > quietBound:
+		h.quiet, h.moved = h.quiet+1, w.now
+		w.clients.submit(w.nodes[1+h.quiet%w.voters])
 	case why == "" && !h.settled:
 		h.settled, h.asked = true, w.now
 		h.ask()

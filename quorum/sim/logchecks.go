@@ -28,11 +28,25 @@ func (o *observer) check10(n *node, e *quorum.Entry) {
 		o.w.fail(1, "node %d proposes %v and is not the established leader of the epoch", n.id, e.Zxid)
 	default:
 		o.check6First(n, g, e)
+		o.check17First(n, e)
 		p := proposal{chain: e.Chain, origin: e.Origin, age: e.Stamp.Age, write: writeOf(e)}
 		if cf, ok := configIn(e); ok {
 			p.config = &cf
 		}
 		g.proposed = append(g.proposed, p)
+	}
+}
+
+// check17First: 17, a leader that has lost its vote by what it committed proposes
+// nothing more.
+func (o *observer) check17First(n *node, e *quorum.Entry) {
+	if n.core == nil {
+		return
+	}
+	active := n.core.Configuration()
+	m, ok := active.Member(n.id)
+	if active.Version < e.Zxid && (!ok || m.Role != quorum.RoleVoter) {
+		o.w.fail(17, "node %d proposes %v and has had no vote since %v", n.id, e.Zxid, active.Version)
 	}
 }
 

@@ -54,7 +54,8 @@ func (n *node) setAside(why string) {
 	fresh := disk{exists: true}
 	c := &fresh.img.control
 	c.Node, c.NeedsRebuild, c.Reason = n.id, true, why
-	if n.w.script || n.rng.chance(800) { // else its cluster could not be read
+	known := n.w.script || n.rng.chance(800)   // else its cluster could not be read
+	if known && (old.Formed || !old.Spoiled) { // else its founders are not those of the cluster
 		c.Cluster, c.Founding = old.Cluster, slices.Clone(old.Founding)
 	}
 	c.Boot.Incarnation = incarnation(&n.rng)

@@ -23,7 +23,7 @@ var renewMutants = []mutant{
 		"heard: old.heard, hinted: old.hinted,\n\t}\n", "heard: old.heard, hinted: old.hinted, synced: old.synced, ldSeq: old.ldSeq, obeyed: old.obeyed,\n\t}\n"),
 		seeds()},
 	{"proposes-while-renewing", "ZAB.md 2.7", one("quorum/renew.go",
-		"func (c *Core) pausing() bool { return c.r.lead.hand.to != 0 || c.renewalDue() }",
-		"func (c *Core) pausing() bool { return c.r.lead.hand.to != 0 || c.renewalDue() && !c.r.est }"),
+		"func (c *Core) pausing() bool { return c.r.lead.leaving || c.r.lead.hand.to != 0 || c.renewalDue() }",
+		"func (c *Core) pausing() bool { return c.r.lead.leaving || c.r.lead.hand.to != 0 || c.renewalDue() && !c.r.est }"),
 		schedule("renewal-at-the-limit")},
 }

@@ -125,3 +125,20 @@ func TestAGrantWaitsForEveryAnswer(t *testing.T) {
 		*late = was
 	}
 }
+
+// RULES.md R3: a configuration names no voter whose disk is not remembered yet.
+func TestNobodyVotesOnADiskThatIsNotRemembered(t *testing.T) {
+	b, leader, one, _ := settled(t)
+	c := b.cores[leader]
+	l := c.learner(NodeID(one + 1))
+	kept := l.keptAt
+	l.keptAt = c.stable + 1 // the record of it is not durable
+	change := Change{Set: []MemberChange{{ID: l.id, Role: RoleVoter, Replace: true}}}
+	if _, why := c.reconfigure(Origin{}, change.Encode()); why.cause != CauseBehind {
+		t.Errorf("the change ends with %v, want %v", why.cause, CauseBehind)
+	}
+	l.keptAt = kept
+	if _, why := c.reconfigure(Origin{}, change.Encode()); why.cause != 0 {
+		t.Errorf("the same change, once it is remembered, ends with %v", why.cause)
+	}
+}

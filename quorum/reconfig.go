@@ -97,10 +97,11 @@ func (c *Core) changed(from *Configuration, ch *Change) (Configuration, refusal)
 }
 
 // caughtUp says whether a learner holds the history up to a little, so that a
-// configuration in which it votes does not have to wait for it.
+// configuration in which it votes does not have to wait for it, and whether its
+// disk is known durably (R3), so that the configuration can name it.
 func (c *Core) caughtUp(id NodeID) bool {
 	l := c.learner(id)
-	if l == nil || !l.synced || c.tick-l.alive > maxFollowerTimeout {
+	if l == nil || !l.synced || c.incarnation(id) == (Incarnation{}) || c.tick-l.alive > maxFollowerTimeout {
 		return false
 	}
 	last := c.log.last()

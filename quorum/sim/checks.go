@@ -61,6 +61,13 @@ type watched struct {
 	leads    bool                            // has led an epoch ever since it last did not lead at all
 	match    int                             // committed entries on its disk before the record at hand
 	ended    quorum.Zxid                     // highest end of its log in this life
+	cut      map[position]bool               // what was cut off its log in this life
+}
+
+// position is an entry with all before it.
+type position struct {
+	zxid  quorum.Zxid
+	chain uint64
 }
 
 func newObserver(w *World) observer {
@@ -92,7 +99,7 @@ func (o *observer) started(n *node) {
 	for i := range p.heard {
 		p.heard[i], p.heardIn[i] = 0, 0
 	}
-	p.ended = n.disk.img.hist.Last()
+	p.ended, p.cut = n.disk.img.hist.Last(), map[position]bool{}
 }
 
 func (o *observer) stopped(n *node) { n.soft = quorum.Soft{} }

@@ -46,13 +46,14 @@ func (o *observer) gateFail(n *node, m *quorum.Message, why string) {
 }
 
 // gateCredentials: every log record up to the zxid claimed is on disk, and the
-// epochs are. What a NOTIFY claims may have been cut by a record that was fsynced
-// together with those that it waited for: it speaks of a moment before, as one
-// does that was long on its way, and elects nobody for good.
+// epochs are. What a NOTIFY, or an ACKEPOCH that is said again, claims may have
+// been cut by a record that was fsynced together with those that it waited for:
+// it speaks of a moment before, as one does that was long on its way. A store that
+// was taken back takes itself for what it was until it is told; nobody counts it.
 func (o *observer) gateCredentials(n *node, m *quorum.Message) {
 	im := &n.disk.img
 	last := im.hist.Last()
-	if m.Type == quorum.MsgNotify {
+	if m.Type == quorum.MsgNotify || m.Type == quorum.MsgAckEpoch {
 		last = max(last, o.peers[n.id].ended)
 	}
 	if m.Cred.Last > last {
@@ -64,15 +65,17 @@ func (o *observer) gateCredentials(n *node, m *quorum.Message) {
 	if m.Cred.NeedsRebuild != im.control.NeedsRebuild && !m.Cred.NeedsRebuild {
 		o.gateFail(n, m, "conceals that the store needs rebuild")
 	}
-	if n.wiped && m.Type == quorum.MsgNotify && m.Vote.Leader == n.id && m.State == quorum.StateLeading {
+	if n.wiped && n.taken == 0 && m.Type == quorum.MsgNotify && m.Vote.Leader == n.id && m.State == quorum.StateLeading {
 		o.w.fail(15, "node %d, whose disk was lost, says that it leads", n.id)
 	}
 }
 
-// gateTable: every epoch end claimed is on disk with that hash.
+// gateTable: every epoch end claimed is on disk with that hash, or was and has
+// been cut.
 func (o *observer) gateTable(n *node, m *quorum.Message) {
 	for _, t := range m.Table {
-		if !n.disk.img.holds(quorum.MakeZxid(t.Epoch, t.Last), t.Chain) {
+		z := quorum.MakeZxid(t.Epoch, t.Last)
+		if !n.disk.img.holds(z, t.Chain) && !(m.Type == quorum.MsgAckEpoch && o.peers[n.id].cut[position{z, t.Chain}]) {
 			o.gateFail(n, m, "claims an epoch end that is not on its disk")
 		}
 	}

@@ -66,7 +66,13 @@ func (o *observer) beforeDurable(n *node, r *quorum.Record) {
 		o.check8Control(n, &im.control, r.Control)
 		o.check24(n, &im.control, r.Control)
 	case quorum.RecordTruncate, quorum.RecordInstall:
-		o.peers[n.id].match = o.ledger.contained(im)
+		p := &o.peers[n.id]
+		p.match = o.ledger.contained(im)
+		for i := range im.entries {
+			if e := &im.entries[i]; r.Type == quorum.RecordInstall || e.Zxid > r.Zxid {
+				p.cut[position{e.Zxid, e.Chain}] = true
+			}
+		}
 	}
 	if r.Type == quorum.RecordInstall {
 		o.check13Install(n, r)

@@ -60,13 +60,22 @@ var chapters = []struct {
 	{"the candidate is behind", tellPull, false},
 	{"the candidate needs a snapshot", tellPullSnapshot, false},
 	{"a former candidate is heard late", tellLate, false},
+	{membersChange, tellMembers, false},
 }
+
+// membersChange is the chapter that needs a node which nobody knows yet.
+const membersChange = "members join and leave"
 
 // StoryText is the story of a seed, in the words of Schedule.
 func StoryText(seed uint64) string {
 	c := chapters[seed%uint64(len(chapters))]
 	t := &teller{rng: rng{state: scramble(seed + 77)}}
-	t.say("nodes 3\nfsync %d\nsnaptakes %d", pick(&t.rng, 100, 500, 1500, 4000), pick(&t.rng, 1000, 6000))
+	if c.title == membersChange {
+		t.say("nodes 3 -1 1")
+	} else {
+		t.say("nodes 3")
+	}
+	t.say("fsync %d\nsnaptakes %d", pick(&t.rng, 100, 500, 1500, 4000), pick(&t.rng, 1000, 6000))
 	t.bounds(c.title)
 	if c.early {
 		t.say("SWEEP")
@@ -78,7 +87,7 @@ func StoryText(seed uint64) string {
 	}
 	c.tell(t)
 	t.say("run 20ms")
-	chapters[1+t.rng.below(len(chapters)-1)].tell(t) // whose leader may be another by then
+	chapters[1+t.rng.below(len(chapters)-2)].tell(t) // whose leader may be another by then
 	t.say("run 20ms")
 	return strings.Join(t.lines, "\n")
 }
@@ -216,4 +225,16 @@ func tellLate(t *teller) {
 	t.say("alone 3\nhold LEADERINFO 2>1\nawait held LEADERINFO 2>1\nheal\nalone 2\nawait leader\ncrash 3\nstart 3\nawait leader")
 	t.writes(1, 1)
 	t.say("heal\nrelease LEADERINFO 2>1\nawait synced")
+}
+
+// tellMembers has 4 join, vote and see another voter go, at times the leader.
+func tellMembers(t *teller) {
+	t.say("start 4\nmembers %d 4=observer\nawait counts 4\nrun 20ms", t.anybody())
+	t.writes(t.anybody(), 1)
+	t.say("members %d 4=voter\nrun 20ms", t.anybody())
+	t.writes(4, 1)
+	gone := t.anybody()
+	t.say("members 4 %d=none\nrun 20ms", gone)
+	t.writes(1+gone%3, 1)
+	t.say("await leader\nrun 50ms")
 }

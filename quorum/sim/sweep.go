@@ -3,6 +3,7 @@ package sim
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"perch/quorum"
@@ -215,6 +216,36 @@ const storyEnd = `allow
 	expect applied end3 1 2 3
 	expect answered`
 
+// reunite has an operator make voters of all nodes, whatever became of the
+// changes of a story.
+func (s *Schedule) reunite() {
+	w := s.w
+	for tries := 0; tries < 40 && w.failure == nil; tries++ {
+		var lead *node
+		for _, n := range w.nodes[1:] {
+			if n.core != nil && n.soft.State == quorum.StateLeading && n.soft.Established {
+				lead = n
+			}
+		}
+		if lead != nil {
+			cf := lead.core.Configuration()
+			missing := slices.IndexFunc(w.nodes[1:], func(n *node) bool {
+				m, _ := cf.Member(n.id)
+				return m.Role != quorum.RoleVoter
+			})
+			if missing < 0 {
+				return
+			}
+			role := "voter"
+			if _, known := cf.Member(w.nodes[missing+1].id); !known {
+				role = "observer"
+			}
+			_ = s.do([]string{"members", fmt.Sprint(lead.id), fmt.Sprintf("%d=%s", missing+1, role), "force"})
+		}
+		s.advance(100*millisecond, nil)
+	}
+}
+
 func (s *Schedule) finish() error {
 	w := s.w
 	w.note("== the end")
@@ -224,6 +255,7 @@ func (s *Schedule) finish() error {
 		}
 		w.at(event{at: w.now, kind: evStart, node: n.id})
 	}
+	s.reunite()
 	for _, line := range strings.Split(storyEnd, "\n") {
 		err := s.do(strings.Fields(line))
 		if w.failure != nil {

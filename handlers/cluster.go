@@ -44,7 +44,7 @@ func (e *edge) TransferLeadership(ctx context.Context, q api.TransferLeadershipR
 	if err != nil {
 		return nil, err
 	}
-	if err := e.svc.Transfer(ctx, to); err != nil {
+	if err := e.svc.Transfer(ctx, callerOf(ctx), to); err != nil {
 		return nil, noTransfer(err)
 	}
 	s := e.svc.Status()

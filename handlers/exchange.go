@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/go-chi/chi/v5"
+
+	"perch/gen/commandpb"
 )
 
 // exchange is one request and its answer, as far as the edge keeps book of it.
@@ -18,7 +20,8 @@ type exchange struct {
 	http.ResponseWriter
 	edge   *edge
 	route  *chi.Context // nil once the request has been routed
-	op     *operation   // nil before routing, and for a path that has none
+	caller *commandpb.Caller
+	op     *operation // nil before routing, and for a path that has none
 	begun  time.Time
 	length int64 // Content-Length; -1 when the body is chunked
 	status int   // 0 until the answer has begun

@@ -258,7 +258,7 @@ func (s *testService) Await(ctx context.Context, i lease.Interest) error {
 	}
 }
 
-func (s *testService) Touch(ctx context.Context, token string, ttl time.Duration) (lease.Held, error) {
+func (s *testService) Touch(ctx context.Context, _ *commandpb.Caller, token string, ttl time.Duration) (lease.Held, error) {
 	s.mu.Lock()
 	fail := s.fail
 	s.touches++
@@ -288,7 +288,7 @@ func (s *testService) TouchLater(string) {
 	s.touches++
 }
 
-func (s *testService) Transfer(_ context.Context, to quorum.NodeID) error {
+func (s *testService) Transfer(_ context.Context, _ *commandpb.Caller, to quorum.NodeID) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.transfers = append(s.transfers, to)
@@ -338,3 +338,11 @@ func (s *testService) expire(t *testing.T, token string) {
 }
 
 var _ lease.Service = (*testService)(nil)
+
+func (s *testService) Auth() bool { return false }
+
+func (s *testService) Authenticate(context.Context, [32]byte) (lease.Identity, error) {
+	return lease.Identity{}, tree.ErrUnauthenticated
+}
+
+func (s *testService) EnableAuth(context.Context, string, [32]byte) error { return nil }

@@ -32,7 +32,7 @@ func (e *edge) CreateSession(ctx context.Context, q api.CreateSessionRequestObje
 	if !res.Opened {
 		// The token's session was there already: a repeated request. What it
 		// has left is known to the leader only.
-		held, err := e.svc.Touch(ctx, token, 0)
+		held, err := e.svc.Touch(ctx, callerOf(ctx), token, 0)
 		if err != nil {
 			return nil, decided(err, held.Zxid)
 		}
@@ -91,7 +91,7 @@ func (e *edge) GetSession(ctx context.Context, q api.GetSessionRequestObject) (a
 	}
 	held := lease.Held{}
 	if token != "" && at.Linearizable {
-		if held, err = e.svc.Touch(ctx, token, 0); err != nil {
+		if held, err = e.svc.Touch(ctx, callerOf(ctx), token, 0); err != nil {
 			return nil, decided(err, held.Zxid)
 		}
 	} else if token != "" {
@@ -206,7 +206,7 @@ func (e *edge) KeepSessionAlive(ctx context.Context, q api.KeepSessionAliveReque
 			return nil, decided(errSessionExpired, own.Zxid)
 		}
 	}
-	held, err := e.svc.Touch(ctx, token, time.Duration(ttl)*time.Millisecond)
+	held, err := e.svc.Touch(ctx, callerOf(ctx), token, time.Duration(ttl)*time.Millisecond)
 	if err != nil {
 		return nil, decided(err, held.Zxid)
 	}

@@ -33,15 +33,15 @@ type Service interface {
 	Await(ctx context.Context, i Interest) error
 	// Touch renews the session of token. It is acknowledged only as RULES.md
 	// R12 demands; a ttl other than 0 and the session's own is set first.
-	Touch(ctx context.Context, token string, ttl time.Duration) (Held, error)
+	Touch(ctx context.Context, caller *commandpb.Caller, token string, ttl time.Duration) (Held, error)
 	// TouchLater renews at best effort and promises nothing.
 	TouchLater(token string)
 	// Transfer has the leader give way to a voter, 0: to any other. It returns
 	// nil once that one leads and this node follows it, at once if it leads
 	// already. ErrNoMember, tree.ErrInvalidArgument for an observer,
 	// ErrNotCaughtUp when the voter is not in sync or does not get there in time,
-	// ErrNoLeader when nobody leads.
-	Transfer(ctx context.Context, to quorum.NodeID) error
+	// ErrNoLeader when nobody leads. It needs PermCluster.
+	Transfer(ctx context.Context, caller *commandpb.Caller, to quorum.NodeID) error
 	// Status describes the cluster as this node sees it.
 	Status() Status
 	// ChangeMembers brings the members to what c says, and answers at the
@@ -50,10 +50,20 @@ type Service interface {
 	// have caught up; an error may leave that half done, and the same call goes
 	// on from there. Errors are Refused ones.
 	ChangeMembers(ctx context.Context, c MembersChange) (quorum.Zxid, error)
+	// Auth says whether authentication is on in this cluster.
+	Auth() bool
+	// Authenticate finds whose API token has a secret with this SHA-256. It looks
+	// at a linearizable position before it says tree.ErrUnauthenticated.
+	Authenticate(ctx context.Context, secret [32]byte) (Identity, error)
+	// EnableAuth turns authentication on, with an administrator who has a token
+	// with that SHA-256. It returns nil when it is on, by this call or before, and
+	// may be called at every start.
+	EnableAuth(ctx context.Context, admin string, secret [32]byte) error
 }
 
 // MembersChange says how some members should be, and who should be none.
 type MembersChange struct {
+	Caller *commandpb.Caller // needs PermCluster
 	Set    []quorum.MemberChange
 	Remove []quorum.NodeID
 	Force  bool // accept a configuration of two voters
@@ -85,18 +95,32 @@ const (
 	ReadChildren ReadKind = 2 // Answer.Node without data, Answer.Children
 	ReadSession  ReadKind = 3 // Answer.Sessions[0]
 	ReadSessions ReadKind = 4 // Answer.Sessions
+
+	ReadTree       ReadKind = 5  // Answer.Children: the node and all below it to Depth, parents before children
+	ReadACL        ReadKind = 6  // Answer.ACL, Answer.Node without data
+	ReadDefaultACL ReadKind = 7  // Answer.ACL, Answer.ETag
+	ReadQuota      ReadKind = 8  // Answer.Quota
+	ReadMulti      ReadKind = 9  // Answer.Ops, one for each of Ops
+	ReadPrincipal  ReadKind = 10 // Answer.Principals[0]
+	ReadPrincipals ReadKind = 11 // Answer.Principals
+	ReadTokens     ReadKind = 12 // Answer.APITokens
+	ReadWhoami     ReadKind = 13 // Answer.Principals[0]: the caller's, with the grants of his roles
 )
 
 // Read is one question.
 type Read struct {
 	Kind      ReadKind
-	Path      string // ReadNode, ReadChildren: canonical
+	Caller    *commandpb.Caller // nil: nobody in particular
+	Path      string            // canonical, as the caller sees it
+	Name      string            // ReadPrincipal
+	Depth     int               // ReadTree: levels below Path; 0: all
+	Ops       []*commandpb.Op   // ReadMulti: Check and Get alone
 	Session   quorum.Zxid
 	Token     string // ReadSession with Session 0: the session of this token. Any other kind: a token that is not alive answers ErrSessionExpired
 	At        At
 	Limit     int    // ReadChildren, ReadSessions: most entries
 	PageToken string // continues an earlier page, at its pinned position
-	WithData  bool   // ReadChildren: entries carry data (and end a page after 1 MiB)
+	WithData  bool   // ReadChildren, ReadTree: entries carry data (and end a page after 1 MiB)
 }
 
 // Answer is the state at Zxid. On an error that was decided on state
@@ -107,6 +131,23 @@ type Answer struct {
 	Children []tree.Node // sorted by name; Path is the full path
 	Sessions []Info
 	NextPage string // "" when this was the last page
+
+	Paths      []string  // ReadSession: of its ephemerals, sorted
+	ACL        *tree.ACL // as the caller may see it; nil is the open one
+	ETag       quorum.Zxid
+	Quota      tree.Quota
+	Ops        []OpResult
+	Principals []Principal
+	APITokens  []APIToken
+}
+
+// OpResult is the outcome of one operation of a multi.
+type OpResult struct {
+	Path    string
+	Node    tree.Node // created, changed or got; data with get alone
+	Created bool
+	Tagged  bool      // the last operation of the multi on its path (RULES.md R27)
+	Code    tree.Code // in a read-only multi: a missing node is a result
 }
 
 // Info is what may be told of a session without its token.
@@ -114,17 +155,19 @@ type Info struct {
 	ID         quorum.Zxid
 	TTL        time.Duration
 	Ephemerals int
+	Principal  string
 }
 
 // EventQuery asks for the events of an interest after Since.
 type EventQuery struct {
-	Path  string
-	Scope tree.Scope
-	Since quorum.Zxid
-	Now   bool          // no cursor: an empty batch at a linearizable position
-	Floor time.Duration // how long to wait for Since to be applied here
-	Limit int           // soft: whole zxids, at least one, up to 1 MiB
-	Token string
+	Caller *commandpb.Caller
+	Path   string
+	Scope  tree.Scope
+	Since  quorum.Zxid
+	Now    bool          // no cursor: an empty batch at a linearizable position
+	Floor  time.Duration // how long to wait for Since to be applied here
+	Limit  int           // soft: whole zxids, at least one, up to 1 MiB
+	Token  string
 }
 
 // EventBatch holds every matching event in (Since, Cursor]. On an error that was
@@ -139,9 +182,10 @@ type EventBatch struct {
 
 // Interest is what a parked request waits for.
 type Interest struct {
-	Path  string
-	Scope tree.Scope
-	Since quorum.Zxid
+	Caller *commandpb.Caller
+	Path   string
+	Scope  tree.Scope
+	Since  quorum.Zxid
 }
 
 // Held is an acknowledged session. On an error that was decided on state Zxid is
@@ -158,6 +202,11 @@ type Result struct {
 	Code      tree.Code
 	Node      tree.Node // created or changed: its path and stat, no data; with ErrNodeExists: the holder's
 	Created   bool
+	Ops       []OpResult    // of a multi
+	Failed    int           // of a multi that is refused: which operation; -1 when that is not the fault of one
+	Quota     tree.Quota    // SetQuota
+	Principal Principal     // PutPrincipal
+	APIToken  APIToken      // CreateToken
 	Session   Info          // OpenSession, and commands that opened one
 	Opened    bool          // this command opened Session
 	Ended     []quorum.Zxid // sessions that this command ended; for the leader's Tracker

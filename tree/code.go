@@ -27,6 +27,12 @@ const (
 	ErrInternal               Code = 16
 	ErrCursorExpired          Code = 17
 	ErrHistoryLost            Code = 18
+	ErrPermissionDenied       Code = 19
+	ErrInvalidACL             Code = 20
+	ErrQuotaExceeded          Code = 21
+	ErrNoPrincipal            Code = 22 // no_such_principal
+	ErrNoToken                Code = 23 // no_such_token
+	ErrUnauthenticated        Code = 24
 )
 
 var codeNames = [...]string{
@@ -37,6 +43,8 @@ var codeNames = [...]string{
 	ErrVersionMismatch: "version_mismatch", ErrETagMismatch: "etag_mismatch", ErrTooLarge: "too_large",
 	ErrTooManyNodes: "too_many_nodes", ErrTooManySessions: "too_many_sessions", ErrInternal: "internal",
 	ErrCursorExpired: "cursor_expired", ErrHistoryLost: "history_lost",
+	ErrPermissionDenied: "permission_denied", ErrInvalidACL: "invalid_acl", ErrQuotaExceeded: "quota_exceeded",
+	ErrNoPrincipal: "no_such_principal", ErrNoToken: "no_such_token", ErrUnauthenticated: "unauthenticated",
 }
 
 // String is the code as it stands in problem+json.

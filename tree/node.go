@@ -15,6 +15,27 @@ type Stat struct {
 	EphemeralOwner quorum.Zxid // session id; 0 for persistent nodes
 	DataLength     int
 	NumChildren    int
+	Mode           Mode
+	TTLMs          int64 // of ModeTTL
+}
+
+// Mode is what ends a node besides a request.
+type Mode uint8
+
+const (
+	ModePersistent Mode = 0 // nothing
+	ModeEphemeral  Mode = 1 // the end of its session
+	ModeContainer  Mode = 2 // the deletion of its last child
+	ModeTTL        Mode = 3 // TTLMs without a change and without a child
+)
+
+// Quota bounds a subtree, its root included, and says what it holds. A nil bound
+// is none.
+type Quota struct {
+	MaxNodes *int64
+	MaxBytes *int64 // of data
+	Nodes    int64
+	Bytes    int64
 }
 
 // Node is one znode at one position. Data must not be changed.
@@ -40,6 +61,8 @@ const (
 	CauseRequest        Cause = 1
 	CauseSessionExpired Cause = 2
 	CauseSessionClosed  Cause = 3
+	CauseTTL            Cause = 4
+	CauseContainer      Cause = 5
 )
 
 // Event is one change of one node. Stat is that after the change; for a

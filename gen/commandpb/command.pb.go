@@ -30,6 +30,8 @@ const (
 	Mode_MODE_UNSPECIFIED Mode = 0 // Create: persistent; Put: never changes kind or owner
 	Mode_MODE_PERSISTENT  Mode = 1
 	Mode_MODE_EPHEMERAL   Mode = 2
+	Mode_MODE_CONTAINER   Mode = 3 // deleted when its last child is
+	Mode_MODE_TTL         Mode = 4 // deleted when it had no child and no change for its TTL
 )
 
 // Enum value maps for Mode.
@@ -38,11 +40,15 @@ var (
 		0: "MODE_UNSPECIFIED",
 		1: "MODE_PERSISTENT",
 		2: "MODE_EPHEMERAL",
+		3: "MODE_CONTAINER",
+		4: "MODE_TTL",
 	}
 	Mode_value = map[string]int32{
 		"MODE_UNSPECIFIED": 0,
 		"MODE_PERSISTENT":  1,
 		"MODE_EPHEMERAL":   2,
+		"MODE_CONTAINER":   3,
+		"MODE_TTL":         4,
 	}
 )
 
@@ -79,17 +85,29 @@ type Command struct {
 	Format uint32 `protobuf:"varint,1,opt,name=format,proto3" json:"format,omitempty"`
 	// The session of the request; absent without Perch-Session.
 	Session *SessionRef `protobuf:"bytes,2,opt,name=session,proto3" json:"session,omitempty"`
+	// Who asks; absent before level 2, and in commands of the cluster itself.
+	Caller *Caller `protobuf:"bytes,3,opt,name=caller,proto3" json:"caller,omitempty"`
 	// Types that are valid to be assigned to Op:
 	//
 	//	*Command_Create
 	//	*Command_Put
 	//	*Command_Delete
+	//	*Command_Multi
+	//	*Command_SetAcl
+	//	*Command_SetDefaultAcl
+	//	*Command_SetQuota
 	//	*Command_OpenSession
 	//	*Command_CloseSession
 	//	*Command_SetTtl
 	//	*Command_ExpireSessions
+	//	*Command_Reap
 	//	*Command_Configure
 	//	*Command_RaiseLevel
+	//	*Command_EnableAuth
+	//	*Command_PutPrincipal
+	//	*Command_DeletePrincipal
+	//	*Command_CreateToken
+	//	*Command_RevokeToken
 	Op            isCommand_Op `protobuf_oneof:"op"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -139,6 +157,13 @@ func (x *Command) GetSession() *SessionRef {
 	return nil
 }
 
+func (x *Command) GetCaller() *Caller {
+	if x != nil {
+		return x.Caller
+	}
+	return nil
+}
+
 func (x *Command) GetOp() isCommand_Op {
 	if x != nil {
 		return x.Op
@@ -168,6 +193,42 @@ func (x *Command) GetDelete() *Delete {
 	if x != nil {
 		if x, ok := x.Op.(*Command_Delete); ok {
 			return x.Delete
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetMulti() *Multi {
+	if x != nil {
+		if x, ok := x.Op.(*Command_Multi); ok {
+			return x.Multi
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetSetAcl() *SetAcl {
+	if x != nil {
+		if x, ok := x.Op.(*Command_SetAcl); ok {
+			return x.SetAcl
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetSetDefaultAcl() *SetDefaultAcl {
+	if x != nil {
+		if x, ok := x.Op.(*Command_SetDefaultAcl); ok {
+			return x.SetDefaultAcl
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetSetQuota() *SetQuota {
+	if x != nil {
+		if x, ok := x.Op.(*Command_SetQuota); ok {
+			return x.SetQuota
 		}
 	}
 	return nil
@@ -209,6 +270,15 @@ func (x *Command) GetExpireSessions() *ExpireSessions {
 	return nil
 }
 
+func (x *Command) GetReap() *Reap {
+	if x != nil {
+		if x, ok := x.Op.(*Command_Reap); ok {
+			return x.Reap
+		}
+	}
+	return nil
+}
+
 func (x *Command) GetConfigure() *Configure {
 	if x != nil {
 		if x, ok := x.Op.(*Command_Configure); ok {
@@ -222,6 +292,51 @@ func (x *Command) GetRaiseLevel() *RaiseLevel {
 	if x != nil {
 		if x, ok := x.Op.(*Command_RaiseLevel); ok {
 			return x.RaiseLevel
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetEnableAuth() *EnableAuth {
+	if x != nil {
+		if x, ok := x.Op.(*Command_EnableAuth); ok {
+			return x.EnableAuth
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetPutPrincipal() *PutPrincipal {
+	if x != nil {
+		if x, ok := x.Op.(*Command_PutPrincipal); ok {
+			return x.PutPrincipal
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetDeletePrincipal() *DeletePrincipal {
+	if x != nil {
+		if x, ok := x.Op.(*Command_DeletePrincipal); ok {
+			return x.DeletePrincipal
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetCreateToken() *CreateToken {
+	if x != nil {
+		if x, ok := x.Op.(*Command_CreateToken); ok {
+			return x.CreateToken
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetRevokeToken() *RevokeToken {
+	if x != nil {
+		if x, ok := x.Op.(*Command_RevokeToken); ok {
+			return x.RevokeToken
 		}
 	}
 	return nil
@@ -243,6 +358,22 @@ type Command_Delete struct {
 	Delete *Delete `protobuf:"bytes,12,opt,name=delete,proto3,oneof"`
 }
 
+type Command_Multi struct {
+	Multi *Multi `protobuf:"bytes,13,opt,name=multi,proto3,oneof"`
+}
+
+type Command_SetAcl struct {
+	SetAcl *SetAcl `protobuf:"bytes,14,opt,name=set_acl,json=setAcl,proto3,oneof"`
+}
+
+type Command_SetDefaultAcl struct {
+	SetDefaultAcl *SetDefaultAcl `protobuf:"bytes,15,opt,name=set_default_acl,json=setDefaultAcl,proto3,oneof"`
+}
+
+type Command_SetQuota struct {
+	SetQuota *SetQuota `protobuf:"bytes,16,opt,name=set_quota,json=setQuota,proto3,oneof"`
+}
+
 type Command_OpenSession struct {
 	OpenSession *OpenSession `protobuf:"bytes,20,opt,name=open_session,json=openSession,proto3,oneof"`
 }
@@ -259,6 +390,10 @@ type Command_ExpireSessions struct {
 	ExpireSessions *ExpireSessions `protobuf:"bytes,23,opt,name=expire_sessions,json=expireSessions,proto3,oneof"`
 }
 
+type Command_Reap struct {
+	Reap *Reap `protobuf:"bytes,24,opt,name=reap,proto3,oneof"`
+}
+
 type Command_Configure struct {
 	Configure *Configure `protobuf:"bytes,30,opt,name=configure,proto3,oneof"`
 }
@@ -267,11 +402,39 @@ type Command_RaiseLevel struct {
 	RaiseLevel *RaiseLevel `protobuf:"bytes,31,opt,name=raise_level,json=raiseLevel,proto3,oneof"`
 }
 
+type Command_EnableAuth struct {
+	EnableAuth *EnableAuth `protobuf:"bytes,32,opt,name=enable_auth,json=enableAuth,proto3,oneof"`
+}
+
+type Command_PutPrincipal struct {
+	PutPrincipal *PutPrincipal `protobuf:"bytes,40,opt,name=put_principal,json=putPrincipal,proto3,oneof"`
+}
+
+type Command_DeletePrincipal struct {
+	DeletePrincipal *DeletePrincipal `protobuf:"bytes,41,opt,name=delete_principal,json=deletePrincipal,proto3,oneof"`
+}
+
+type Command_CreateToken struct {
+	CreateToken *CreateToken `protobuf:"bytes,42,opt,name=create_token,json=createToken,proto3,oneof"`
+}
+
+type Command_RevokeToken struct {
+	RevokeToken *RevokeToken `protobuf:"bytes,43,opt,name=revoke_token,json=revokeToken,proto3,oneof"`
+}
+
 func (*Command_Create) isCommand_Op() {}
 
 func (*Command_Put) isCommand_Op() {}
 
 func (*Command_Delete) isCommand_Op() {}
+
+func (*Command_Multi) isCommand_Op() {}
+
+func (*Command_SetAcl) isCommand_Op() {}
+
+func (*Command_SetDefaultAcl) isCommand_Op() {}
+
+func (*Command_SetQuota) isCommand_Op() {}
 
 func (*Command_OpenSession) isCommand_Op() {}
 
@@ -281,9 +444,107 @@ func (*Command_SetTtl) isCommand_Op() {}
 
 func (*Command_ExpireSessions) isCommand_Op() {}
 
+func (*Command_Reap) isCommand_Op() {}
+
 func (*Command_Configure) isCommand_Op() {}
 
 func (*Command_RaiseLevel) isCommand_Op() {}
+
+func (*Command_EnableAuth) isCommand_Op() {}
+
+func (*Command_PutPrincipal) isCommand_Op() {}
+
+func (*Command_DeletePrincipal) isCommand_Op() {}
+
+func (*Command_CreateToken) isCommand_Op() {}
+
+func (*Command_RevokeToken) isCommand_Op() {}
+
+// Caller is who asks, as the edge has found out (RULES.md R5). What that lets
+// him do is decided in apply, by the policy of that position.
+type Caller struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Principal     string                 `protobuf:"bytes,1,opt,name=principal,proto3" json:"principal,omitempty"`     // "": nobody
+	Token         string                 `protobuf:"bytes,2,opt,name=token,proto3" json:"token,omitempty"`             // id of the API token that proved it, which must be live in apply
+	Roles         []string               `protobuf:"bytes,3,rep,name=roles,proto3" json:"roles,omitempty"`             // principals whose grants he has besides his own, vouched for by an identity provider
+	Address       string                 `protobuf:"bytes,4,opt,name=address,proto3" json:"address,omitempty"`         // of the client, as text, without port; "" when unknown
+	Digests       []string               `protobuf:"bytes,5,rep,name=digests,proto3" json:"digests,omitempty"`         // user:base64(sha1(user:password)), of scheme digest
+	Certificate   string                 `protobuf:"bytes,6,opt,name=certificate,proto3" json:"certificate,omitempty"` // URI SAN of a client certificate, of scheme x509
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Caller) Reset() {
+	*x = Caller{}
+	mi := &file_tree_command_command_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Caller) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Caller) ProtoMessage() {}
+
+func (x *Caller) ProtoReflect() protoreflect.Message {
+	mi := &file_tree_command_command_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Caller.ProtoReflect.Descriptor instead.
+func (*Caller) Descriptor() ([]byte, []int) {
+	return file_tree_command_command_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *Caller) GetPrincipal() string {
+	if x != nil {
+		return x.Principal
+	}
+	return ""
+}
+
+func (x *Caller) GetToken() string {
+	if x != nil {
+		return x.Token
+	}
+	return ""
+}
+
+func (x *Caller) GetRoles() []string {
+	if x != nil {
+		return x.Roles
+	}
+	return nil
+}
+
+func (x *Caller) GetAddress() string {
+	if x != nil {
+		return x.Address
+	}
+	return ""
+}
+
+func (x *Caller) GetDigests() []string {
+	if x != nil {
+		return x.Digests
+	}
+	return nil
+}
+
+func (x *Caller) GetCertificate() string {
+	if x != nil {
+		return x.Certificate
+	}
+	return ""
+}
 
 // SessionRef names a session without its secret.
 type SessionRef struct {
@@ -301,7 +562,7 @@ type SessionRef struct {
 
 func (x *SessionRef) Reset() {
 	*x = SessionRef{}
-	mi := &file_tree_command_command_proto_msgTypes[1]
+	mi := &file_tree_command_command_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -313,7 +574,7 @@ func (x *SessionRef) String() string {
 func (*SessionRef) ProtoMessage() {}
 
 func (x *SessionRef) ProtoReflect() protoreflect.Message {
-	mi := &file_tree_command_command_proto_msgTypes[1]
+	mi := &file_tree_command_command_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -326,7 +587,7 @@ func (x *SessionRef) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SessionRef.ProtoReflect.Descriptor instead.
 func (*SessionRef) Descriptor() ([]byte, []int) {
-	return file_tree_command_command_proto_rawDescGZIP(), []int{1}
+	return file_tree_command_command_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *SessionRef) GetRef() isSessionRef_Ref {
@@ -388,13 +649,14 @@ type Condition struct {
 	//	*Condition_IfAbsent
 	//	*Condition_IfPresent
 	When          isCondition_When `protobuf_oneof:"when"`
+	AlsoEtag      *uint64          `protobuf:"varint,5,opt,name=also_etag,json=alsoEtag,proto3,oneof" json:"also_etag,omitempty"` // beside version: this mzxid too
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Condition) Reset() {
 	*x = Condition{}
-	mi := &file_tree_command_command_proto_msgTypes[2]
+	mi := &file_tree_command_command_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -406,7 +668,7 @@ func (x *Condition) String() string {
 func (*Condition) ProtoMessage() {}
 
 func (x *Condition) ProtoReflect() protoreflect.Message {
-	mi := &file_tree_command_command_proto_msgTypes[2]
+	mi := &file_tree_command_command_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -419,7 +681,7 @@ func (x *Condition) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Condition.ProtoReflect.Descriptor instead.
 func (*Condition) Descriptor() ([]byte, []int) {
-	return file_tree_command_command_proto_rawDescGZIP(), []int{2}
+	return file_tree_command_command_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *Condition) GetWhen() isCondition_When {
@@ -465,6 +727,13 @@ func (x *Condition) GetIfPresent() bool {
 	return false
 }
 
+func (x *Condition) GetAlsoEtag() uint64 {
+	if x != nil && x.AlsoEtag != nil {
+		return *x.AlsoEtag
+	}
+	return 0
+}
+
 type isCondition_When interface {
 	isCondition_When()
 }
@@ -500,13 +769,15 @@ type Create struct {
 	Mode          Mode                   `protobuf:"varint,3,opt,name=mode,proto3,enum=perch.command.v1.Mode" json:"mode,omitempty"`
 	Sequential    bool                   `protobuf:"varint,4,opt,name=sequential,proto3" json:"sequential,omitempty"`
 	Parents       bool                   `protobuf:"varint,5,opt,name=parents,proto3" json:"parents,omitempty"`
+	TtlMs         uint64                 `protobuf:"varint,6,opt,name=ttl_ms,json=ttlMs,proto3" json:"ttl_ms,omitempty"` // of MODE_TTL
+	Acl           []*AclEntry            `protobuf:"bytes,7,rep,name=acl,proto3" json:"acl,omitempty"`                   // none: the default of the subtree
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Create) Reset() {
 	*x = Create{}
-	mi := &file_tree_command_command_proto_msgTypes[3]
+	mi := &file_tree_command_command_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -518,7 +789,7 @@ func (x *Create) String() string {
 func (*Create) ProtoMessage() {}
 
 func (x *Create) ProtoReflect() protoreflect.Message {
-	mi := &file_tree_command_command_proto_msgTypes[3]
+	mi := &file_tree_command_command_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -531,7 +802,7 @@ func (x *Create) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Create.ProtoReflect.Descriptor instead.
 func (*Create) Descriptor() ([]byte, []int) {
-	return file_tree_command_command_proto_rawDescGZIP(), []int{3}
+	return file_tree_command_command_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Create) GetPath() string {
@@ -569,6 +840,20 @@ func (x *Create) GetParents() bool {
 	return false
 }
 
+func (x *Create) GetTtlMs() uint64 {
+	if x != nil {
+		return x.TtlMs
+	}
+	return 0
+}
+
+func (x *Create) GetAcl() []*AclEntry {
+	if x != nil {
+		return x.Acl
+	}
+	return nil
+}
+
 type Put struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Path          string                 `protobuf:"bytes,1,opt,name=path,proto3" json:"path,omitempty"`
@@ -577,13 +862,15 @@ type Put struct {
 	Parents       bool                   `protobuf:"varint,4,opt,name=parents,proto3" json:"parents,omitempty"`
 	Takeover      bool                   `protobuf:"varint,5,opt,name=takeover,proto3" json:"takeover,omitempty"`
 	Condition     *Condition             `protobuf:"bytes,6,opt,name=condition,proto3" json:"condition,omitempty"`
+	TtlMs         uint64                 `protobuf:"varint,7,opt,name=ttl_ms,json=ttlMs,proto3" json:"ttl_ms,omitempty"` // of MODE_TTL
+	Existing      bool                   `protobuf:"varint,8,opt,name=existing,proto3" json:"existing,omitempty"`        // a node that is missing is no_node, not created
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Put) Reset() {
 	*x = Put{}
-	mi := &file_tree_command_command_proto_msgTypes[4]
+	mi := &file_tree_command_command_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -595,7 +882,7 @@ func (x *Put) String() string {
 func (*Put) ProtoMessage() {}
 
 func (x *Put) ProtoReflect() protoreflect.Message {
-	mi := &file_tree_command_command_proto_msgTypes[4]
+	mi := &file_tree_command_command_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -608,7 +895,7 @@ func (x *Put) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Put.ProtoReflect.Descriptor instead.
 func (*Put) Descriptor() ([]byte, []int) {
-	return file_tree_command_command_proto_rawDescGZIP(), []int{4}
+	return file_tree_command_command_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Put) GetPath() string {
@@ -653,6 +940,20 @@ func (x *Put) GetCondition() *Condition {
 	return nil
 }
 
+func (x *Put) GetTtlMs() uint64 {
+	if x != nil {
+		return x.TtlMs
+	}
+	return 0
+}
+
+func (x *Put) GetExisting() bool {
+	if x != nil {
+		return x.Existing
+	}
+	return false
+}
+
 type Delete struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Path          string                 `protobuf:"bytes,1,opt,name=path,proto3" json:"path,omitempty"`
@@ -664,7 +965,7 @@ type Delete struct {
 
 func (x *Delete) Reset() {
 	*x = Delete{}
-	mi := &file_tree_command_command_proto_msgTypes[5]
+	mi := &file_tree_command_command_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -676,7 +977,7 @@ func (x *Delete) String() string {
 func (*Delete) ProtoMessage() {}
 
 func (x *Delete) ProtoReflect() protoreflect.Message {
-	mi := &file_tree_command_command_proto_msgTypes[5]
+	mi := &file_tree_command_command_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -689,7 +990,7 @@ func (x *Delete) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Delete.ProtoReflect.Descriptor instead.
 func (*Delete) Descriptor() ([]byte, []int) {
-	return file_tree_command_command_proto_rawDescGZIP(), []int{5}
+	return file_tree_command_command_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Delete) GetPath() string {
@@ -713,6 +1014,947 @@ func (x *Delete) GetCondition() *Condition {
 	return nil
 }
 
+// Multi is up to 128 operations in one transaction: all or none. Later ones see
+// what earlier ones have changed.
+type Multi struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Ops           []*Op                  `protobuf:"bytes,1,rep,name=ops,proto3" json:"ops,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Multi) Reset() {
+	*x = Multi{}
+	mi := &file_tree_command_command_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Multi) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Multi) ProtoMessage() {}
+
+func (x *Multi) ProtoReflect() protoreflect.Message {
+	mi := &file_tree_command_command_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Multi.ProtoReflect.Descriptor instead.
+func (*Multi) Descriptor() ([]byte, []int) {
+	return file_tree_command_command_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *Multi) GetOps() []*Op {
+	if x != nil {
+		return x.Ops
+	}
+	return nil
+}
+
+type Op struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Types that are valid to be assigned to Op:
+	//
+	//	*Op_Create
+	//	*Op_Put
+	//	*Op_Delete
+	//	*Op_Check
+	//	*Op_Get
+	Op            isOp_Op `protobuf_oneof:"op"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Op) Reset() {
+	*x = Op{}
+	mi := &file_tree_command_command_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Op) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Op) ProtoMessage() {}
+
+func (x *Op) ProtoReflect() protoreflect.Message {
+	mi := &file_tree_command_command_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Op.ProtoReflect.Descriptor instead.
+func (*Op) Descriptor() ([]byte, []int) {
+	return file_tree_command_command_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *Op) GetOp() isOp_Op {
+	if x != nil {
+		return x.Op
+	}
+	return nil
+}
+
+func (x *Op) GetCreate() *Create {
+	if x != nil {
+		if x, ok := x.Op.(*Op_Create); ok {
+			return x.Create
+		}
+	}
+	return nil
+}
+
+func (x *Op) GetPut() *Put {
+	if x != nil {
+		if x, ok := x.Op.(*Op_Put); ok {
+			return x.Put
+		}
+	}
+	return nil
+}
+
+func (x *Op) GetDelete() *Delete {
+	if x != nil {
+		if x, ok := x.Op.(*Op_Delete); ok {
+			return x.Delete
+		}
+	}
+	return nil
+}
+
+func (x *Op) GetCheck() *Check {
+	if x != nil {
+		if x, ok := x.Op.(*Op_Check); ok {
+			return x.Check
+		}
+	}
+	return nil
+}
+
+func (x *Op) GetGet() *Get {
+	if x != nil {
+		if x, ok := x.Op.(*Op_Get); ok {
+			return x.Get
+		}
+	}
+	return nil
+}
+
+type isOp_Op interface {
+	isOp_Op()
+}
+
+type Op_Create struct {
+	Create *Create `protobuf:"bytes,1,opt,name=create,proto3,oneof"`
+}
+
+type Op_Put struct {
+	Put *Put `protobuf:"bytes,2,opt,name=put,proto3,oneof"`
+}
+
+type Op_Delete struct {
+	Delete *Delete `protobuf:"bytes,3,opt,name=delete,proto3,oneof"`
+}
+
+type Op_Check struct {
+	Check *Check `protobuf:"bytes,4,opt,name=check,proto3,oneof"`
+}
+
+type Op_Get struct {
+	Get *Get `protobuf:"bytes,5,opt,name=get,proto3,oneof"`
+}
+
+func (*Op_Create) isOp_Op() {}
+
+func (*Op_Put) isOp_Op() {}
+
+func (*Op_Delete) isOp_Op() {}
+
+func (*Op_Check) isOp_Op() {}
+
+func (*Op_Get) isOp_Op() {}
+
+// Check demands that a node exists and meets the condition, or with if_absent
+// that there is none.
+type Check struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Path          string                 `protobuf:"bytes,1,opt,name=path,proto3" json:"path,omitempty"`
+	Condition     *Condition             `protobuf:"bytes,2,opt,name=condition,proto3" json:"condition,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Check) Reset() {
+	*x = Check{}
+	mi := &file_tree_command_command_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Check) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Check) ProtoMessage() {}
+
+func (x *Check) ProtoReflect() protoreflect.Message {
+	mi := &file_tree_command_command_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Check.ProtoReflect.Descriptor instead.
+func (*Check) Descriptor() ([]byte, []int) {
+	return file_tree_command_command_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *Check) GetPath() string {
+	if x != nil {
+		return x.Path
+	}
+	return ""
+}
+
+func (x *Check) GetCondition() *Condition {
+	if x != nil {
+		return x.Condition
+	}
+	return nil
+}
+
+// Get answers with the node as the operations before it have left it.
+type Get struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Path          string                 `protobuf:"bytes,1,opt,name=path,proto3" json:"path,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Get) Reset() {
+	*x = Get{}
+	mi := &file_tree_command_command_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Get) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Get) ProtoMessage() {}
+
+func (x *Get) ProtoReflect() protoreflect.Message {
+	mi := &file_tree_command_command_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Get.ProtoReflect.Descriptor instead.
+func (*Get) Descriptor() ([]byte, []int) {
+	return file_tree_command_command_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *Get) GetPath() string {
+	if x != nil {
+		return x.Path
+	}
+	return ""
+}
+
+// AclEntry lets identities of a scheme do what perms says.
+type AclEntry struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Scheme        string                 `protobuf:"bytes,1,opt,name=scheme,proto3" json:"scheme,omitempty"` // world, auth, principal, digest, ip, x509
+	Id            string                 `protobuf:"bytes,2,opt,name=id,proto3" json:"id,omitempty"`
+	Perms         uint32                 `protobuf:"varint,3,opt,name=perms,proto3" json:"perms,omitempty"` // ZooKeeper's bits: read 1, write 2, create 4, delete 8, admin 16
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AclEntry) Reset() {
+	*x = AclEntry{}
+	mi := &file_tree_command_command_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AclEntry) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AclEntry) ProtoMessage() {}
+
+func (x *AclEntry) ProtoReflect() protoreflect.Message {
+	mi := &file_tree_command_command_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AclEntry.ProtoReflect.Descriptor instead.
+func (*AclEntry) Descriptor() ([]byte, []int) {
+	return file_tree_command_command_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *AclEntry) GetScheme() string {
+	if x != nil {
+		return x.Scheme
+	}
+	return ""
+}
+
+func (x *AclEntry) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *AclEntry) GetPerms() uint32 {
+	if x != nil {
+		return x.Perms
+	}
+	return 0
+}
+
+// SetAcl replaces the ACL of a node.
+type SetAcl struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Path          string                 `protobuf:"bytes,1,opt,name=path,proto3" json:"path,omitempty"`
+	Acl           []*AclEntry            `protobuf:"bytes,2,rep,name=acl,proto3" json:"acl,omitempty"`
+	Aversion      *int64                 `protobuf:"varint,3,opt,name=aversion,proto3,oneof" json:"aversion,omitempty"` // condition
+	Czxid         uint64                 `protobuf:"varint,4,opt,name=czxid,proto3" json:"czxid,omitempty"`             // condition beside aversion; 0: none
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetAcl) Reset() {
+	*x = SetAcl{}
+	mi := &file_tree_command_command_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetAcl) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetAcl) ProtoMessage() {}
+
+func (x *SetAcl) ProtoReflect() protoreflect.Message {
+	mi := &file_tree_command_command_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetAcl.ProtoReflect.Descriptor instead.
+func (*SetAcl) Descriptor() ([]byte, []int) {
+	return file_tree_command_command_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *SetAcl) GetPath() string {
+	if x != nil {
+		return x.Path
+	}
+	return ""
+}
+
+func (x *SetAcl) GetAcl() []*AclEntry {
+	if x != nil {
+		return x.Acl
+	}
+	return nil
+}
+
+func (x *SetAcl) GetAversion() int64 {
+	if x != nil && x.Aversion != nil {
+		return *x.Aversion
+	}
+	return 0
+}
+
+func (x *SetAcl) GetCzxid() uint64 {
+	if x != nil {
+		return x.Czxid
+	}
+	return 0
+}
+
+// SetDefaultAcl says which ACL nodes get that are created at or below path
+// without one of their own; with no entry it removes that.
+type SetDefaultAcl struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Path          string                 `protobuf:"bytes,1,opt,name=path,proto3" json:"path,omitempty"`
+	Acl           []*AclEntry            `protobuf:"bytes,2,rep,name=acl,proto3" json:"acl,omitempty"`
+	Etag          uint64                 `protobuf:"varint,3,opt,name=etag,proto3" json:"etag,omitempty"`                            // condition: zxid of the last change; 0: none
+	IfPresent     bool                   `protobuf:"varint,4,opt,name=if_present,json=ifPresent,proto3" json:"if_present,omitempty"` // condition: there is one
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetDefaultAcl) Reset() {
+	*x = SetDefaultAcl{}
+	mi := &file_tree_command_command_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetDefaultAcl) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetDefaultAcl) ProtoMessage() {}
+
+func (x *SetDefaultAcl) ProtoReflect() protoreflect.Message {
+	mi := &file_tree_command_command_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetDefaultAcl.ProtoReflect.Descriptor instead.
+func (*SetDefaultAcl) Descriptor() ([]byte, []int) {
+	return file_tree_command_command_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *SetDefaultAcl) GetPath() string {
+	if x != nil {
+		return x.Path
+	}
+	return ""
+}
+
+func (x *SetDefaultAcl) GetAcl() []*AclEntry {
+	if x != nil {
+		return x.Acl
+	}
+	return nil
+}
+
+func (x *SetDefaultAcl) GetEtag() uint64 {
+	if x != nil {
+		return x.Etag
+	}
+	return 0
+}
+
+func (x *SetDefaultAcl) GetIfPresent() bool {
+	if x != nil {
+		return x.IfPresent
+	}
+	return false
+}
+
+// SetQuota bounds the subtree at path, which must exist; with remove it has no
+// bound any more.
+type SetQuota struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Path          string                 `protobuf:"bytes,1,opt,name=path,proto3" json:"path,omitempty"`
+	MaxNodes      *int64                 `protobuf:"varint,2,opt,name=max_nodes,json=maxNodes,proto3,oneof" json:"max_nodes,omitempty"` // the node at path included
+	MaxBytes      *int64                 `protobuf:"varint,3,opt,name=max_bytes,json=maxBytes,proto3,oneof" json:"max_bytes,omitempty"` // of data
+	Remove        bool                   `protobuf:"varint,4,opt,name=remove,proto3" json:"remove,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetQuota) Reset() {
+	*x = SetQuota{}
+	mi := &file_tree_command_command_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetQuota) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetQuota) ProtoMessage() {}
+
+func (x *SetQuota) ProtoReflect() protoreflect.Message {
+	mi := &file_tree_command_command_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetQuota.ProtoReflect.Descriptor instead.
+func (*SetQuota) Descriptor() ([]byte, []int) {
+	return file_tree_command_command_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *SetQuota) GetPath() string {
+	if x != nil {
+		return x.Path
+	}
+	return ""
+}
+
+func (x *SetQuota) GetMaxNodes() int64 {
+	if x != nil && x.MaxNodes != nil {
+		return *x.MaxNodes
+	}
+	return 0
+}
+
+func (x *SetQuota) GetMaxBytes() int64 {
+	if x != nil && x.MaxBytes != nil {
+		return *x.MaxBytes
+	}
+	return 0
+}
+
+func (x *SetQuota) GetRemove() bool {
+	if x != nil {
+		return x.Remove
+	}
+	return false
+}
+
+// Reap deletes nodes whose time is over; only the leader makes it. Each is
+// looked at again: one that has been touched, has children or is another one by
+// now is passed over.
+type Reap struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Paths         []string               `protobuf:"bytes,1,rep,name=paths,proto3" json:"paths,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Reap) Reset() {
+	*x = Reap{}
+	mi := &file_tree_command_command_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Reap) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Reap) ProtoMessage() {}
+
+func (x *Reap) ProtoReflect() protoreflect.Message {
+	mi := &file_tree_command_command_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Reap.ProtoReflect.Descriptor instead.
+func (*Reap) Descriptor() ([]byte, []int) {
+	return file_tree_command_command_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *Reap) GetPaths() []string {
+	if x != nil {
+		return x.Paths
+	}
+	return nil
+}
+
+// EnableAuth turns authentication on, for good, with a first administrator and
+// his API token. Where it is on already it does nothing.
+type EnableAuth struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Admin         *PutPrincipal          `protobuf:"bytes,1,opt,name=admin,proto3" json:"admin,omitempty"`
+	Token         *CreateToken           `protobuf:"bytes,2,opt,name=token,proto3" json:"token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *EnableAuth) Reset() {
+	*x = EnableAuth{}
+	mi := &file_tree_command_command_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EnableAuth) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EnableAuth) ProtoMessage() {}
+
+func (x *EnableAuth) ProtoReflect() protoreflect.Message {
+	mi := &file_tree_command_command_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EnableAuth.ProtoReflect.Descriptor instead.
+func (*EnableAuth) Descriptor() ([]byte, []int) {
+	return file_tree_command_command_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *EnableAuth) GetAdmin() *PutPrincipal {
+	if x != nil {
+		return x.Admin
+	}
+	return nil
+}
+
+func (x *EnableAuth) GetToken() *CreateToken {
+	if x != nil {
+		return x.Token
+	}
+	return nil
+}
+
+type Grant struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Prefix        string                 `protobuf:"bytes,1,opt,name=prefix,proto3" json:"prefix,omitempty"` // canonical path, whole segments
+	Perms         uint32                 `protobuf:"varint,2,opt,name=perms,proto3" json:"perms,omitempty"`  // bits of lease.Perm
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Grant) Reset() {
+	*x = Grant{}
+	mi := &file_tree_command_command_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Grant) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Grant) ProtoMessage() {}
+
+func (x *Grant) ProtoReflect() protoreflect.Message {
+	mi := &file_tree_command_command_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Grant.ProtoReflect.Descriptor instead.
+func (*Grant) Descriptor() ([]byte, []int) {
+	return file_tree_command_command_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *Grant) GetPrefix() string {
+	if x != nil {
+		return x.Prefix
+	}
+	return ""
+}
+
+func (x *Grant) GetPerms() uint32 {
+	if x != nil {
+		return x.Perms
+	}
+	return 0
+}
+
+// PutPrincipal creates or replaces a principal.
+type PutPrincipal struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Root          string                 `protobuf:"bytes,2,opt,name=root,proto3" json:"root,omitempty"` // "": none
+	Grants        []*Grant               `protobuf:"bytes,3,rep,name=grants,proto3" json:"grants,omitempty"`
+	Disabled      bool                   `protobuf:"varint,4,opt,name=disabled,proto3" json:"disabled,omitempty"`
+	Condition     *Condition             `protobuf:"bytes,5,opt,name=condition,proto3" json:"condition,omitempty"` // etag, if_absent, if_present
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PutPrincipal) Reset() {
+	*x = PutPrincipal{}
+	mi := &file_tree_command_command_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PutPrincipal) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PutPrincipal) ProtoMessage() {}
+
+func (x *PutPrincipal) ProtoReflect() protoreflect.Message {
+	mi := &file_tree_command_command_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PutPrincipal.ProtoReflect.Descriptor instead.
+func (*PutPrincipal) Descriptor() ([]byte, []int) {
+	return file_tree_command_command_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *PutPrincipal) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *PutPrincipal) GetRoot() string {
+	if x != nil {
+		return x.Root
+	}
+	return ""
+}
+
+func (x *PutPrincipal) GetGrants() []*Grant {
+	if x != nil {
+		return x.Grants
+	}
+	return nil
+}
+
+func (x *PutPrincipal) GetDisabled() bool {
+	if x != nil {
+		return x.Disabled
+	}
+	return false
+}
+
+func (x *PutPrincipal) GetCondition() *Condition {
+	if x != nil {
+		return x.Condition
+	}
+	return nil
+}
+
+// DeletePrincipal deletes a principal, its tokens and its sessions.
+type DeletePrincipal struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Condition     *Condition             `protobuf:"bytes,2,opt,name=condition,proto3" json:"condition,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeletePrincipal) Reset() {
+	*x = DeletePrincipal{}
+	mi := &file_tree_command_command_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeletePrincipal) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeletePrincipal) ProtoMessage() {}
+
+func (x *DeletePrincipal) ProtoReflect() protoreflect.Message {
+	mi := &file_tree_command_command_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeletePrincipal.ProtoReflect.Descriptor instead.
+func (*DeletePrincipal) Descriptor() ([]byte, []int) {
+	return file_tree_command_command_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *DeletePrincipal) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *DeletePrincipal) GetCondition() *Condition {
+	if x != nil {
+		return x.Condition
+	}
+	return nil
+}
+
+// CreateToken adds an API token. Its id is derived from the zxid.
+type CreateToken struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Principal     string                 `protobuf:"bytes,1,opt,name=principal,proto3" json:"principal,omitempty"`
+	SecretSha256  []byte                 `protobuf:"bytes,2,opt,name=secret_sha256,json=secretSha256,proto3" json:"secret_sha256,omitempty"`
+	Label         string                 `protobuf:"bytes,3,opt,name=label,proto3" json:"label,omitempty"`
+	ExpiresMs     int64                  `protobuf:"zigzag64,4,opt,name=expires_ms,json=expiresMs,proto3" json:"expires_ms,omitempty"` // Unix; 0: never
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CreateToken) Reset() {
+	*x = CreateToken{}
+	mi := &file_tree_command_command_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CreateToken) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CreateToken) ProtoMessage() {}
+
+func (x *CreateToken) ProtoReflect() protoreflect.Message {
+	mi := &file_tree_command_command_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CreateToken.ProtoReflect.Descriptor instead.
+func (*CreateToken) Descriptor() ([]byte, []int) {
+	return file_tree_command_command_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *CreateToken) GetPrincipal() string {
+	if x != nil {
+		return x.Principal
+	}
+	return ""
+}
+
+func (x *CreateToken) GetSecretSha256() []byte {
+	if x != nil {
+		return x.SecretSha256
+	}
+	return nil
+}
+
+func (x *CreateToken) GetLabel() string {
+	if x != nil {
+		return x.Label
+	}
+	return ""
+}
+
+func (x *CreateToken) GetExpiresMs() int64 {
+	if x != nil {
+		return x.ExpiresMs
+	}
+	return 0
+}
+
+type RevokeToken struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RevokeToken) Reset() {
+	*x = RevokeToken{}
+	mi := &file_tree_command_command_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RevokeToken) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RevokeToken) ProtoMessage() {}
+
+func (x *RevokeToken) ProtoReflect() protoreflect.Message {
+	mi := &file_tree_command_command_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RevokeToken.ProtoReflect.Descriptor instead.
+func (*RevokeToken) Descriptor() ([]byte, []int) {
+	return file_tree_command_command_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *RevokeToken) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
 type OpenSession struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	TtlMs         uint64                 `protobuf:"varint,1,opt,name=ttl_ms,json=ttlMs,proto3" json:"ttl_ms,omitempty"`
@@ -722,7 +1964,7 @@ type OpenSession struct {
 
 func (x *OpenSession) Reset() {
 	*x = OpenSession{}
-	mi := &file_tree_command_command_proto_msgTypes[6]
+	mi := &file_tree_command_command_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -734,7 +1976,7 @@ func (x *OpenSession) String() string {
 func (*OpenSession) ProtoMessage() {}
 
 func (x *OpenSession) ProtoReflect() protoreflect.Message {
-	mi := &file_tree_command_command_proto_msgTypes[6]
+	mi := &file_tree_command_command_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -747,7 +1989,7 @@ func (x *OpenSession) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OpenSession.ProtoReflect.Descriptor instead.
 func (*OpenSession) Descriptor() ([]byte, []int) {
-	return file_tree_command_command_proto_rawDescGZIP(), []int{6}
+	return file_tree_command_command_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *OpenSession) GetTtlMs() uint64 {
@@ -768,7 +2010,7 @@ type CloseSession struct {
 
 func (x *CloseSession) Reset() {
 	*x = CloseSession{}
-	mi := &file_tree_command_command_proto_msgTypes[7]
+	mi := &file_tree_command_command_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -780,7 +2022,7 @@ func (x *CloseSession) String() string {
 func (*CloseSession) ProtoMessage() {}
 
 func (x *CloseSession) ProtoReflect() protoreflect.Message {
-	mi := &file_tree_command_command_proto_msgTypes[7]
+	mi := &file_tree_command_command_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -793,7 +2035,7 @@ func (x *CloseSession) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CloseSession.ProtoReflect.Descriptor instead.
 func (*CloseSession) Descriptor() ([]byte, []int) {
-	return file_tree_command_command_proto_rawDescGZIP(), []int{7}
+	return file_tree_command_command_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *CloseSession) GetId() uint64 {
@@ -812,7 +2054,7 @@ type SetTtl struct {
 
 func (x *SetTtl) Reset() {
 	*x = SetTtl{}
-	mi := &file_tree_command_command_proto_msgTypes[8]
+	mi := &file_tree_command_command_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -824,7 +2066,7 @@ func (x *SetTtl) String() string {
 func (*SetTtl) ProtoMessage() {}
 
 func (x *SetTtl) ProtoReflect() protoreflect.Message {
-	mi := &file_tree_command_command_proto_msgTypes[8]
+	mi := &file_tree_command_command_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -837,7 +2079,7 @@ func (x *SetTtl) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetTtl.ProtoReflect.Descriptor instead.
 func (*SetTtl) Descriptor() ([]byte, []int) {
-	return file_tree_command_command_proto_rawDescGZIP(), []int{8}
+	return file_tree_command_command_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *SetTtl) GetTtlMs() uint64 {
@@ -862,7 +2104,7 @@ type ExpireSessions struct {
 
 func (x *ExpireSessions) Reset() {
 	*x = ExpireSessions{}
-	mi := &file_tree_command_command_proto_msgTypes[9]
+	mi := &file_tree_command_command_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -874,7 +2116,7 @@ func (x *ExpireSessions) String() string {
 func (*ExpireSessions) ProtoMessage() {}
 
 func (x *ExpireSessions) ProtoReflect() protoreflect.Message {
-	mi := &file_tree_command_command_proto_msgTypes[9]
+	mi := &file_tree_command_command_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -887,7 +2129,7 @@ func (x *ExpireSessions) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExpireSessions.ProtoReflect.Descriptor instead.
 func (*ExpireSessions) Descriptor() ([]byte, []int) {
-	return file_tree_command_command_proto_rawDescGZIP(), []int{9}
+	return file_tree_command_command_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *ExpireSessions) GetIds() []uint64 {
@@ -916,7 +2158,7 @@ type RaiseLevel struct {
 
 func (x *RaiseLevel) Reset() {
 	*x = RaiseLevel{}
-	mi := &file_tree_command_command_proto_msgTypes[10]
+	mi := &file_tree_command_command_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -928,7 +2170,7 @@ func (x *RaiseLevel) String() string {
 func (*RaiseLevel) ProtoMessage() {}
 
 func (x *RaiseLevel) ProtoReflect() protoreflect.Message {
-	mi := &file_tree_command_command_proto_msgTypes[10]
+	mi := &file_tree_command_command_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -941,7 +2183,7 @@ func (x *RaiseLevel) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RaiseLevel.ProtoReflect.Descriptor instead.
 func (*RaiseLevel) Descriptor() ([]byte, []int) {
-	return file_tree_command_command_proto_rawDescGZIP(), []int{10}
+	return file_tree_command_command_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *RaiseLevel) GetLevel() uint32 {
@@ -971,7 +2213,7 @@ type Configure struct {
 
 func (x *Configure) Reset() {
 	*x = Configure{}
-	mi := &file_tree_command_command_proto_msgTypes[11]
+	mi := &file_tree_command_command_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -983,7 +2225,7 @@ func (x *Configure) String() string {
 func (*Configure) ProtoMessage() {}
 
 func (x *Configure) ProtoReflect() protoreflect.Message {
-	mi := &file_tree_command_command_proto_msgTypes[11]
+	mi := &file_tree_command_command_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -996,7 +2238,7 @@ func (x *Configure) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Configure.ProtoReflect.Descriptor instead.
 func (*Configure) Descriptor() ([]byte, []int) {
-	return file_tree_command_command_proto_rawDescGZIP(), []int{11}
+	return file_tree_command_command_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Configure) GetValueBytes() int64 {
@@ -1080,36 +2322,59 @@ var File_tree_command_command_proto protoreflect.FileDescriptor
 
 const file_tree_command_command_proto_rawDesc = "" +
 	"\n" +
-	"\x1atree/command/command.proto\x12\x10perch.command.v1\"\xfd\x04\n" +
+	"\x1atree/command/command.proto\x12\x10perch.command.v1\"\xa9\n" +
+	"\n" +
 	"\aCommand\x12\x16\n" +
 	"\x06format\x18\x01 \x01(\rR\x06format\x126\n" +
-	"\asession\x18\x02 \x01(\v2\x1c.perch.command.v1.SessionRefR\asession\x122\n" +
+	"\asession\x18\x02 \x01(\v2\x1c.perch.command.v1.SessionRefR\asession\x120\n" +
+	"\x06caller\x18\x03 \x01(\v2\x18.perch.command.v1.CallerR\x06caller\x122\n" +
 	"\x06create\x18\n" +
 	" \x01(\v2\x18.perch.command.v1.CreateH\x00R\x06create\x12)\n" +
 	"\x03put\x18\v \x01(\v2\x15.perch.command.v1.PutH\x00R\x03put\x122\n" +
-	"\x06delete\x18\f \x01(\v2\x18.perch.command.v1.DeleteH\x00R\x06delete\x12B\n" +
+	"\x06delete\x18\f \x01(\v2\x18.perch.command.v1.DeleteH\x00R\x06delete\x12/\n" +
+	"\x05multi\x18\r \x01(\v2\x17.perch.command.v1.MultiH\x00R\x05multi\x123\n" +
+	"\aset_acl\x18\x0e \x01(\v2\x18.perch.command.v1.SetAclH\x00R\x06setAcl\x12I\n" +
+	"\x0fset_default_acl\x18\x0f \x01(\v2\x1f.perch.command.v1.SetDefaultAclH\x00R\rsetDefaultAcl\x129\n" +
+	"\tset_quota\x18\x10 \x01(\v2\x1a.perch.command.v1.SetQuotaH\x00R\bsetQuota\x12B\n" +
 	"\fopen_session\x18\x14 \x01(\v2\x1d.perch.command.v1.OpenSessionH\x00R\vopenSession\x12E\n" +
 	"\rclose_session\x18\x15 \x01(\v2\x1e.perch.command.v1.CloseSessionH\x00R\fcloseSession\x123\n" +
 	"\aset_ttl\x18\x16 \x01(\v2\x18.perch.command.v1.SetTtlH\x00R\x06setTtl\x12K\n" +
-	"\x0fexpire_sessions\x18\x17 \x01(\v2 .perch.command.v1.ExpireSessionsH\x00R\x0eexpireSessions\x12;\n" +
+	"\x0fexpire_sessions\x18\x17 \x01(\v2 .perch.command.v1.ExpireSessionsH\x00R\x0eexpireSessions\x12,\n" +
+	"\x04reap\x18\x18 \x01(\v2\x16.perch.command.v1.ReapH\x00R\x04reap\x12;\n" +
 	"\tconfigure\x18\x1e \x01(\v2\x1b.perch.command.v1.ConfigureH\x00R\tconfigure\x12?\n" +
 	"\vraise_level\x18\x1f \x01(\v2\x1c.perch.command.v1.RaiseLevelH\x00R\n" +
-	"raiseLevelB\x04\n" +
-	"\x02op\"f\n" +
+	"raiseLevel\x12?\n" +
+	"\venable_auth\x18  \x01(\v2\x1c.perch.command.v1.EnableAuthH\x00R\n" +
+	"enableAuth\x12E\n" +
+	"\rput_principal\x18( \x01(\v2\x1e.perch.command.v1.PutPrincipalH\x00R\fputPrincipal\x12N\n" +
+	"\x10delete_principal\x18) \x01(\v2!.perch.command.v1.DeletePrincipalH\x00R\x0fdeletePrincipal\x12B\n" +
+	"\fcreate_token\x18* \x01(\v2\x1d.perch.command.v1.CreateTokenH\x00R\vcreateToken\x12B\n" +
+	"\frevoke_token\x18+ \x01(\v2\x1d.perch.command.v1.RevokeTokenH\x00R\vrevokeTokenB\x04\n" +
+	"\x02op\"\xa8\x01\n" +
+	"\x06Caller\x12\x1c\n" +
+	"\tprincipal\x18\x01 \x01(\tR\tprincipal\x12\x14\n" +
+	"\x05token\x18\x02 \x01(\tR\x05token\x12\x14\n" +
+	"\x05roles\x18\x03 \x03(\tR\x05roles\x12\x18\n" +
+	"\aaddress\x18\x04 \x01(\tR\aaddress\x12\x18\n" +
+	"\adigests\x18\x05 \x03(\tR\adigests\x12 \n" +
+	"\vcertificate\x18\x06 \x01(\tR\vcertificate\"f\n" +
 	"\n" +
 	"SessionRef\x12\x1f\n" +
 	"\n" +
 	"token_hash\x18\x01 \x01(\fH\x00R\ttokenHash\x12\x10\n" +
 	"\x02id\x18\x02 \x01(\x04H\x00R\x02id\x12\x1e\n" +
 	"\vopen_ttl_ms\x18\x03 \x01(\x04R\topenTtlMsB\x05\n" +
-	"\x03ref\"\x85\x01\n" +
+	"\x03ref\"\xb5\x01\n" +
 	"\tCondition\x12\x1a\n" +
 	"\aversion\x18\x01 \x01(\x12H\x00R\aversion\x12\x14\n" +
 	"\x04etag\x18\x02 \x01(\x04H\x00R\x04etag\x12\x1d\n" +
 	"\tif_absent\x18\x03 \x01(\bH\x00R\bifAbsent\x12\x1f\n" +
 	"\n" +
-	"if_present\x18\x04 \x01(\bH\x00R\tifPresentB\x06\n" +
-	"\x04when\"\x96\x01\n" +
+	"if_present\x18\x04 \x01(\bH\x00R\tifPresent\x12 \n" +
+	"\talso_etag\x18\x05 \x01(\x04H\x01R\balsoEtag\x88\x01\x01B\x06\n" +
+	"\x04whenB\f\n" +
+	"\n" +
+	"_also_etag\"\xdb\x01\n" +
 	"\x06Create\x12\x12\n" +
 	"\x04path\x18\x01 \x01(\tR\x04path\x12\x12\n" +
 	"\x04data\x18\x02 \x01(\fR\x04data\x12*\n" +
@@ -1117,18 +2382,87 @@ const file_tree_command_command_proto_rawDesc = "" +
 	"\n" +
 	"sequential\x18\x04 \x01(\bR\n" +
 	"sequential\x12\x18\n" +
-	"\aparents\x18\x05 \x01(\bR\aparents\"\xca\x01\n" +
+	"\aparents\x18\x05 \x01(\bR\aparents\x12\x15\n" +
+	"\x06ttl_ms\x18\x06 \x01(\x04R\x05ttlMs\x12,\n" +
+	"\x03acl\x18\a \x03(\v2\x1a.perch.command.v1.AclEntryR\x03acl\"\xfd\x01\n" +
 	"\x03Put\x12\x12\n" +
 	"\x04path\x18\x01 \x01(\tR\x04path\x12\x12\n" +
 	"\x04data\x18\x02 \x01(\fR\x04data\x12*\n" +
 	"\x04mode\x18\x03 \x01(\x0e2\x16.perch.command.v1.ModeR\x04mode\x12\x18\n" +
 	"\aparents\x18\x04 \x01(\bR\aparents\x12\x1a\n" +
 	"\btakeover\x18\x05 \x01(\bR\btakeover\x129\n" +
-	"\tcondition\x18\x06 \x01(\v2\x1b.perch.command.v1.ConditionR\tcondition\"u\n" +
+	"\tcondition\x18\x06 \x01(\v2\x1b.perch.command.v1.ConditionR\tcondition\x12\x15\n" +
+	"\x06ttl_ms\x18\a \x01(\x04R\x05ttlMs\x12\x1a\n" +
+	"\bexisting\x18\b \x01(\bR\bexisting\"u\n" +
 	"\x06Delete\x12\x12\n" +
 	"\x04path\x18\x01 \x01(\tR\x04path\x12\x1c\n" +
 	"\trecursive\x18\x02 \x01(\bR\trecursive\x129\n" +
-	"\tcondition\x18\x03 \x01(\v2\x1b.perch.command.v1.ConditionR\tcondition\"$\n" +
+	"\tcondition\x18\x03 \x01(\v2\x1b.perch.command.v1.ConditionR\tcondition\"/\n" +
+	"\x05Multi\x12&\n" +
+	"\x03ops\x18\x01 \x03(\v2\x14.perch.command.v1.OpR\x03ops\"\xf9\x01\n" +
+	"\x02Op\x122\n" +
+	"\x06create\x18\x01 \x01(\v2\x18.perch.command.v1.CreateH\x00R\x06create\x12)\n" +
+	"\x03put\x18\x02 \x01(\v2\x15.perch.command.v1.PutH\x00R\x03put\x122\n" +
+	"\x06delete\x18\x03 \x01(\v2\x18.perch.command.v1.DeleteH\x00R\x06delete\x12/\n" +
+	"\x05check\x18\x04 \x01(\v2\x17.perch.command.v1.CheckH\x00R\x05check\x12)\n" +
+	"\x03get\x18\x05 \x01(\v2\x15.perch.command.v1.GetH\x00R\x03getB\x04\n" +
+	"\x02op\"V\n" +
+	"\x05Check\x12\x12\n" +
+	"\x04path\x18\x01 \x01(\tR\x04path\x129\n" +
+	"\tcondition\x18\x02 \x01(\v2\x1b.perch.command.v1.ConditionR\tcondition\"\x19\n" +
+	"\x03Get\x12\x12\n" +
+	"\x04path\x18\x01 \x01(\tR\x04path\"H\n" +
+	"\bAclEntry\x12\x16\n" +
+	"\x06scheme\x18\x01 \x01(\tR\x06scheme\x12\x0e\n" +
+	"\x02id\x18\x02 \x01(\tR\x02id\x12\x14\n" +
+	"\x05perms\x18\x03 \x01(\rR\x05perms\"\x8e\x01\n" +
+	"\x06SetAcl\x12\x12\n" +
+	"\x04path\x18\x01 \x01(\tR\x04path\x12,\n" +
+	"\x03acl\x18\x02 \x03(\v2\x1a.perch.command.v1.AclEntryR\x03acl\x12\x1f\n" +
+	"\baversion\x18\x03 \x01(\x03H\x00R\baversion\x88\x01\x01\x12\x14\n" +
+	"\x05czxid\x18\x04 \x01(\x04R\x05czxidB\v\n" +
+	"\t_aversion\"\x84\x01\n" +
+	"\rSetDefaultAcl\x12\x12\n" +
+	"\x04path\x18\x01 \x01(\tR\x04path\x12,\n" +
+	"\x03acl\x18\x02 \x03(\v2\x1a.perch.command.v1.AclEntryR\x03acl\x12\x12\n" +
+	"\x04etag\x18\x03 \x01(\x04R\x04etag\x12\x1d\n" +
+	"\n" +
+	"if_present\x18\x04 \x01(\bR\tifPresent\"\x96\x01\n" +
+	"\bSetQuota\x12\x12\n" +
+	"\x04path\x18\x01 \x01(\tR\x04path\x12 \n" +
+	"\tmax_nodes\x18\x02 \x01(\x03H\x00R\bmaxNodes\x88\x01\x01\x12 \n" +
+	"\tmax_bytes\x18\x03 \x01(\x03H\x01R\bmaxBytes\x88\x01\x01\x12\x16\n" +
+	"\x06remove\x18\x04 \x01(\bR\x06removeB\f\n" +
+	"\n" +
+	"_max_nodesB\f\n" +
+	"\n" +
+	"_max_bytes\"\x1c\n" +
+	"\x04Reap\x12\x14\n" +
+	"\x05paths\x18\x01 \x03(\tR\x05paths\"w\n" +
+	"\n" +
+	"EnableAuth\x124\n" +
+	"\x05admin\x18\x01 \x01(\v2\x1e.perch.command.v1.PutPrincipalR\x05admin\x123\n" +
+	"\x05token\x18\x02 \x01(\v2\x1d.perch.command.v1.CreateTokenR\x05token\"5\n" +
+	"\x05Grant\x12\x16\n" +
+	"\x06prefix\x18\x01 \x01(\tR\x06prefix\x12\x14\n" +
+	"\x05perms\x18\x02 \x01(\rR\x05perms\"\xbe\x01\n" +
+	"\fPutPrincipal\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
+	"\x04root\x18\x02 \x01(\tR\x04root\x12/\n" +
+	"\x06grants\x18\x03 \x03(\v2\x17.perch.command.v1.GrantR\x06grants\x12\x1a\n" +
+	"\bdisabled\x18\x04 \x01(\bR\bdisabled\x129\n" +
+	"\tcondition\x18\x05 \x01(\v2\x1b.perch.command.v1.ConditionR\tcondition\"`\n" +
+	"\x0fDeletePrincipal\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x129\n" +
+	"\tcondition\x18\x02 \x01(\v2\x1b.perch.command.v1.ConditionR\tcondition\"\x85\x01\n" +
+	"\vCreateToken\x12\x1c\n" +
+	"\tprincipal\x18\x01 \x01(\tR\tprincipal\x12#\n" +
+	"\rsecret_sha256\x18\x02 \x01(\fR\fsecretSha256\x12\x14\n" +
+	"\x05label\x18\x03 \x01(\tR\x05label\x12\x1d\n" +
+	"\n" +
+	"expires_ms\x18\x04 \x01(\x12R\texpiresMs\"\x1d\n" +
+	"\vRevokeToken\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\"$\n" +
 	"\vOpenSession\x12\x15\n" +
 	"\x06ttl_ms\x18\x01 \x01(\x04R\x05ttlMs\"\x1e\n" +
 	"\fCloseSession\x12\x0e\n" +
@@ -1172,11 +2506,13 @@ const file_tree_command_command_proto_rawDesc = "" +
 	"\v_ttl_max_msB\x0f\n" +
 	"\r_event_age_msB\x0e\n" +
 	"\f_event_bytesB\x10\n" +
-	"\x0e_closed_age_ms*E\n" +
+	"\x0e_closed_age_ms*g\n" +
 	"\x04Mode\x12\x14\n" +
 	"\x10MODE_UNSPECIFIED\x10\x00\x12\x13\n" +
 	"\x0fMODE_PERSISTENT\x10\x01\x12\x12\n" +
-	"\x0eMODE_EPHEMERAL\x10\x02B\x15Z\x13perch/gen/commandpbb\x06proto3"
+	"\x0eMODE_EPHEMERAL\x10\x02\x12\x12\n" +
+	"\x0eMODE_CONTAINER\x10\x03\x12\f\n" +
+	"\bMODE_TTL\x10\x04B\x15Z\x13perch/gen/commandpbb\x06proto3"
 
 var (
 	file_tree_command_command_proto_rawDescOnce sync.Once
@@ -1191,42 +2527,84 @@ func file_tree_command_command_proto_rawDescGZIP() []byte {
 }
 
 var file_tree_command_command_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_tree_command_command_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
+var file_tree_command_command_proto_msgTypes = make([]protoimpl.MessageInfo, 28)
 var file_tree_command_command_proto_goTypes = []any{
-	(Mode)(0),              // 0: perch.command.v1.Mode
-	(*Command)(nil),        // 1: perch.command.v1.Command
-	(*SessionRef)(nil),     // 2: perch.command.v1.SessionRef
-	(*Condition)(nil),      // 3: perch.command.v1.Condition
-	(*Create)(nil),         // 4: perch.command.v1.Create
-	(*Put)(nil),            // 5: perch.command.v1.Put
-	(*Delete)(nil),         // 6: perch.command.v1.Delete
-	(*OpenSession)(nil),    // 7: perch.command.v1.OpenSession
-	(*CloseSession)(nil),   // 8: perch.command.v1.CloseSession
-	(*SetTtl)(nil),         // 9: perch.command.v1.SetTtl
-	(*ExpireSessions)(nil), // 10: perch.command.v1.ExpireSessions
-	(*RaiseLevel)(nil),     // 11: perch.command.v1.RaiseLevel
-	(*Configure)(nil),      // 12: perch.command.v1.Configure
+	(Mode)(0),               // 0: perch.command.v1.Mode
+	(*Command)(nil),         // 1: perch.command.v1.Command
+	(*Caller)(nil),          // 2: perch.command.v1.Caller
+	(*SessionRef)(nil),      // 3: perch.command.v1.SessionRef
+	(*Condition)(nil),       // 4: perch.command.v1.Condition
+	(*Create)(nil),          // 5: perch.command.v1.Create
+	(*Put)(nil),             // 6: perch.command.v1.Put
+	(*Delete)(nil),          // 7: perch.command.v1.Delete
+	(*Multi)(nil),           // 8: perch.command.v1.Multi
+	(*Op)(nil),              // 9: perch.command.v1.Op
+	(*Check)(nil),           // 10: perch.command.v1.Check
+	(*Get)(nil),             // 11: perch.command.v1.Get
+	(*AclEntry)(nil),        // 12: perch.command.v1.AclEntry
+	(*SetAcl)(nil),          // 13: perch.command.v1.SetAcl
+	(*SetDefaultAcl)(nil),   // 14: perch.command.v1.SetDefaultAcl
+	(*SetQuota)(nil),        // 15: perch.command.v1.SetQuota
+	(*Reap)(nil),            // 16: perch.command.v1.Reap
+	(*EnableAuth)(nil),      // 17: perch.command.v1.EnableAuth
+	(*Grant)(nil),           // 18: perch.command.v1.Grant
+	(*PutPrincipal)(nil),    // 19: perch.command.v1.PutPrincipal
+	(*DeletePrincipal)(nil), // 20: perch.command.v1.DeletePrincipal
+	(*CreateToken)(nil),     // 21: perch.command.v1.CreateToken
+	(*RevokeToken)(nil),     // 22: perch.command.v1.RevokeToken
+	(*OpenSession)(nil),     // 23: perch.command.v1.OpenSession
+	(*CloseSession)(nil),    // 24: perch.command.v1.CloseSession
+	(*SetTtl)(nil),          // 25: perch.command.v1.SetTtl
+	(*ExpireSessions)(nil),  // 26: perch.command.v1.ExpireSessions
+	(*RaiseLevel)(nil),      // 27: perch.command.v1.RaiseLevel
+	(*Configure)(nil),       // 28: perch.command.v1.Configure
 }
 var file_tree_command_command_proto_depIdxs = []int32{
-	2,  // 0: perch.command.v1.Command.session:type_name -> perch.command.v1.SessionRef
-	4,  // 1: perch.command.v1.Command.create:type_name -> perch.command.v1.Create
-	5,  // 2: perch.command.v1.Command.put:type_name -> perch.command.v1.Put
-	6,  // 3: perch.command.v1.Command.delete:type_name -> perch.command.v1.Delete
-	7,  // 4: perch.command.v1.Command.open_session:type_name -> perch.command.v1.OpenSession
-	8,  // 5: perch.command.v1.Command.close_session:type_name -> perch.command.v1.CloseSession
-	9,  // 6: perch.command.v1.Command.set_ttl:type_name -> perch.command.v1.SetTtl
-	10, // 7: perch.command.v1.Command.expire_sessions:type_name -> perch.command.v1.ExpireSessions
-	12, // 8: perch.command.v1.Command.configure:type_name -> perch.command.v1.Configure
-	11, // 9: perch.command.v1.Command.raise_level:type_name -> perch.command.v1.RaiseLevel
-	0,  // 10: perch.command.v1.Create.mode:type_name -> perch.command.v1.Mode
-	0,  // 11: perch.command.v1.Put.mode:type_name -> perch.command.v1.Mode
-	3,  // 12: perch.command.v1.Put.condition:type_name -> perch.command.v1.Condition
-	3,  // 13: perch.command.v1.Delete.condition:type_name -> perch.command.v1.Condition
-	14, // [14:14] is the sub-list for method output_type
-	14, // [14:14] is the sub-list for method input_type
-	14, // [14:14] is the sub-list for extension type_name
-	14, // [14:14] is the sub-list for extension extendee
-	0,  // [0:14] is the sub-list for field type_name
+	3,  // 0: perch.command.v1.Command.session:type_name -> perch.command.v1.SessionRef
+	2,  // 1: perch.command.v1.Command.caller:type_name -> perch.command.v1.Caller
+	5,  // 2: perch.command.v1.Command.create:type_name -> perch.command.v1.Create
+	6,  // 3: perch.command.v1.Command.put:type_name -> perch.command.v1.Put
+	7,  // 4: perch.command.v1.Command.delete:type_name -> perch.command.v1.Delete
+	8,  // 5: perch.command.v1.Command.multi:type_name -> perch.command.v1.Multi
+	13, // 6: perch.command.v1.Command.set_acl:type_name -> perch.command.v1.SetAcl
+	14, // 7: perch.command.v1.Command.set_default_acl:type_name -> perch.command.v1.SetDefaultAcl
+	15, // 8: perch.command.v1.Command.set_quota:type_name -> perch.command.v1.SetQuota
+	23, // 9: perch.command.v1.Command.open_session:type_name -> perch.command.v1.OpenSession
+	24, // 10: perch.command.v1.Command.close_session:type_name -> perch.command.v1.CloseSession
+	25, // 11: perch.command.v1.Command.set_ttl:type_name -> perch.command.v1.SetTtl
+	26, // 12: perch.command.v1.Command.expire_sessions:type_name -> perch.command.v1.ExpireSessions
+	16, // 13: perch.command.v1.Command.reap:type_name -> perch.command.v1.Reap
+	28, // 14: perch.command.v1.Command.configure:type_name -> perch.command.v1.Configure
+	27, // 15: perch.command.v1.Command.raise_level:type_name -> perch.command.v1.RaiseLevel
+	17, // 16: perch.command.v1.Command.enable_auth:type_name -> perch.command.v1.EnableAuth
+	19, // 17: perch.command.v1.Command.put_principal:type_name -> perch.command.v1.PutPrincipal
+	20, // 18: perch.command.v1.Command.delete_principal:type_name -> perch.command.v1.DeletePrincipal
+	21, // 19: perch.command.v1.Command.create_token:type_name -> perch.command.v1.CreateToken
+	22, // 20: perch.command.v1.Command.revoke_token:type_name -> perch.command.v1.RevokeToken
+	0,  // 21: perch.command.v1.Create.mode:type_name -> perch.command.v1.Mode
+	12, // 22: perch.command.v1.Create.acl:type_name -> perch.command.v1.AclEntry
+	0,  // 23: perch.command.v1.Put.mode:type_name -> perch.command.v1.Mode
+	4,  // 24: perch.command.v1.Put.condition:type_name -> perch.command.v1.Condition
+	4,  // 25: perch.command.v1.Delete.condition:type_name -> perch.command.v1.Condition
+	9,  // 26: perch.command.v1.Multi.ops:type_name -> perch.command.v1.Op
+	5,  // 27: perch.command.v1.Op.create:type_name -> perch.command.v1.Create
+	6,  // 28: perch.command.v1.Op.put:type_name -> perch.command.v1.Put
+	7,  // 29: perch.command.v1.Op.delete:type_name -> perch.command.v1.Delete
+	10, // 30: perch.command.v1.Op.check:type_name -> perch.command.v1.Check
+	11, // 31: perch.command.v1.Op.get:type_name -> perch.command.v1.Get
+	4,  // 32: perch.command.v1.Check.condition:type_name -> perch.command.v1.Condition
+	12, // 33: perch.command.v1.SetAcl.acl:type_name -> perch.command.v1.AclEntry
+	12, // 34: perch.command.v1.SetDefaultAcl.acl:type_name -> perch.command.v1.AclEntry
+	19, // 35: perch.command.v1.EnableAuth.admin:type_name -> perch.command.v1.PutPrincipal
+	21, // 36: perch.command.v1.EnableAuth.token:type_name -> perch.command.v1.CreateToken
+	18, // 37: perch.command.v1.PutPrincipal.grants:type_name -> perch.command.v1.Grant
+	4,  // 38: perch.command.v1.PutPrincipal.condition:type_name -> perch.command.v1.Condition
+	4,  // 39: perch.command.v1.DeletePrincipal.condition:type_name -> perch.command.v1.Condition
+	40, // [40:40] is the sub-list for method output_type
+	40, // [40:40] is the sub-list for method input_type
+	40, // [40:40] is the sub-list for extension type_name
+	40, // [40:40] is the sub-list for extension extendee
+	0,  // [0:40] is the sub-list for field type_name
 }
 
 func init() { file_tree_command_command_proto_init() }
@@ -1238,31 +2616,50 @@ func file_tree_command_command_proto_init() {
 		(*Command_Create)(nil),
 		(*Command_Put)(nil),
 		(*Command_Delete)(nil),
+		(*Command_Multi)(nil),
+		(*Command_SetAcl)(nil),
+		(*Command_SetDefaultAcl)(nil),
+		(*Command_SetQuota)(nil),
 		(*Command_OpenSession)(nil),
 		(*Command_CloseSession)(nil),
 		(*Command_SetTtl)(nil),
 		(*Command_ExpireSessions)(nil),
+		(*Command_Reap)(nil),
 		(*Command_Configure)(nil),
 		(*Command_RaiseLevel)(nil),
+		(*Command_EnableAuth)(nil),
+		(*Command_PutPrincipal)(nil),
+		(*Command_DeletePrincipal)(nil),
+		(*Command_CreateToken)(nil),
+		(*Command_RevokeToken)(nil),
 	}
-	file_tree_command_command_proto_msgTypes[1].OneofWrappers = []any{
+	file_tree_command_command_proto_msgTypes[2].OneofWrappers = []any{
 		(*SessionRef_TokenHash)(nil),
 		(*SessionRef_Id)(nil),
 	}
-	file_tree_command_command_proto_msgTypes[2].OneofWrappers = []any{
+	file_tree_command_command_proto_msgTypes[3].OneofWrappers = []any{
 		(*Condition_Version)(nil),
 		(*Condition_Etag)(nil),
 		(*Condition_IfAbsent)(nil),
 		(*Condition_IfPresent)(nil),
 	}
-	file_tree_command_command_proto_msgTypes[11].OneofWrappers = []any{}
+	file_tree_command_command_proto_msgTypes[8].OneofWrappers = []any{
+		(*Op_Create)(nil),
+		(*Op_Put)(nil),
+		(*Op_Delete)(nil),
+		(*Op_Check)(nil),
+		(*Op_Get)(nil),
+	}
+	file_tree_command_command_proto_msgTypes[12].OneofWrappers = []any{}
+	file_tree_command_command_proto_msgTypes[14].OneofWrappers = []any{}
+	file_tree_command_command_proto_msgTypes[27].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_tree_command_command_proto_rawDesc), len(file_tree_command_command_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   12,
+			NumMessages:   28,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

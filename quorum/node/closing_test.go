@@ -39,7 +39,7 @@ func TestATouchOfAClosingSessionWaits(t *testing.T) {
 			}
 			got := make(chan error, 1)
 			go func() {
-				_, err := n.Touch(t.Context(), clientToken, 0)
+				_, err := n.Touch(t.Context(), nil, clientToken, 0)
 				got <- err
 			}()
 			until(t, "asked", func() bool { n.touches.mu.Lock(); defer n.touches.mu.Unlock(); return n.touches.flying })

@@ -42,7 +42,7 @@ func (r *running) refuses(t *testing.T) {
 	_, fresh := r.Read(ctx, lease.Read{Kind: lease.ReadNode, Path: "/a", At: lease.At{Linearizable: true}})
 	_, write := r.Write(ctx, putCommand("/a", "x"), "")
 	_, events := r.Events(ctx, lease.EventQuery{Path: "/", Scope: tree.ScopeSubtree})
-	_, touch := r.Touch(ctx, strings.Repeat("t", 22), 0)
+	_, touch := r.Touch(ctx, nil, strings.Repeat("t", 22), 0)
 	await := r.Await(ctx, lease.Interest{Path: "/a"})
 	for what, err := range map[string]error{
 		"read": read, "linearizable read": fresh, "write": write, "events": events, "touch": touch, "await": await,

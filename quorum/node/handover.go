@@ -7,6 +7,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"perch/gen/commandpb"
 	"perch/gen/nodepb"
 	"perch/lease"
 	"perch/quorum"
@@ -22,7 +23,7 @@ const (
 
 // Transfer implements lease.Service. Whatever happens on the way, what counts is
 // who leads in the end: a leader that dies of it has given way too.
-func (n *Node) Transfer(ctx context.Context, to quorum.NodeID) error {
+func (n *Node) Transfer(ctx context.Context, _ *commandpb.Caller, to quorum.NodeID) error {
 	if n.draining() {
 		return lease.ErrShuttingDown
 	}

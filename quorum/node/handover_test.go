@@ -76,7 +76,7 @@ func TestEpochsAreRenewedUnderLoad(t *testing.T) {
 		w := c.write(t)
 		token := must(t, leader.Node, openCommand(5*time.Second), "").Token
 		until(t, "20 epochs", func() bool { return leader.Soft().Epoch >= first+20 })
-		if _, err := c.follower().Touch(t.Context(), token, 0); err != nil {
+		if _, err := c.follower().Touch(t.Context(), nil, token, 0); err != nil {
 			t.Errorf("a session did not live through it: %v", err)
 		}
 		w.end()
@@ -98,7 +98,7 @@ func TestTransferUnderLoad(t *testing.T) {
 		for turn := range 12 {
 			to := quorum.NodeID(turn%3 + 1)
 			at := c.nodes[quorum.NodeID(turn/3%3+1)]
-			if err := at.Transfer(t.Context(), to); err != nil {
+			if err := at.Transfer(t.Context(), nil, to); err != nil {
 				t.Fatalf("to %d, asked at %d: %v", to, at.cfg.ID, err)
 			}
 			if s := at.Soft(); s.Leader != to || !s.Established {
@@ -106,7 +106,7 @@ func TestTransferUnderLoad(t *testing.T) {
 			}
 		}
 		was := c.leader().cfg.ID
-		if err := c.follower().Transfer(t.Context(), 0); err != nil {
+		if err := c.follower().Transfer(t.Context(), nil, 0); err != nil {
 			t.Fatal(err)
 		}
 		if now := c.leader().cfg.ID; now == was {
@@ -126,16 +126,16 @@ func TestTransferRefusals(t *testing.T) {
 	c := newCluster(t, newMemNet(1), nil)
 	leader := c.leader()
 	at := c.follower()
-	if err := at.Transfer(t.Context(), 9); !errors.Is(err, lease.ErrNoMember) {
+	if err := at.Transfer(t.Context(), nil, 9); !errors.Is(err, lease.ErrNoMember) {
 		t.Errorf("to a stranger: %v", err)
 	}
-	if err := at.Transfer(t.Context(), leader.cfg.ID); err != nil {
+	if err := at.Transfer(t.Context(), nil, leader.cfg.ID); err != nil {
 		t.Errorf("to the leader: %v", err)
 	}
 	away := quorum.NodeID(6) - leader.cfg.ID - at.cfg.ID
 	c.net.isolate(away, true)
 	until(t, "missed", func() bool {
-		return errors.Is(at.Transfer(t.Context(), away), lease.ErrNotCaughtUp)
+		return errors.Is(at.Transfer(t.Context(), nil, away), lease.ErrNotCaughtUp)
 	})
 	if s := leader.Soft(); s.State != quorum.StateLeading || !s.Established {
 		t.Errorf("the leader is %+v", s)
@@ -145,7 +145,7 @@ func TestTransferRefusals(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
 	until(t, "led by nobody", func() bool { return at.Soft().Leader == 0 })
-	if err := at.Transfer(ctx, away); !errors.Is(err, lease.ErrNoLeader) {
+	if err := at.Transfer(ctx, nil, away); !errors.Is(err, lease.ErrNoLeader) {
 		t.Errorf("without a leader: %v", err)
 	}
 }

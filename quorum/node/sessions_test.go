@@ -22,7 +22,7 @@ func closeCommand() *commandpb.Command {
 func touch(t testing.TB, n *Node, token string, ttl time.Duration) lease.Held {
 	t.Helper()
 	for end := time.Now().Add(patience); ; {
-		held, err := n.Touch(t.Context(), token, ttl)
+		held, err := n.Touch(t.Context(), nil, token, ttl)
 		if err == nil {
 			return held
 		}
@@ -58,7 +58,7 @@ func TestSessionLivesWhileTouchedAndEndsAfter(t *testing.T) {
 			time.Sleep(100 * time.Millisecond) // a client's own pace
 		}
 		until(t, "expired", func() bool { return !exists(home, "/mine") })
-		if _, err := home.Touch(t.Context(), opened.Token, 0); !errors.Is(err, tree.ErrSessionExpired) {
+		if _, err := home.Touch(t.Context(), nil, opened.Token, 0); !errors.Is(err, tree.ErrSessionExpired) {
 			t.Fatalf("a touch after the end: %v", err)
 		}
 		if _, err := home.Read(t.Context(), lease.Read{Kind: lease.ReadNode, Path: "/", Token: opened.Token}); !errors.Is(err, tree.ErrSessionExpired) {
@@ -110,7 +110,7 @@ func TestSessionsOutliveTheirLeader(t *testing.T) {
 		if exists(home, "/mine") || len(res.Ended) != 1 {
 			t.Fatalf("after the close: %+v", res)
 		}
-		if held, err := home.Touch(t.Context(), clientToken, 0); !errors.Is(err, tree.ErrSessionExpired) || held.Zxid < res.Zxid {
+		if held, err := home.Touch(t.Context(), nil, clientToken, 0); !errors.Is(err, tree.ErrSessionExpired) || held.Zxid < res.Zxid {
 			t.Fatalf("a touch after the close: %v at %v", err, held.Zxid)
 		}
 	})
@@ -124,7 +124,7 @@ func TestTouchSetsTheTTL(t *testing.T) {
 		if held := touch(t, home, clientToken, time.Minute); held.TTL != time.Minute || held.Remaining <= 50*time.Second {
 			t.Fatalf("held: %+v", held)
 		}
-		if held, err := home.Touch(t.Context(), clientToken, time.Millisecond); !errors.Is(err, tree.ErrInvalidArgument) || held.Zxid == 0 {
+		if held, err := home.Touch(t.Context(), nil, clientToken, time.Millisecond); !errors.Is(err, tree.ErrInvalidArgument) || held.Zxid == 0 {
 			t.Fatalf("a TTL out of bounds: %v at %v", err, held.Zxid)
 		}
 	})
@@ -141,7 +141,7 @@ func TestATokenIsKnownEverywhere(t *testing.T) {
 			}
 		}
 		for _, token := range []string{"short", "unknown-unknown-unknown-unknown", "ps1_0000000000000001_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"} {
-			if _, err := leader.Touch(t.Context(), token, 0); !errors.Is(err, tree.ErrSessionExpired) {
+			if _, err := leader.Touch(t.Context(), nil, token, 0); !errors.Is(err, tree.ErrSessionExpired) {
 				t.Fatalf("token %q: %v", token, err)
 			}
 		}
@@ -157,7 +157,7 @@ func TestACutOffLeaderAcknowledgesNothing(t *testing.T) {
 	net.isolate(old.cfg.ID, true)
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	if held, err := old.Touch(ctx, clientToken, 0); !errors.Is(err, lease.ErrNoLeader) {
+	if held, err := old.Touch(ctx, nil, clientToken, 0); !errors.Is(err, lease.ErrNoLeader) {
 		t.Fatalf("a touch at a cut off leader: %+v, %v", held, err)
 	}
 	if _, err := old.Read(ctx, lease.Read{Kind: lease.ReadNode, Path: "/", At: lease.At{Linearizable: true}}); !errors.Is(err, lease.ErrNoLeader) && !errors.Is(err, lease.ErrNoQuorum) {

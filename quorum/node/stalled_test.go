@@ -44,12 +44,12 @@ func TestAnExpiryWithoutAnOutcomeIsNotTakenBack(t *testing.T) {
 		if _, ok := leader.view().Session(opened.Session.ID); !ok {
 			t.Fatal("gone without a quorum")
 		}
-		if held, err := leader.Touch(t.Context(), clientToken, 0); !errors.Is(err, lease.ErrNoLeader) {
+		if held, err := leader.Touch(t.Context(), nil, clientToken, 0); !errors.Is(err, lease.ErrNoLeader) {
 			t.Errorf("a touch of a session whose end is proposed: %+v, %v", held, err)
 		}
 		close(free)
 		goneAfter(leader.Node, opened.Session.ID, time.Now())
-		if _, err := leader.Touch(t.Context(), clientToken, 0); !errors.Is(err, tree.ErrSessionExpired) {
+		if _, err := leader.Touch(t.Context(), nil, clientToken, 0); !errors.Is(err, tree.ErrSessionExpired) {
 			t.Errorf("a touch after the end: %v", err)
 		}
 	})

@@ -177,7 +177,7 @@ func (t *touches) flush(ctx context.Context) {
 }
 
 // Touch implements lease.Service.
-func (n *Node) Touch(ctx context.Context, token string, ttl time.Duration) (lease.Held, error) {
+func (n *Node) Touch(ctx context.Context, _ *commandpb.Caller, token string, ttl time.Duration) (lease.Held, error) {
 	if n.draining() {
 		return lease.Held{}, lease.ErrShuttingDown
 	}

@@ -57,12 +57,26 @@ func validMode(m commandpb.Mode) bool {
 	return m >= commandpb.Mode_MODE_UNSPECIFIED && m <= commandpb.Mode_MODE_EPHEMERAL
 }
 
+// modeOf is m as the tree has it: what is unspecified is persistent in a create,
+// and means no change in a put.
+func modeOf(m commandpb.Mode) tree.Mode {
+	switch m {
+	case commandpb.Mode_MODE_EPHEMERAL:
+		return tree.ModeEphemeral
+	case commandpb.Mode_MODE_CONTAINER:
+		return tree.ModeContainer
+	case commandpb.Mode_MODE_TTL:
+		return tree.ModeTTL
+	}
+	return tree.ModePersistent
+}
+
 func (s *State) create(x *txn, op *commandpb.Create, res *Result) (code tree.Code) {
 	if !validMode(op.Mode) {
 		return tree.ErrInvalidArgument
 	}
 	res.Node, code = s.tree.Create(&x.Txn, tree.CreateOp{
-		Path: op.Path, Data: op.Data, Ephemeral: op.Mode == commandpb.Mode_MODE_EPHEMERAL,
+		Path: op.Path, Data: op.Data, Mode: modeOf(op.Mode),
 		Sequential: op.Sequential, Parents: op.Parents,
 	})
 	res.Created = code == tree.OK
@@ -78,7 +92,7 @@ func (s *State) put(x *txn, op *commandpb.Put, res *Result) (code tree.Code) {
 		return tree.ErrInvalidArgument
 	}
 	res.Node, res.Created, code = s.tree.Put(&x.Txn, tree.PutOp{
-		Path: op.Path, Data: op.Data, Ephemeral: op.Mode == commandpb.Mode_MODE_EPHEMERAL,
+		Path: op.Path, Data: op.Data, Mode: modeOf(op.Mode),
 		Takeover: op.Takeover, Parents: op.Parents, Condition: cond,
 	})
 	return code

@@ -66,13 +66,15 @@ const (
 )
 
 // Event is one change of one node. Stat is that after the change; for a
-// deletion it is zero.
+// deletion it is zero. ACL is that of the node at the change, of a deletion that
+// before it; who may read it then may see the event.
 type Event struct {
 	Zxid  quorum.Zxid
 	Type  EventType
 	Cause Cause
 	Path  string
 	Stat  Stat
+	ACL   *ACL
 }
 
 // Scope says which events a watch sees (API.md rule 9).

@@ -7,86 +7,13 @@ import (
 	"perch/quorum"
 )
 
-// Limits are those that the operations read. They are replicated state
-// (RULES.md R5).
-type Limits struct {
-	Path       PathLimits
-	ValueBytes int // largest value
-	TxnNodes   int // nodes that one transaction may create or delete
-	OwnerNodes int // ephemerals of one owner
-}
-
-// Txn is one transaction on a tree: where and when it happens, for whom, and
-// the events that it gathers, in the order of operations.
-type Txn struct {
-	Zxid   quorum.Zxid
-	Wall   int64       // Unix milliseconds, from the command (RULES.md R20)
-	Owner  quorum.Zxid // session of the request; 0 without one
-	Cause  Cause
-	Limits Limits
-	Events []Event
-}
-
-func (x *Txn) emit(typ EventType, z *znode) {
-	e := Event{Zxid: x.Zxid, Type: typ, Cause: x.Cause, Path: z.path}
-	if typ != EventDeleted {
-		e.Stat = z.stat()
-	}
-	x.Events = append(x.Events, e)
-}
-
-// CondKind says what a Condition compares.
-type CondKind uint8
-
-const (
-	CondNone    CondKind = 0
-	CondVersion CondKind = 1 // Version, -1 is any existing
-	CondETag    CondKind = 2 // mzxid; 0 matches nothing
-	CondAbsent  CondKind = 3
-	CondPresent CondKind = 4
-)
-
-// Condition is what must hold of a node before a change.
-type Condition struct {
-	Kind    CondKind
-	Version int64
-	ETag    quorum.Zxid
-}
-
-// missing is the outcome of the condition on a node that does not exist
-// (API.md rule 5). OK: the node may be created.
-func (c Condition) missing() Code {
-	switch c.Kind {
-	case CondVersion:
-		return ErrNoNode
-	case CondETag, CondPresent:
-		return ErrETagMismatch
-	}
-	return OK
-}
-
-// existing is the outcome of the condition on z.
-func (c Condition) existing(z *znode) Code {
-	switch {
-	case c.Kind == CondAbsent:
-		return ErrETagMismatch
-	case c.Kind == CondVersion && c.Version != -1 && c.Version != z.version:
-		return ErrVersionMismatch
-	case c.Kind == CondETag && (c.ETag == 0 || c.ETag != z.mzxid):
-		return ErrETagMismatch
-	}
-	return OK
-}
-
-func (c Condition) valid() bool {
-	return c.Kind != CondVersion || c.Version >= -1
-}
-
 // CreateOp makes a node that must not exist.
 type CreateOp struct {
-	Path       string // canonical; with Sequential it may end in "/"
-	Data       []byte // kept: must not be changed afterwards
-	Ephemeral  bool   // owned by Txn.Owner, which must be set
+	Path       string     // canonical; with Sequential it may end in "/"
+	Data       []byte     // kept: must not be changed afterwards
+	Mode       Mode       // ModeEphemeral: owned by Txn.Owner, which must be set
+	TTLMs      int64      // of ModeTTL, else 0
+	ACL        []ACLEntry // empty: the default of the subtree
 	Sequential bool
 	Parents    bool // make missing parents, persistent and empty
 }
@@ -126,7 +53,7 @@ func (x *Txn) checkCreate(op CreateOp) Code {
 		return ErrInvalidArgument
 	case IsReserved(op.Path) && !(op.Sequential && op.Path == Reserved):
 		return ErrReservedPath // "/perch" as a prefix gives /perch0000000000, which is not reserved
-	case op.Ephemeral && x.Owner == 0:
+	case op.Mode == ModeEphemeral && x.Owner == 0:
 		return ErrInvalidArgument
 	case len(op.Data) > x.Limits.ValueBytes:
 		return ErrTooLarge
@@ -161,14 +88,14 @@ func (t *Tree) create(x *Txn, op CreateOp) (*znode, Code) {
 	if len(missing)+1 > x.Limits.TxnNodes {
 		return nil, ErrTooLarge
 	}
-	if op.Ephemeral && t.Owned(x.Owner) >= x.Limits.OwnerNodes {
+	if op.Mode == ModeEphemeral && t.Owned(x.Owner) >= x.Limits.OwnerNodes {
 		return nil, ErrTooManyNodes
 	}
 	for i := len(missing) - 1; i >= 0; i-- {
 		t.insert(x, missing[i], nil, 0)
 	}
 	var owner quorum.Zxid
-	if op.Ephemeral {
+	if op.Mode == ModeEphemeral {
 		owner = x.Owner
 	}
 	return t.insert(x, op.Path, op.Data, owner), OK
@@ -204,7 +131,7 @@ func (t *Tree) insert(x *Txn, path string, data []byte, owner quorum.Zxid) *znod
 	p.children++
 	p.pzxid = x.Zxid
 	t.put(old, &p)
-	x.emit(EventCreated, z)
+	x.emit(EventCreated, z, x.Cause)
 	return z
 }
 
@@ -212,9 +139,11 @@ func (t *Tree) insert(x *Txn, path string, data []byte, owner quorum.Zxid) *znod
 type PutOp struct {
 	Path      string
 	Data      []byte // kept: must not be changed afterwards
-	Ephemeral bool   // the node is, or becomes, an ephemeral of Txn.Owner
-	Takeover  bool   // with Ephemeral: another owner's node changes hands
+	Mode      Mode   // 0: as it is; ModeEphemeral, ModeTTL: the node is, or becomes, such a one
+	TTLMs     int64  // of ModeTTL, else 0
+	Takeover  bool   // with ModeEphemeral: another owner's node changes hands
 	Parents   bool
+	Existing  bool // a node that is missing is ErrNoNode
 	Condition Condition
 }
 
@@ -229,7 +158,7 @@ func (t *Tree) Put(x *Txn, op PutOp) (n Node, created bool, code Code) {
 		if code := op.Condition.missing(); code != OK {
 			return Node{}, false, code
 		}
-		z, code := t.create(x, CreateOp{Path: op.Path, Data: op.Data, Ephemeral: op.Ephemeral, Parents: op.Parents})
+		z, code := t.create(x, CreateOp{Path: op.Path, Data: op.Data, Mode: op.Mode, Parents: op.Parents})
 		if code != OK {
 			return Node{}, false, code
 		}
@@ -250,7 +179,7 @@ func (x *Txn) checkPut(op PutOp) Code {
 		return ErrInvalidPath
 	case IsReserved(op.Path):
 		return ErrReservedPath
-	case op.Ephemeral && x.Owner == 0, op.Takeover && !op.Ephemeral, !op.Condition.valid():
+	case op.Mode == ModeEphemeral && x.Owner == 0, op.Takeover && op.Mode != ModeEphemeral, !op.Condition.valid():
 		return ErrInvalidArgument
 	case len(op.Data) > x.Limits.ValueBytes:
 		return ErrTooLarge
@@ -264,7 +193,7 @@ func (t *Tree) mayChange(x *Txn, op PutOp, z *znode) Code {
 	switch {
 	case op.Condition.Kind == CondAbsent:
 		return ErrETagMismatch
-	case op.Ephemeral && z.owner == 0:
+	case op.Mode == ModeEphemeral && z.owner == 0:
 		return ErrNodeExists // a node never changes its kind
 	case foreign && !op.Takeover:
 		return ErrNodeExists
@@ -272,7 +201,7 @@ func (t *Tree) mayChange(x *Txn, op PutOp, z *znode) Code {
 	if code := op.Condition.existing(z); code != OK {
 		return code
 	}
-	if op.Ephemeral && foreign && t.Owned(x.Owner) >= x.Limits.OwnerNodes {
+	if op.Mode == ModeEphemeral && foreign && t.Owned(x.Owner) >= x.Limits.OwnerNodes {
 		return ErrTooManyNodes
 	}
 	return OK
@@ -283,11 +212,11 @@ func (t *Tree) change(x *Txn, op PutOp, old *znode) Node {
 	z.setData(op.Data)
 	z.version++
 	z.mzxid, z.mtime = x.Zxid, x.Wall
-	if op.Ephemeral {
+	if op.Mode == ModeEphemeral {
 		z.owner = x.Owner
 	}
 	t.put(old, &z)
-	x.emit(EventChanged, &z)
+	x.emit(EventChanged, &z, x.Cause)
 	return z.node(false)
 }
 
@@ -366,7 +295,7 @@ func (t *Tree) childrenOf(z *znode) []*znode {
 func (t *Tree) remove(x *Txn, doomed []*znode) {
 	for _, z := range doomed {
 		t.drop(z)
-		x.emit(EventDeleted, z)
+		x.emit(EventDeleted, z, x.Cause)
 	}
 	top := doomed[len(doomed)-1]
 	old := t.get(Parent(top.path))

@@ -26,6 +26,7 @@ type znode struct {
 	creates  int64  // children ever created; numbers sequential ones
 	slash    uint32 // index of the last slash of path
 	children uint32
+	ext      *ext // nil for an ordinary node
 }
 
 func newZnode(path string, data []byte) *znode {

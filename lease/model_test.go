@@ -84,10 +84,14 @@ func mparent(path string) string {
 
 func (m *model) stat(path string) tree.Stat {
 	n := m.nodes[path]
-	return tree.Stat{
+	s := tree.Stat{
 		Czxid: n.czxid, Mzxid: n.mzxid, Pzxid: n.pzxid, Ctime: n.ctime, Mtime: n.mtime, Version: n.version,
 		Cversion: n.creates + n.deletes, EphemeralOwner: n.owner, DataLength: len(n.data), NumChildren: len(m.children(path)),
 	}
+	if n.owner != 0 {
+		s.Mode = tree.ModeEphemeral
+	}
+	return s
 }
 
 func (m *model) owned(id quorum.Zxid) (paths []string) {

@@ -65,6 +65,7 @@ func (s Settings) PathLimits() tree.PathLimits {
 func (s Settings) limits() tree.Limits {
 	return tree.Limits{
 		Path: s.PathLimits(), ValueBytes: s.ValueBytes, TxnNodes: s.TxnNodes, OwnerNodes: s.SessionEphemerals,
+		TTLMinMs: s.TTLMinMs, TTLMaxMs: s.TTLMaxMs,
 	}
 }
 

@@ -9,15 +9,16 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"perch/gen/commandpb"
 	"perch/gen/snapshotpb"
 	"perch/quorum"
 	"perch/tree"
 )
 
-// SnapshotFormat is the highest format of snapshots that this code reads, and
-// the one that it writes. One that writes a newer format does so only at a level
-// that says every member can read it, since followers pull snapshots.
-const SnapshotFormat = 1
+// SnapshotFormat is the highest format of snapshots that this code reads. It
+// writes the format of the feature level, which says that every member can read
+// it, since followers pull snapshots.
+const SnapshotFormat = 2
 
 // ErrSnapshot ends Restore when the bytes are no whole snapshot.
 var ErrSnapshot = errors.New("damaged snapshot")
@@ -41,9 +42,9 @@ const snapshotBuffer = 256 << 10
 // WriteTo streams a snapshot of the view. Equal states give equal bytes. The
 // error is that of w.
 func (v *View) WriteTo(w io.Writer) (int64, error) {
-	f := &frameWriter{w: bufio.NewWriterSize(w, snapshotBuffer)}
+	f := &frameWriter{w: bufio.NewWriterSize(w, snapshotBuffer), acls: map[*tree.ACL][]*commandpb.AclEntry{}}
 	f.frame(frameHeader, &snapshotpb.Header{
-		Format: SnapshotFormat, Zxid: uint64(v.zxid), AgeMs: v.age, Trimmed: uint64(v.Oldest()),
+		Format: min(v.level, SnapshotFormat), Zxid: uint64(v.zxid), AgeMs: v.age, Trimmed: uint64(v.Oldest()),
 		Settings: v.settings.Command(), Nodes: uint64(v.tree.Len()), Sessions: uint64(v.sessions.Len()),
 		Ended: uint64(v.ended.Len()), Events: uint64(v.history.Len()), Level: v.level,
 	})
@@ -59,18 +60,6 @@ func (v *View) WriteTo(w io.Writer) (int64, error) {
 
 // The writers below fill one message again and again: a million records would
 // otherwise be a million allocations.
-
-func (v *View) writeNodes(f *frameWriter) {
-	var m snapshotpb.Node
-	v.tree.Scan(func(r tree.Record) bool {
-		s := &r.Stat
-		m.Path, m.Data = r.Path, r.Data
-		m.Czxid, m.Mzxid, m.Pzxid = uint64(s.Czxid), uint64(s.Mzxid), uint64(s.Pzxid)
-		m.CtimeMs, m.MtimeMs, m.Version = s.Ctime, s.Mtime, uint64(s.Version)
-		m.Creates, m.Children, m.Owner = uint64(r.Creates), uint64(s.NumChildren), uint64(s.EphemeralOwner)
-		return f.frame(frameNode, &m)
-	})
-}
 
 func (v *View) writeSessions(f *frameWriter) {
 	var m snapshotpb.Session
@@ -88,24 +77,12 @@ func (v *View) writeSessions(f *frameWriter) {
 	})
 }
 
-func (v *View) writeEvents(f *frameWriter) {
-	var m snapshotpb.Event
-	v.history.Scan(func(e *tree.Event, age uint64) bool {
-		s := &e.Stat
-		m.Zxid, m.Type, m.Cause, m.Path, m.AgeMs = uint64(e.Zxid), uint32(e.Type), uint32(e.Cause), e.Path, age
-		m.Czxid, m.Mzxid, m.Pzxid = uint64(s.Czxid), uint64(s.Mzxid), uint64(s.Pzxid)
-		m.CtimeMs, m.MtimeMs = s.Ctime, s.Mtime
-		m.Version, m.Cversion, m.Aversion = s.Version, s.Cversion, s.Aversion
-		m.Owner, m.DataLength, m.Children = uint64(s.EphemeralOwner), uint64(s.DataLength), uint64(s.NumChildren)
-		return f.frame(frameEvent, &m)
-	})
-}
-
 type frameWriter struct {
-	w   *bufio.Writer
-	buf []byte
-	n   int64
-	err error
+	w    *bufio.Writer
+	buf  []byte
+	acls map[*tree.ACL][]*commandpb.AclEntry // as they are written
+	n    int64
+	err  error
 }
 
 // frame writes one frame and says whether to go on.
@@ -188,33 +165,6 @@ func restore(f *frameReader) (*State, error) {
 	return s, f.end(s.digest())
 }
 
-func readNodes(s *State, f *frameReader, head *snapshotpb.Header) error {
-	l := tree.NewLoader()
-	var m snapshotpb.Node
-	for range head.Nodes {
-		if err := f.next(frameNode, &m); err != nil {
-			return err
-		}
-		if m.Children > 1<<31 || m.Creates > 1<<62 || m.Version > 1<<62 {
-			return errors.New("a count out of range")
-		}
-		err := l.Add(tree.Record{Creates: int64(m.Creates), Node: tree.Node{Path: m.Path, Data: m.Data, Stat: tree.Stat{
-			Czxid: quorum.Zxid(m.Czxid), Mzxid: quorum.Zxid(m.Mzxid), Pzxid: quorum.Zxid(m.Pzxid),
-			Ctime: m.CtimeMs, Mtime: m.MtimeMs, Version: int64(m.Version),
-			EphemeralOwner: quorum.Zxid(m.Owner), NumChildren: int(m.Children),
-		}}})
-		if err != nil {
-			return err
-		}
-	}
-	t, err := l.Tree()
-	if err != nil {
-		return err
-	}
-	s.tree = t
-	return nil
-}
-
 func readSessions(s *State, f *frameReader, head *snapshotpb.Header) error {
 	var m snapshotpb.Session
 	var last quorum.Zxid
@@ -264,50 +214,6 @@ func readEnded(s *State, f *frameReader, head *snapshotpb.Header) error {
 		s.remember(e)
 	}
 	return nil
-}
-
-func readEvents(s *State, f *frameReader, head *snapshotpb.Header) error {
-	s.history = tree.NewHistory(quorum.Zxid(head.Trimmed))
-	var m snapshotpb.Event
-	var group []tree.Event // of one transaction
-	last, age := quorum.Zxid(head.Trimmed), uint64(0)
-	for range head.Events {
-		if err := f.next(frameEvent, &m); err != nil {
-			return err
-		}
-		if err := checkEvent(s, &m, last, age); err != nil {
-			return err
-		}
-		if z := quorum.Zxid(m.Zxid); z != last {
-			s.history.Append(group, age)
-			group, last, age = group[:0], z, m.AgeMs
-		}
-		group = append(group, eventOf(&m))
-	}
-	s.history.Append(group, age)
-	return nil
-}
-
-func checkEvent(s *State, m *snapshotpb.Event, last quorum.Zxid, age uint64) error {
-	z := quorum.Zxid(m.Zxid)
-	switch {
-	case z < last || z > s.zxid || z == s.history.Oldest() || m.AgeMs < age || m.AgeMs > s.age || z == last && m.AgeMs != age:
-		return errors.New("events out of order")
-	case m.Type < uint32(tree.EventCreated) || m.Type > uint32(tree.EventDeleted) || m.Cause > 255:
-		return errors.New("an event of an unknown type")
-	}
-	return tree.CheckPath(m.Path, tree.PathLimits{})
-}
-
-func eventOf(m *snapshotpb.Event) tree.Event {
-	return tree.Event{
-		Zxid: quorum.Zxid(m.Zxid), Type: tree.EventType(m.Type), Cause: tree.Cause(m.Cause), Path: m.Path,
-		Stat: tree.Stat{
-			Czxid: quorum.Zxid(m.Czxid), Mzxid: quorum.Zxid(m.Mzxid), Pzxid: quorum.Zxid(m.Pzxid),
-			Ctime: m.CtimeMs, Mtime: m.MtimeMs, Version: m.Version, Cversion: m.Cversion, Aversion: m.Aversion,
-			EphemeralOwner: quorum.Zxid(m.Owner), DataLength: int(m.DataLength), NumChildren: int(m.Children),
-		},
-	}
 }
 
 // checkOwners says whether every ephemeral has a live owner.

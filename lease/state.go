@@ -108,7 +108,7 @@ func (s *State) Apply(e *quorum.Entry) (Result, []tree.Event, error) {
 		return Result{}, nil, err
 	}
 	x := &txn{age: max(s.age, e.Stamp.Age)}
-	x.Txn = tree.Txn{Zxid: e.Zxid, Wall: e.Stamp.Wall, Cause: tree.CauseRequest, Limits: s.settings.limits()}
+	x.Txn = tree.Txn{Zxid: e.Zxid, Wall: e.Stamp.Wall, Age: x.age, Cause: tree.CauseRequest, Limits: s.settings.limits()}
 	res := Result{Zxid: e.Zxid}
 	if e.Kind == quorum.EntryCommand {
 		s.evaluate(x, cmd, &res)

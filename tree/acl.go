@@ -44,9 +44,11 @@ type ACLEntry struct {
 }
 
 // ACL is the list of a node. It never changes once it is in a tree, where equal
-// lists are one. A nil *ACL is the open one: world:anyone may do everything.
+// lists share memory. A nil *ACL is the open one: world:anyone may do
+// everything.
 type ACL struct {
 	Entries []ACLEntry
+	sum     uint64 // hash of Entries; 0 when it is not known yet
 }
 
 // Identities are what is known of who asks. Empty fields match no entry.
@@ -113,6 +115,23 @@ func newACL(entries []ACLEntry, caller Identities) (*ACL, Code) {
 		return nil, ErrInvalidACL
 	}
 	return closed(list), OK
+}
+
+// givenACL is newACL where a list may be absent.
+func givenACL(entries []ACLEntry, caller Identities) (*ACL, Code) {
+	if len(entries) == 0 {
+		return nil, OK
+	}
+	return newACL(entries, caller)
+}
+
+// stored says whether a is a list that newACL makes.
+func (a *ACL) stored() bool {
+	if a == nil {
+		return true
+	}
+	again, code := newACL(a.Entries, Identities{})
+	return code == OK && again != nil && slices.Equal(again.Entries, a.Entries)
 }
 
 // closed is the list as an ACL, nil when it is the open one.

@@ -224,12 +224,19 @@ func (k *kept) size() int64 { return eventOverhead + int64(len(k.Path)) }
 // transaction.
 func (k *kept) digest(i int) uint64 {
 	var h hasher
-	h.byte(digestEvent)
+	s := &k.Stat
+	if k.ACL == nil && s.Mode <= ModeEphemeral {
+		h.byte(digestEvent)
+	} else {
+		h.byte(digestGuarded)
+		h.byte(byte(s.Mode))
+		h.u64(uint64(s.TTLMs))
+		h.u64(k.ACL.digest())
+	}
 	h.byte(byte(k.Type))
 	h.byte(byte(k.Cause))
 	h.u64(uint64(i))
 	h.u64(k.age)
-	s := &k.Stat
 	for _, v := range [...]quorum.Zxid{k.Zxid, s.Czxid, s.Mzxid, s.Pzxid, s.EphemeralOwner} {
 		h.u64(uint64(v))
 	}

@@ -3,8 +3,6 @@ package tree
 import (
 	"fmt"
 	"strings"
-
-	"perch/quorum"
 )
 
 // CreateOp makes a node that must not exist.
@@ -19,6 +17,8 @@ type CreateOp struct {
 }
 
 // Create makes a node. With ErrNodeExists the node is the one that is there.
+// The checks stand in ZooKeeper's order: form, parent, permission, exists, what
+// kind of parent, limits.
 func (t *Tree) Create(x *Txn, op CreateOp) (Node, Code) {
 	if code := x.checkCreate(op); code != OK {
 		return Node{}, code
@@ -29,12 +29,16 @@ func (t *Tree) Create(x *Txn, op CreateOp) (Node, Code) {
 			return Node{}, ErrInvalidPath
 		}
 	}
+	s, code := t.site(x, op)
+	if code != OK {
+		return Node{}, code
+	}
 	if z := t.get(op.Path); z != nil {
 		// As in ZooKeeper also for a sequential name, which somebody may have
 		// made by hand.
 		return z.node(false), ErrNodeExists
 	}
-	z, code := t.create(x, op)
+	z, code := t.create(x, op, s)
 	if code != OK {
 		return Node{}, code
 	}
@@ -53,12 +57,21 @@ func (x *Txn) checkCreate(op CreateOp) Code {
 		return ErrInvalidArgument
 	case IsReserved(op.Path) && !(op.Sequential && op.Path == Reserved):
 		return ErrReservedPath // "/perch" as a prefix gives /perch0000000000, which is not reserved
-	case op.Mode == ModeEphemeral && x.Owner == 0:
+	case op.Mode == ModeEphemeral && x.Owner == 0, !x.validTTL(op.Mode, op.TTLMs):
 		return ErrInvalidArgument
 	case len(op.Data) > x.Limits.ValueBytes:
 		return ErrTooLarge
 	}
-	return OK
+	_, code := givenACL(op.ACL, x.Caller)
+	return code
+}
+
+// validTTL says whether a TTL stands where one belongs, within the limits.
+func (x *Txn) validTTL(m Mode, ttlMs int64) bool {
+	if m != ModeTTL {
+		return ttlMs == 0
+	}
+	return ttlMs >= x.Limits.TTLMinMs && ttlMs <= x.Limits.TTLMaxMs
 }
 
 // sequence is the number that completes the name prefix path: the creates that
@@ -79,60 +92,104 @@ func parentOfPrefix(path string) string {
 	return Root
 }
 
-// create makes a node that is known not to exist, at a checked path.
-func (t *Tree) create(x *Txn, op CreateOp) (*znode, Code) {
-	missing, code := t.missingParents(op.Path, op.Parents)
-	if code != OK {
+// site is where a node is to be made: below top, its nearest ancestor that
+// exists, after the missing parents, which are listed deepest first.
+type site struct {
+	top     *znode
+	missing []string
+}
+
+// site finds the place of a new node and asks whether the caller may use it.
+// What top says is asked, also for the parents that are made with it.
+func (t *Tree) site(x *Txn, op CreateOp) (site, Code) {
+	if !allows(x.Guard, op.Path, PermCreate) {
+		return site{}, ErrPermissionDenied
+	}
+	var s site
+	for p := Parent(op.Path); ; p = Parent(p) {
+		if s.top = t.get(p); s.top != nil {
+			break
+		}
+		if !op.Parents {
+			return site{}, ErrNoParent
+		}
+		if !allows(x.Guard, p, PermCreate) {
+			return site{}, ErrPermissionDenied
+		}
+		s.missing = append(s.missing, p)
+	}
+	if !may(x.Guard, op.Path, s.top.acl(), PermCreate) {
+		return site{}, ErrPermissionDenied
+	}
+	return s, OK
+}
+
+// create makes a node that is known not to exist, at a checked site.
+func (t *Tree) create(x *Txn, op CreateOp, s site) (*znode, Code) {
+	if code := t.room(x, op, s); code != OK {
 		return nil, code
 	}
-	if len(missing)+1 > x.Limits.TxnNodes {
-		return nil, ErrTooLarge
+	// The defaults are those at and above top: no other ancestor exists yet.
+	fallback := t.defaultFor(s.top.path)
+	plain := t.share(ext{acl: fallback, creator: x.Creator})
+	for i := len(s.missing) - 1; i >= 0; i-- {
+		t.insert(x, newZnode(s.missing[i], nil), plain)
 	}
-	if op.Mode == ModeEphemeral && t.Owned(x.Owner) >= x.Limits.OwnerNodes {
-		return nil, ErrTooManyNodes
-	}
-	for i := len(missing) - 1; i >= 0; i-- {
-		t.insert(x, missing[i], nil, 0)
-	}
-	var owner quorum.Zxid
+	z := newZnode(op.Path, op.Data)
 	if op.Mode == ModeEphemeral {
-		owner = x.Owner
+		z.owner = x.Owner
 	}
-	return t.insert(x, op.Path, op.Data, owner), OK
+	e := ext{acl: fallback, creator: x.Creator}
+	if len(op.ACL) > 0 {
+		acl, _ := newACL(op.ACL, x.Caller) // checkCreate has found it valid
+		e.acl = t.Intern(acl)
+	}
+	switch op.Mode {
+	case ModeContainer:
+		e.mode = ModeContainer
+	case ModeTTL:
+		e.mode, e.ttlMs, e.due = ModeTTL, op.TTLMs, x.Age+uint64(op.TTLMs)
+	}
+	t.insert(x, z, t.share(e))
+	return z, OK
 }
 
-// missingParents lists the ancestors of path that are to be made, deepest
-// first.
-func (t *Tree) missingParents(path string, make bool) ([]string, Code) {
-	var missing []string
-	for p := Parent(path); ; p = Parent(p) {
-		switch z := t.get(p); {
-		case z == nil && !make:
-			return nil, ErrNoParent
-		case z == nil:
-			missing = append(missing, p)
-		case z.owner != 0:
-			return nil, ErrNoChildrenForEphemeral
-		default:
-			return missing, OK
-		}
+// room says whether the site takes the node and its missing parents.
+func (t *Tree) room(x *Txn, op CreateOp, s site) Code {
+	made := len(s.missing) + 1
+	switch {
+	case s.top.owner != 0:
+		return ErrNoChildrenForEphemeral
+	case made > x.Limits.TxnNodes, s.top.creates >= createsMost:
+		return ErrTooLarge
+	case op.Mode == ModeEphemeral && t.Owned(x.Owner) >= x.Limits.OwnerNodes:
+		return ErrTooManyNodes
 	}
+	more := usage{x.Creator, int64(made), int64(len(op.Data))}
+	if code := t.fits(s.top.path, more.nodes, more.bytes); code != OK {
+		return code
+	}
+	return t.affords(x, more)
 }
+
+// createsMost is where a parent takes no more children. Half the range of the
+// number, since the cversion that is shown counts to twice as much; neither ever
+// wraps.
+const createsMost = 1<<62 - 1
 
 // insert stores a new node under its parent, which exists.
-func (t *Tree) insert(x *Txn, path string, data []byte, owner quorum.Zxid) *znode {
-	z := newZnode(path, data)
+func (t *Tree) insert(x *Txn, z *znode, e *ext) {
 	z.czxid, z.mzxid, z.pzxid = x.Zxid, x.Zxid, x.Zxid
-	z.ctime, z.mtime, z.owner = x.Wall, x.Wall, owner
+	z.ctime, z.mtime, z.ext = x.Wall, x.Wall, e
 	t.put(nil, z)
-	old := t.get(Parent(path))
+	old := t.get(Parent(z.path))
 	p := *old
 	p.creates++
 	p.children++
 	p.pzxid = x.Zxid
+	p.ext = t.gainChild(old)
 	t.put(old, &p)
 	x.emit(EventCreated, z, x.Cause)
-	return z
 }
 
 // PutOp writes a node: changes the one that is there or creates it.
@@ -153,16 +210,13 @@ func (t *Tree) Put(x *Txn, op PutOp) (n Node, created bool, code Code) {
 	if code := x.checkPut(op); code != OK {
 		return Node{}, false, code
 	}
+	if !allows(x.Guard, op.Path, op.perms()) {
+		return Node{}, false, ErrPermissionDenied
+	}
 	z := t.get(op.Path)
 	if z == nil {
-		if code := op.Condition.missing(); code != OK {
-			return Node{}, false, code
-		}
-		z, code := t.create(x, CreateOp{Path: op.Path, Data: op.Data, Mode: op.Mode, Parents: op.Parents})
-		if code != OK {
-			return Node{}, false, code
-		}
-		return z.node(false), true, OK
+		n, code := t.putNew(x, op)
+		return n, code == OK, code
 	}
 	if code := t.mayChange(x, op, z); code != OK {
 		if code == ErrNodeExists {
@@ -179,7 +233,8 @@ func (x *Txn) checkPut(op PutOp) Code {
 		return ErrInvalidPath
 	case IsReserved(op.Path):
 		return ErrReservedPath
-	case op.Mode == ModeEphemeral && x.Owner == 0, op.Takeover && op.Mode != ModeEphemeral, !op.Condition.valid():
+	case op.Mode == ModeEphemeral && x.Owner == 0, op.Takeover && op.Mode != ModeEphemeral,
+		op.Mode == ModeContainer, !x.validTTL(op.Mode, op.TTLMs), !op.Condition.valid():
 		return ErrInvalidArgument
 	case len(op.Data) > x.Limits.ValueBytes:
 		return ErrTooLarge
@@ -187,13 +242,50 @@ func (x *Txn) checkPut(op PutOp) Code {
 	return OK
 }
 
-// mayChange checks what stands in the way of changing z: exists, then version.
-func (t *Tree) mayChange(x *Txn, op PutOp, z *znode) Code {
-	foreign := x.Owner != 0 && z.owner != 0 && z.owner != x.Owner
+// perms are the permissions of which the write needs one: it creates where there
+// is nothing, and changes what is there, if it may do both.
+func (op PutOp) perms() Perms {
 	switch {
 	case op.Condition.Kind == CondAbsent:
-		return ErrETagMismatch
-	case op.Mode == ModeEphemeral && z.owner == 0:
+		return PermCreate
+	case op.Existing, op.Condition.Kind != CondNone:
+		return PermWrite
+	}
+	return PermWrite | PermCreate
+}
+
+// putNew is Put where there is no node.
+func (t *Tree) putNew(x *Txn, op PutOp) (Node, Code) {
+	code := op.Condition.missing()
+	if code == OK && op.Existing {
+		code = ErrNoNode
+	}
+	if code != OK {
+		return Node{}, code
+	}
+	c := CreateOp{Path: op.Path, Data: op.Data, Mode: op.Mode, TTLMs: op.TTLMs, Parents: op.Parents}
+	s, code := t.site(x, c)
+	if code != OK {
+		return Node{}, code
+	}
+	z, code := t.create(x, c, s)
+	if code != OK {
+		return Node{}, code
+	}
+	return z.node(false), OK
+}
+
+// mayChange checks what stands in the way of changing z: permission, exists,
+// version, limits.
+func (t *Tree) mayChange(x *Txn, op PutOp, z *znode) Code {
+	if op.Condition.Kind == CondAbsent {
+		return t.refuseAbsent(x, op.Path)
+	}
+	foreign := x.Owner != 0 && z.owner != 0 && z.owner != x.Owner
+	switch {
+	case !allows(x.Guard, op.Path, PermWrite) || !may(x.Guard, op.Path, z.acl(), PermWrite):
+		return ErrPermissionDenied
+	case op.Mode != ModePersistent && op.Mode != z.mode():
 		return ErrNodeExists // a node never changes its kind
 	case foreign && !op.Takeover:
 		return ErrNodeExists
@@ -204,7 +296,31 @@ func (t *Tree) mayChange(x *Txn, op PutOp, z *znode) Code {
 	if op.Mode == ModeEphemeral && foreign && t.Owned(x.Owner) >= x.Limits.OwnerNodes {
 		return ErrTooManyNodes
 	}
-	return OK
+	was, is := z.weight(), usage{x.heir(op, z), 1, int64(len(op.Data))}
+	if code := t.fits(op.Path, 0, is.bytes-was.bytes); code != OK {
+		return code
+	}
+	if was.creator == is.creator {
+		is.nodes, is.bytes = 0, is.bytes-was.bytes
+	}
+	return t.affords(x, is)
+}
+
+// refuseAbsent is the outcome of a write that only creates, where a node is: as
+// in ZooKeeper it is told to those alone who might have created it.
+func (t *Tree) refuseAbsent(x *Txn, path string) Code {
+	if path != Root && !may(x.Guard, path, t.get(Parent(path)).acl(), PermCreate) {
+		return ErrPermissionDenied
+	}
+	return ErrETagMismatch
+}
+
+// heir is whose node z is after op: who takes over a node answers for it.
+func (x *Txn) heir(op PutOp, z *znode) string {
+	if op.Takeover && z.owner != x.Owner && x.Creator != "" {
+		return x.Creator
+	}
+	return z.creator()
 }
 
 func (t *Tree) change(x *Txn, op PutOp, old *znode) Node {
@@ -215,108 +331,29 @@ func (t *Tree) change(x *Txn, op PutOp, old *znode) Node {
 	if op.Mode == ModeEphemeral {
 		z.owner = x.Owner
 	}
+	z.ext = t.touched(x, op, old)
 	t.put(old, &z)
 	x.emit(EventChanged, &z, x.Cause)
 	return z.node(false)
 }
 
-// DeleteOp removes a node.
-type DeleteOp struct {
-	Path      string
-	Recursive bool // with all below it
-	Condition Condition
-}
-
-// Delete removes a node, children before parents.
-func (t *Tree) Delete(x *Txn, op DeleteOp) Code {
-	switch {
-	case CheckPath(op.Path, x.Limits.Path) != nil:
-		return ErrInvalidPath
-	case op.Path == Root || op.Condition.Kind == CondAbsent || !op.Condition.valid():
-		return ErrInvalidArgument
-	case IsReserved(op.Path):
-		return ErrReservedPath
+// touched is the ext of a node after a change of its data: the time of a TTL
+// node begins anew.
+func (t *Tree) touched(x *Txn, op PutOp, old *znode) *ext {
+	heir := x.heir(op, old)
+	if old.ext == nil && heir == "" || old.mode() != ModeTTL && heir == old.creator() {
+		return old.ext
 	}
-	z := t.get(op.Path)
-	if z == nil {
-		if code := op.Condition.missing(); code != OK {
-			return code
+	var e ext
+	if old.ext != nil {
+		e = *old.ext
+	}
+	e.creator = heir
+	if e.mode == ModeTTL {
+		if op.Mode == ModeTTL {
+			e.ttlMs = op.TTLMs
 		}
-		return ErrNoNode
+		e.due = x.Age + uint64(e.ttlMs)
 	}
-	if code := op.Condition.existing(z); code != OK {
-		return code
-	}
-	if z.children > 0 && !op.Recursive {
-		return ErrNotEmpty
-	}
-	doomed, ok := t.below(nil, z, x.Limits.TxnNodes)
-	if !ok {
-		return ErrTooLarge
-	}
-	t.remove(x, doomed)
-	return OK
-}
-
-// below appends z and all below it, children before parents, or says false
-// when that makes more than most.
-func (t *Tree) below(list []*znode, z *znode, most int) ([]*znode, bool) {
-	if z.children > 0 {
-		if len(list)+int(z.children)+1 > most {
-			return list, false
-		}
-		ok := true
-		for _, c := range t.childrenOf(z) {
-			if list, ok = t.below(list, c, most); !ok {
-				return list, false
-			}
-		}
-	}
-	list = append(list, z)
-	return list, len(list) <= most
-}
-
-func (t *Tree) childrenOf(z *znode) []*znode {
-	kids := make([]*znode, 0, z.children)
-	from := childKey(z.path, "")
-	t.nodes.Ascend(from, func(c *znode) bool {
-		if c.parent() != from.parent() {
-			return false
-		}
-		if c.name() != "" { // the root stands among its children
-			kids = append(kids, c)
-		}
-		return true
-	})
-	return kids
-}
-
-// remove drops a whole subtree, listed children before parents.
-func (t *Tree) remove(x *Txn, doomed []*znode) {
-	for _, z := range doomed {
-		t.drop(z)
-		x.emit(EventDeleted, z, x.Cause)
-	}
-	top := doomed[len(doomed)-1]
-	old := t.get(Parent(top.path))
-	p := *old
-	p.children--
-	p.pzxid = x.Zxid
-	t.put(old, &p)
-}
-
-// DropOwned removes all ephemerals of owner, in the order of their paths, and
-// returns their number.
-func (t *Tree) DropOwned(x *Txn, owner quorum.Zxid) int {
-	var paths []string
-	t.owned.Ascend(ownedKey{owner: owner}, func(k ownedKey) bool {
-		if k.owner == owner {
-			paths = append(paths, k.path)
-		}
-		return k.owner == owner
-	})
-	for _, p := range paths {
-		t.remove(x, []*znode{t.get(p)})
-	}
-	return len(paths)
+	return t.share(e)
 }

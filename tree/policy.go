@@ -2,6 +2,29 @@ package tree
 
 import "perch/quorum"
 
+// administer finds the node whose ACL, default or quota is to change; bad is
+// what is wrong with the rest of the operation.
+func (t *Tree) administer(x *Txn, path string, bad Code) (*znode, Code) {
+	switch {
+	case CheckPath(path, x.Limits.Path) != nil:
+		return nil, ErrInvalidPath
+	case IsReserved(path):
+		return nil, ErrReservedPath
+	case bad != OK:
+		return nil, bad
+	case !allows(x.Guard, path, PermAdmin):
+		return nil, ErrPermissionDenied
+	}
+	z := t.get(path)
+	switch {
+	case z == nil:
+		return nil, ErrNoNode
+	case !may(x.Guard, path, z.acl(), PermAdmin):
+		return nil, ErrPermissionDenied
+	}
+	return z, OK
+}
+
 // SetACLOp replaces the ACL of a node.
 type SetACLOp struct {
 	Path     string
@@ -10,9 +33,61 @@ type SetACLOp struct {
 	Czxid    quorum.Zxid // condition beside Aversion: not another node of this name; 0: none
 }
 
-// SetACL replaces the ACL of a node. It is no event, and leaves the data's
-// version as it is.
-func (t *Tree) SetACL(x *Txn, op SetACLOp) (Node, Code) { panic("not yet") }
+// SetACL replaces the ACL of a node. As in ZooKeeper it is no event, and moves
+// nothing but the aversion.
+func (t *Tree) SetACL(x *Txn, op SetACLOp) (Node, Code) {
+	acl, code := newACL(op.ACL, x.Caller)
+	if op.Aversion != nil && *op.Aversion < -1 {
+		code = ErrInvalidArgument
+	}
+	z, code := t.administer(x, op.Path, code)
+	if code != OK {
+		return Node{}, code
+	}
+	if code := op.existing(z); code != OK {
+		return Node{}, code
+	}
+	var e ext
+	if z.ext != nil {
+		e = *z.ext
+	}
+	e.acl = t.Intern(acl)
+	e.aversion++
+	changed := *z
+	changed.ext = t.share(e)
+	t.put(z, &changed)
+	return changed.node(false), OK
+}
+
+// existing is the outcome of the conditions on z. With Czxid they are a tag,
+// which matches or does not.
+func (op SetACLOp) existing(z *znode) Code {
+	stale := op.Aversion != nil && *op.Aversion != -1 && *op.Aversion != z.stat().Aversion
+	switch {
+	case op.Czxid != 0 && (stale || op.Czxid != z.czxid):
+		return ErrETagMismatch
+	case stale:
+		return ErrVersionMismatch
+	}
+	return OK
+}
+
+// defaultACL is what nodes get that are made at or below path.
+type defaultACL struct {
+	path string
+	acl  *ACL
+	zxid quorum.Zxid // of the last change
+}
+
+func defaultLess(a, b defaultACL) bool { return a.path < b.path }
+
+func (d *defaultACL) digest() uint64 {
+	var h hasher
+	h.byte(digestDefault)
+	h.u64(d.acl.digest())
+	h.u64(uint64(d.zxid))
+	return h.sum(d.path)
+}
 
 // SetDefaultACLOp says which ACL nodes get that are made at or below a path
 // without one of their own.
@@ -23,80 +98,64 @@ type SetDefaultACLOp struct {
 	Present bool        // condition: there is a default
 }
 
-// SetDefaultACL sets the default of the nodes that are made below a node.
-func (t *Tree) SetDefaultACL(x *Txn, op SetDefaultACLOp) Code { panic("not yet") }
-
-// SetQuotaOp bounds a subtree.
-type SetQuotaOp struct {
-	Path     string
-	MaxNodes *int64 // the node at Path included; nil: no bound
-	MaxBytes *int64 // of data; nil: no bound
-	Remove   bool   // the subtree has no quota any more
+// SetDefaultACL sets the default of the nodes that are made below a node. Those
+// that are there keep what they have.
+func (t *Tree) SetDefaultACL(x *Txn, op SetDefaultACLOp) Code {
+	acl, code := givenACL(op.ACL, x.Caller)
+	if _, code := t.administer(x, op.Path, code); code != OK {
+		return code
+	}
+	old, had := t.defaults.Get(defaultACL{path: op.Path})
+	if op.Present && !had || op.ETag != 0 && op.ETag != old.zxid {
+		return ErrETagMismatch
+	}
+	t.dropDefault(op.Path)
+	if len(op.ACL) > 0 {
+		t.setDefault(defaultACL{op.Path, t.Intern(acl), x.Zxid})
+	}
+	return OK
 }
 
-// SetQuota bounds the subtree at a node, and answers with what it holds.
-func (t *Tree) SetQuota(x *Txn, op SetQuotaOp) (Quota, Code) { panic("not yet") }
-
-// CheckOp demands that a node exists and meets the condition, or with
-// CondAbsent that there is none.
-type CheckOp struct {
-	Path      string
-	Condition Condition
+func (t *Tree) setDefault(d defaultACL) {
+	t.sum += d.digest()
+	t.defaults.Set(d)
 }
 
-// Check says whether what op demands holds in the transaction so far.
-func (t *Tree) Check(x *Txn, op CheckOp) Code { panic("not yet") }
+func (t *Tree) dropDefault(path string) {
+	if t.defaults.Len() == 0 {
+		return
+	}
+	if d, had := t.defaults.Delete(defaultACL{path: path}); had {
+		t.sum -= d.digest()
+	}
+}
 
-// Get is the node at path, with its data, as the transaction has left it.
-func (t *Tree) Get(x *Txn, path string) (Node, Code) { panic("not yet") }
-
-// Reap deletes the node at path if its time is over and it has no child, and
-// says whether it did.
-func (t *Tree) Reap(x *Txn, path string) bool { panic("not yet") }
-
-// Intern is the ACL equal to a that the tree holds already, else a.
-func (t *Tree) Intern(a *ACL) *ACL { panic("not yet") }
-
-// Check is Tree.Check on what the reader shows, for the caller of g; nil allows
-// everything.
-func (r *Reader) Check(g Guard, op CheckOp) Code { panic("not yet") }
-
-// Read is Tree.Get on what the reader shows, for the caller of g; nil allows
-// everything.
-func (r *Reader) Read(g Guard, path string) (Node, Code) { panic("not yet") }
+// defaultFor is the ACL of a new node whose nearest ancestor that exists is at
+// path: the nearest default at or above it.
+func (t *Tree) defaultFor(path string) *ACL {
+	if t.defaults.Len() == 0 {
+		return nil
+	}
+	for p := path; p != ""; p = Parent(p) {
+		if d, ok := t.defaults.Get(defaultACL{path: p}); ok {
+			return d.acl
+		}
+	}
+	return nil
+}
 
 // ACL is the ACL of the node at path; false when there is none.
-func (r *Reader) ACL(path string) (*ACL, bool) { panic("not yet") }
+func (r *Reader) ACL(path string) (*ACL, bool) {
+	z := r.get(path)
+	if z == nil {
+		return nil, false
+	}
+	return z.acl(), true
+}
 
 // DefaultACL is the default set at path itself, and the zxid of its last
 // change; false when none is set there.
-func (r *Reader) DefaultACL(path string) (*ACL, quorum.Zxid, bool) { panic("not yet") }
-
-// Quota is the bounds of the subtree at path and what it holds; without a quota
-// it is counted. False when there is no node at path.
-func (r *Reader) Quota(path string) (Quota, bool) { panic("not yet") }
-
-// Count is the number of nodes at and below path, and of bytes of their data;
-// false when there is no node at path.
-func (r *Reader) Count(path string) (nodes, bytes int64, ok bool) { panic("not yet") }
-
-// TreePage bounds a list of a subtree. Page.After is a full path.
-type TreePage struct {
-	Page
-	Depth int   // levels below the top; 0: all
-	Guard Guard // whose May(…, PermRead) hides data and what is below; nil hides nothing
+func (r *Reader) DefaultACL(path string) (*ACL, quorum.Zxid, bool) {
+	d, ok := r.defaults.Get(defaultACL{path: path})
+	return d.acl, d.zxid, ok
 }
-
-// Tree is one page of the nodes at and below path, parents before children,
-// siblings sorted by name, and whether there are more. Of a node that may not be
-// read only the path and the stat are listed, and nothing below it. The third
-// result is false when there is no node at path.
-func (r *Reader) Tree(path string, p TreePage) (list []Node, more, ok bool) { panic("not yet") }
-
-// Due lists up to limit nodes whose time is over at the cluster age, longest
-// ago first.
-func (r *Reader) Due(age uint64, limit int) []string { panic("not yet") }
-
-// NextDue is the cluster age at which the next node is due; false when none is
-// waiting.
-func (r *Reader) NextDue() (uint64, bool) { panic("not yet") }

@@ -7,9 +7,12 @@ import (
 
 // Reader is an immutable tree. Any number of goroutines may use one.
 type Reader struct {
-	nodes  cow.Frozen[*znode]
-	owned  cow.Frozen[ownedKey]
-	owners cow.Frozen[ownerCount]
+	nodes    cow.Frozen[*znode]
+	owned    cow.Frozen[ownedKey]
+	owners   cow.Frozen[ownerCount]
+	timers   cow.Frozen[timer]
+	quotas   cow.Frozen[quota]
+	defaults cow.Frozen[defaultACL]
 }
 
 // Len is the number of nodes, the root included.
@@ -110,9 +113,38 @@ func (r *Reader) Children(path string, p Page) (kids []Node, more, ok bool) {
 type Record struct {
 	Node
 	Creates int64 // children ever created
+	ACL     *ACL
+	Creator string
+	Due     uint64         // cluster age at which the node goes if it has no child; 0: never
+	Quota   *Quota         // of the subtree; nil: none. What it holds is counted anew
+	Default *DefaultRecord // nil: none
+}
+
+// DefaultRecord is the default ACL that is set at a node.
+type DefaultRecord struct {
+	ACL  *ACL
+	Zxid quorum.Zxid // of the last change
 }
 
 // Scan calls f for every node, parents before children, until f says false.
 func (r *Reader) Scan(f func(Record) bool) {
-	r.nodes.Scan(func(z *znode) bool { return f(Record{Node: z.node(true), Creates: z.creates}) })
+	r.nodes.Scan(func(z *znode) bool { return f(r.record(z)) })
+}
+
+func (r *Reader) record(z *znode) Record {
+	rec := Record{Node: z.node(true), Creates: z.creates}
+	if z.ext != nil {
+		rec.ACL, rec.Creator, rec.Due = z.ext.acl, z.ext.creator, z.ext.due
+	}
+	if r.quotas.Len() > 0 {
+		if q, ok := r.quotas.Get(quota{path: z.path}); ok {
+			rec.Quota = &q.Quota
+		}
+	}
+	if r.defaults.Len() > 0 {
+		if d, ok := r.defaults.Get(defaultACL{path: z.path}); ok {
+			rec.Default = &DefaultRecord{d.acl, d.zxid}
+		}
+	}
+	return rec
 }

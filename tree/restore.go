@@ -21,11 +21,7 @@ func (l *Loader) Add(rec Record) error {
 	if err := l.check(rec); err != nil {
 		return err
 	}
-	z := newZnode(rec.Path, rec.Data)
-	s := rec.Stat
-	z.czxid, z.mzxid, z.pzxid, z.owner = s.Czxid, s.Mzxid, s.Pzxid, s.EphemeralOwner
-	z.ctime, z.mtime, z.version, z.creates = s.Ctime, s.Mtime, s.Version, rec.Creates
-	z.children = uint32(s.NumChildren)
+	z := l.node(rec)
 	if l.last != nil && !znodeLess(l.last, z) {
 		return errors.New("nodes out of order")
 	}
@@ -35,10 +31,32 @@ func (l *Loader) Add(rec Record) error {
 	l.last = z
 	l.t.sum += z.digest()
 	l.t.nodes.Load(z)
-	if z.owner != 0 {
-		l.t.moveOwner(z.path, 0, z.owner)
+	l.t.moveOwner(z.path, 0, z.owner)
+	l.t.moveTimer(z.path, 0, z.due())
+	if q := rec.Quota; q != nil {
+		l.t.setQuota(quota{path: z.path, Quota: Quota{MaxNodes: q.MaxNodes, MaxBytes: q.MaxBytes}})
 	}
+	if d := rec.Default; d != nil {
+		l.t.setDefault(defaultACL{z.path, l.t.Intern(d.ACL), d.Zxid})
+	}
+	// The quotas above z are there already, and count it.
+	l.t.account(nil, z)
+	l.t.Begin() // a load is not rolled back, and needs no journal
 	return nil
+}
+
+func (l *Loader) node(rec Record) *znode {
+	z := newZnode(rec.Path, rec.Data)
+	s := rec.Stat
+	z.czxid, z.mzxid, z.pzxid, z.owner = s.Czxid, s.Mzxid, s.Pzxid, s.EphemeralOwner
+	z.ctime, z.mtime, z.version, z.creates = s.Ctime, s.Mtime, s.Version, rec.Creates
+	z.children = uint32(s.NumChildren)
+	e := ext{ttlMs: s.TTLMs, acl: l.t.Intern(rec.ACL), aversion: s.Aversion, creator: rec.Creator, due: rec.Due}
+	if s.Mode != ModeEphemeral {
+		e.mode = s.Mode
+	}
+	z.ext = l.t.share(e)
+	return z
 }
 
 func (l *Loader) check(rec Record) error {
@@ -55,6 +73,42 @@ func (l *Loader) check(rec Record) error {
 		return errors.New("an ephemeral node with children")
 	case len(rec.Path) > 1<<31:
 		return errors.New("a path without end")
+	case s.Aversion < 0:
+		return fmt.Errorf("a node with aversion %d", s.Aversion)
+	}
+	if err := rec.checkMode(); err != nil {
+		return err
+	}
+	return rec.checkPolicy()
+}
+
+// checkMode says whether what ends the node fits together.
+func (rec *Record) checkMode() error {
+	s := rec.Stat
+	switch {
+	case s.Mode > ModeTTL, (s.Mode == ModeEphemeral) != (s.EphemeralOwner != 0):
+		return fmt.Errorf("a node of mode %d with owner %v", s.Mode, s.EphemeralOwner)
+	case (s.Mode == ModeTTL) != (s.TTLMs > 0) || s.TTLMs < 0:
+		return fmt.Errorf("a node of mode %d with a TTL of %d ms", s.Mode, s.TTLMs)
+	}
+	due := s.Mode == ModeTTL || s.Mode == ModeContainer && s.NumChildren == 0 && rec.Creates > 0
+	if due != (rec.Due != 0) {
+		return fmt.Errorf("a node of mode %d due at %d", s.Mode, rec.Due)
+	}
+	return nil
+}
+
+// checkPolicy says whether the lists and bounds of the node are such as its
+// operations make.
+func (rec *Record) checkPolicy() error {
+	if !rec.ACL.stored() {
+		return errors.New("a malformed ACL")
+	}
+	if d := rec.Default; d != nil && (d.Zxid == 0 || !d.ACL.stored()) {
+		return errors.New("a malformed default ACL")
+	}
+	if q := rec.Quota; q != nil && (SetQuotaOp{MaxNodes: q.MaxNodes, MaxBytes: q.MaxBytes}).check() != OK {
+		return errors.New("a malformed quota")
 	}
 	return nil
 }

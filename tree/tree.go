@@ -20,14 +20,22 @@ import (
 // Invariants: the root exists; every other node has its parent; children of a
 // znode counts the nodes whose parent it is; no ephemeral has children; owned
 // lists exactly the nodes with an owner, owners their number for each owner;
-// sum is the sum of the digests of all nodes.
+// timers lists exactly the nodes that are due at some time; every quota and
+// default is that of a node; a quota counts what is at and below its node, a
+// usage what its principal has created; sum is the sum of the digests of all
+// nodes, quotas and defaults.
 type Tree struct {
-	nodes  *cow.Table[*znode]
-	owned  *cow.Table[ownedKey]
-	owners *cow.Table[ownerCount]
-	sum    uint64
-	before uint64 // sum at Begin
-	pivot  znode  // for lookups; saves an allocation each
+	nodes    *cow.Table[*znode]
+	owned    *cow.Table[ownedKey]
+	owners   *cow.Table[ownerCount]
+	timers   *cow.Table[timer]
+	quotas   *cow.Table[quota]
+	usages   *cow.Table[usage]
+	defaults *cow.Table[defaultACL]
+	sum      uint64
+	before   uint64 // sum at Begin
+	pivot    znode  // for lookups; saves an allocation each
+	interner
 }
 
 // ownedKey lists one ephemeral under its owner.
@@ -51,7 +59,11 @@ type ownerCount struct {
 func ownerLess(a, b ownerCount) bool { return a.owner < b.owner }
 
 func empty() *Tree {
-	return &Tree{nodes: cow.New(znodeLess), owned: cow.New(ownedLess), owners: cow.New(ownerLess)}
+	return &Tree{
+		nodes: cow.New(znodeLess), owned: cow.New(ownedLess), owners: cow.New(ownerLess),
+		timers: cow.New(timerLess), quotas: cow.New(quotaLess), usages: cow.New(usageLess), defaults: cow.New(defaultLess),
+		interner: newInterner(),
+	}
 }
 
 // New is a tree that holds the root alone.
@@ -62,24 +74,38 @@ func New() *Tree {
 	return t
 }
 
+// tables are all that a transaction may change.
+func (t *Tree) tables() [7]interface {
+	Begin()
+	Rollback()
+} {
+	return [...]interface {
+		Begin()
+		Rollback()
+	}{t.nodes, t.owned, t.owners, t.timers, t.quotas, t.usages, t.defaults}
+}
+
 // Begin starts a transaction.
 func (t *Tree) Begin() {
-	t.nodes.Begin()
-	t.owned.Begin()
-	t.owners.Begin()
+	for _, table := range t.tables() {
+		table.Begin()
+	}
 	t.before = t.sum
 }
 
 // Rollback takes back everything since Begin.
 func (t *Tree) Rollback() {
-	t.nodes.Rollback()
-	t.owned.Rollback()
-	t.owners.Rollback()
+	for _, table := range t.tables() {
+		table.Rollback()
+	}
 	t.sum = t.before
 }
 
 // SetHook has f called before every change of a table; for tests of Rollback.
-func (t *Tree) SetHook(f func()) { t.nodes.Hook, t.owned.Hook, t.owners.Hook = f, f, f }
+func (t *Tree) SetHook(f func()) {
+	t.nodes.Hook, t.owned.Hook, t.owners.Hook = f, f, f
+	t.timers.Hook, t.quotas.Hook, t.usages.Hook, t.defaults.Hook = f, f, f, f
+}
 
 // Owned is the number of ephemerals of owner.
 func (t *Tree) Owned(owner quorum.Zxid) int {
@@ -87,13 +113,16 @@ func (t *Tree) Owned(owner quorum.Zxid) int {
 	return c.n
 }
 
-// Sum is the sum, modulo 2^64, of a hash of every node: the tree's part of the
-// digest.
+// Sum is the sum, modulo 2^64, of a hash of every node, quota and default: the
+// tree's part of the digest.
 func (t *Tree) Sum() uint64 { return t.sum }
 
 // Freeze is the tree as it is now, for any number of readers.
 func (t *Tree) Freeze() *Reader {
-	return &Reader{nodes: t.nodes.Freeze(), owned: t.owned.Freeze(), owners: t.owners.Freeze()}
+	return &Reader{
+		nodes: t.nodes.Freeze(), owned: t.owned.Freeze(), owners: t.owners.Freeze(),
+		timers: t.timers.Freeze(), quotas: t.quotas.Freeze(), defaults: t.defaults.Freeze(),
+	}
 }
 
 func (t *Tree) get(path string) *znode {
@@ -114,13 +143,19 @@ func (t *Tree) put(old, z *znode) {
 		from = old.owner
 	}
 	t.moveOwner(z.path, from, z.owner)
+	t.moveTimer(z.path, old.due(), z.due())
+	t.account(old, z)
 }
 
-// drop removes z and leaves its parent as it is.
+// drop removes z, with its quota and default, and leaves its parent as it is.
 func (t *Tree) drop(z *znode) {
 	t.sum -= z.digest()
 	t.nodes.Delete(z)
 	t.moveOwner(z.path, z.owner, 0)
+	t.moveTimer(z.path, z.due(), 0)
+	t.dropQuota(z.path)
+	t.dropDefault(z.path)
+	t.account(z, nil)
 }
 
 func (t *Tree) moveOwner(path string, from, to quorum.Zxid) {

@@ -87,15 +87,3 @@ func (c Condition) existing(z *znode) Code {
 func (c Condition) valid() bool {
 	return c.Kind != CondVersion && c.Kind != CondBoth || c.Version >= -1
 }
-
-// perms are the permissions of which a write under the condition needs one: it
-// creates where there is nothing, and changes what is there, if it may do both.
-func (c Condition) perms() Perms {
-	switch c.Kind {
-	case CondNone:
-		return PermWrite | PermCreate
-	case CondAbsent:
-		return PermCreate
-	}
-	return PermWrite
-}

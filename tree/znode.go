@@ -56,11 +56,16 @@ func znodeLess(a, b *znode) bool {
 // 2*creates - children, so that each create and each delete adds one
 // (DataNode.copyStat).
 func (z *znode) stat() Stat {
-	return Stat{
+	s := Stat{
 		Czxid: z.czxid, Mzxid: z.mzxid, Pzxid: z.pzxid, Ctime: z.ctime, Mtime: z.mtime,
 		Version: z.version, Cversion: 2*z.creates - int64(z.children),
 		EphemeralOwner: z.owner, DataLength: len(z.data), NumChildren: int(z.children),
+		Mode: z.mode(),
 	}
+	if z.ext != nil {
+		s.Aversion, s.TTLMs = z.ext.aversion, z.ext.ttlMs
+	}
+	return s
 }
 
 func (z *znode) node(withData bool) Node {
@@ -74,14 +79,24 @@ func (z *znode) node(withData bool) Node {
 // Kinds of records in the digest; they keep equal bytes of different records
 // apart.
 const (
-	digestNode  = 'N'
-	digestEvent = 'E'
+	digestNode     = 'N'
+	digestExtended = 'M' // a node with an ext
+	digestEvent    = 'E'
+	digestGuarded  = 'G' // an event with what an ext adds to it
+	digestQuota    = 'Q'
+	digestDefault  = 'D'
 )
 
-// digest is the node's part of the sum over the state.
+// digest is the node's part of the sum over the state. An ordinary node has the
+// one that it had before there were others (RULES.md R6).
 func (z *znode) digest() uint64 {
 	var h hasher
-	h.byte(digestNode)
+	if z.ext == nil {
+		h.byte(digestNode)
+	} else {
+		h.byte(digestExtended)
+		h.u64(z.ext.sum)
+	}
 	h.u64(z.dataHash)
 	h.u64(uint64(len(z.data)))
 	for _, v := range [...]quorum.Zxid{z.czxid, z.mzxid, z.pzxid, z.owner} {

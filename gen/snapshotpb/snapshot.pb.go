@@ -146,18 +146,27 @@ func (x *Header) GetLevel() uint32 {
 }
 
 type Node struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Path          string                 `protobuf:"bytes,1,opt,name=path,proto3" json:"path,omitempty"`
-	Data          []byte                 `protobuf:"bytes,2,opt,name=data,proto3" json:"data,omitempty"`
-	Czxid         uint64                 `protobuf:"varint,3,opt,name=czxid,proto3" json:"czxid,omitempty"`
-	Mzxid         uint64                 `protobuf:"varint,4,opt,name=mzxid,proto3" json:"mzxid,omitempty"`
-	Pzxid         uint64                 `protobuf:"varint,5,opt,name=pzxid,proto3" json:"pzxid,omitempty"`
-	CtimeMs       int64                  `protobuf:"zigzag64,6,opt,name=ctime_ms,json=ctimeMs,proto3" json:"ctime_ms,omitempty"`
-	MtimeMs       int64                  `protobuf:"zigzag64,7,opt,name=mtime_ms,json=mtimeMs,proto3" json:"mtime_ms,omitempty"`
-	Version       uint64                 `protobuf:"varint,8,opt,name=version,proto3" json:"version,omitempty"`
-	Creates       uint64                 `protobuf:"varint,9,opt,name=creates,proto3" json:"creates,omitempty"`
-	Children      uint64                 `protobuf:"varint,10,opt,name=children,proto3" json:"children,omitempty"`
-	Owner         uint64                 `protobuf:"varint,11,opt,name=owner,proto3" json:"owner,omitempty"`
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Path     string                 `protobuf:"bytes,1,opt,name=path,proto3" json:"path,omitempty"`
+	Data     []byte                 `protobuf:"bytes,2,opt,name=data,proto3" json:"data,omitempty"`
+	Czxid    uint64                 `protobuf:"varint,3,opt,name=czxid,proto3" json:"czxid,omitempty"`
+	Mzxid    uint64                 `protobuf:"varint,4,opt,name=mzxid,proto3" json:"mzxid,omitempty"`
+	Pzxid    uint64                 `protobuf:"varint,5,opt,name=pzxid,proto3" json:"pzxid,omitempty"`
+	CtimeMs  int64                  `protobuf:"zigzag64,6,opt,name=ctime_ms,json=ctimeMs,proto3" json:"ctime_ms,omitempty"`
+	MtimeMs  int64                  `protobuf:"zigzag64,7,opt,name=mtime_ms,json=mtimeMs,proto3" json:"mtime_ms,omitempty"`
+	Version  uint64                 `protobuf:"varint,8,opt,name=version,proto3" json:"version,omitempty"`
+	Creates  uint64                 `protobuf:"varint,9,opt,name=creates,proto3" json:"creates,omitempty"`
+	Children uint64                 `protobuf:"varint,10,opt,name=children,proto3" json:"children,omitempty"`
+	Owner    uint64                 `protobuf:"varint,11,opt,name=owner,proto3" json:"owner,omitempty"`
+	// What follows stands in snapshots of format 2.
+	Mode          commandpb.Mode        `protobuf:"varint,12,opt,name=mode,proto3,enum=perch.command.v1.Mode" json:"mode,omitempty"` // of containers and TTL nodes
+	TtlMs         uint64                `protobuf:"varint,13,opt,name=ttl_ms,json=ttlMs,proto3" json:"ttl_ms,omitempty"`
+	Acl           []*commandpb.AclEntry `protobuf:"bytes,14,rep,name=acl,proto3" json:"acl,omitempty"` // none: the open one
+	Aversion      uint64                `protobuf:"varint,15,opt,name=aversion,proto3" json:"aversion,omitempty"`
+	Creator       string                `protobuf:"bytes,16,opt,name=creator,proto3" json:"creator,omitempty"`
+	DueAgeMs      uint64                `protobuf:"varint,17,opt,name=due_age_ms,json=dueAgeMs,proto3" json:"due_age_ms,omitempty"` // cluster age at which the node goes if it has no child; 0: never
+	Quota         *Quota                `protobuf:"bytes,18,opt,name=quota,proto3" json:"quota,omitempty"`
+	DefaultAcl    *DefaultAcl           `protobuf:"bytes,19,opt,name=default_acl,json=defaultAcl,proto3" json:"default_acl,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -269,6 +278,168 @@ func (x *Node) GetOwner() uint64 {
 	return 0
 }
 
+func (x *Node) GetMode() commandpb.Mode {
+	if x != nil {
+		return x.Mode
+	}
+	return commandpb.Mode(0)
+}
+
+func (x *Node) GetTtlMs() uint64 {
+	if x != nil {
+		return x.TtlMs
+	}
+	return 0
+}
+
+func (x *Node) GetAcl() []*commandpb.AclEntry {
+	if x != nil {
+		return x.Acl
+	}
+	return nil
+}
+
+func (x *Node) GetAversion() uint64 {
+	if x != nil {
+		return x.Aversion
+	}
+	return 0
+}
+
+func (x *Node) GetCreator() string {
+	if x != nil {
+		return x.Creator
+	}
+	return ""
+}
+
+func (x *Node) GetDueAgeMs() uint64 {
+	if x != nil {
+		return x.DueAgeMs
+	}
+	return 0
+}
+
+func (x *Node) GetQuota() *Quota {
+	if x != nil {
+		return x.Quota
+	}
+	return nil
+}
+
+func (x *Node) GetDefaultAcl() *DefaultAcl {
+	if x != nil {
+		return x.DefaultAcl
+	}
+	return nil
+}
+
+// Quota bounds the subtree of the node that it stands in. What the subtree holds
+// is counted when the nodes are read.
+type Quota struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	MaxNodes      *int64                 `protobuf:"varint,1,opt,name=max_nodes,json=maxNodes,proto3,oneof" json:"max_nodes,omitempty"`
+	MaxBytes      *int64                 `protobuf:"varint,2,opt,name=max_bytes,json=maxBytes,proto3,oneof" json:"max_bytes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Quota) Reset() {
+	*x = Quota{}
+	mi := &file_lease_snapshot_snapshot_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Quota) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Quota) ProtoMessage() {}
+
+func (x *Quota) ProtoReflect() protoreflect.Message {
+	mi := &file_lease_snapshot_snapshot_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Quota.ProtoReflect.Descriptor instead.
+func (*Quota) Descriptor() ([]byte, []int) {
+	return file_lease_snapshot_snapshot_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *Quota) GetMaxNodes() int64 {
+	if x != nil && x.MaxNodes != nil {
+		return *x.MaxNodes
+	}
+	return 0
+}
+
+func (x *Quota) GetMaxBytes() int64 {
+	if x != nil && x.MaxBytes != nil {
+		return *x.MaxBytes
+	}
+	return 0
+}
+
+type DefaultAcl struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Acl           []*commandpb.AclEntry  `protobuf:"bytes,1,rep,name=acl,proto3" json:"acl,omitempty"`    // none: the open one
+	Zxid          uint64                 `protobuf:"varint,2,opt,name=zxid,proto3" json:"zxid,omitempty"` // of the last change
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DefaultAcl) Reset() {
+	*x = DefaultAcl{}
+	mi := &file_lease_snapshot_snapshot_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DefaultAcl) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DefaultAcl) ProtoMessage() {}
+
+func (x *DefaultAcl) ProtoReflect() protoreflect.Message {
+	mi := &file_lease_snapshot_snapshot_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DefaultAcl.ProtoReflect.Descriptor instead.
+func (*DefaultAcl) Descriptor() ([]byte, []int) {
+	return file_lease_snapshot_snapshot_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *DefaultAcl) GetAcl() []*commandpb.AclEntry {
+	if x != nil {
+		return x.Acl
+	}
+	return nil
+}
+
+func (x *DefaultAcl) GetZxid() uint64 {
+	if x != nil {
+		return x.Zxid
+	}
+	return 0
+}
+
 type Session struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Id            uint64                 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
@@ -280,7 +451,7 @@ type Session struct {
 
 func (x *Session) Reset() {
 	*x = Session{}
-	mi := &file_lease_snapshot_snapshot_proto_msgTypes[2]
+	mi := &file_lease_snapshot_snapshot_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -292,7 +463,7 @@ func (x *Session) String() string {
 func (*Session) ProtoMessage() {}
 
 func (x *Session) ProtoReflect() protoreflect.Message {
-	mi := &file_lease_snapshot_snapshot_proto_msgTypes[2]
+	mi := &file_lease_snapshot_snapshot_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -305,7 +476,7 @@ func (x *Session) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Session.ProtoReflect.Descriptor instead.
 func (*Session) Descriptor() ([]byte, []int) {
-	return file_lease_snapshot_snapshot_proto_rawDescGZIP(), []int{2}
+	return file_lease_snapshot_snapshot_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Session) GetId() uint64 {
@@ -339,7 +510,7 @@ type Ended struct {
 
 func (x *Ended) Reset() {
 	*x = Ended{}
-	mi := &file_lease_snapshot_snapshot_proto_msgTypes[3]
+	mi := &file_lease_snapshot_snapshot_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -351,7 +522,7 @@ func (x *Ended) String() string {
 func (*Ended) ProtoMessage() {}
 
 func (x *Ended) ProtoReflect() protoreflect.Message {
-	mi := &file_lease_snapshot_snapshot_proto_msgTypes[3]
+	mi := &file_lease_snapshot_snapshot_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -364,7 +535,7 @@ func (x *Ended) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Ended.ProtoReflect.Descriptor instead.
 func (*Ended) Descriptor() ([]byte, []int) {
-	return file_lease_snapshot_snapshot_proto_rawDescGZIP(), []int{3}
+	return file_lease_snapshot_snapshot_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Ended) GetTokenHash() []byte {
@@ -389,24 +560,28 @@ type Event struct {
 	Path  string                 `protobuf:"bytes,4,opt,name=path,proto3" json:"path,omitempty"`
 	AgeMs uint64                 `protobuf:"varint,5,opt,name=age_ms,json=ageMs,proto3" json:"age_ms,omitempty"`
 	// The stat after the change; absent fields are zero.
-	Czxid         uint64 `protobuf:"varint,6,opt,name=czxid,proto3" json:"czxid,omitempty"`
-	Mzxid         uint64 `protobuf:"varint,7,opt,name=mzxid,proto3" json:"mzxid,omitempty"`
-	Pzxid         uint64 `protobuf:"varint,8,opt,name=pzxid,proto3" json:"pzxid,omitempty"`
-	CtimeMs       int64  `protobuf:"zigzag64,9,opt,name=ctime_ms,json=ctimeMs,proto3" json:"ctime_ms,omitempty"`
-	MtimeMs       int64  `protobuf:"zigzag64,10,opt,name=mtime_ms,json=mtimeMs,proto3" json:"mtime_ms,omitempty"`
-	Version       int64  `protobuf:"zigzag64,11,opt,name=version,proto3" json:"version,omitempty"`
-	Cversion      int64  `protobuf:"zigzag64,12,opt,name=cversion,proto3" json:"cversion,omitempty"`
-	Aversion      int64  `protobuf:"zigzag64,13,opt,name=aversion,proto3" json:"aversion,omitempty"`
-	Owner         uint64 `protobuf:"varint,14,opt,name=owner,proto3" json:"owner,omitempty"`
-	DataLength    uint64 `protobuf:"varint,15,opt,name=data_length,json=dataLength,proto3" json:"data_length,omitempty"`
-	Children      uint64 `protobuf:"varint,16,opt,name=children,proto3" json:"children,omitempty"`
+	Czxid      uint64 `protobuf:"varint,6,opt,name=czxid,proto3" json:"czxid,omitempty"`
+	Mzxid      uint64 `protobuf:"varint,7,opt,name=mzxid,proto3" json:"mzxid,omitempty"`
+	Pzxid      uint64 `protobuf:"varint,8,opt,name=pzxid,proto3" json:"pzxid,omitempty"`
+	CtimeMs    int64  `protobuf:"zigzag64,9,opt,name=ctime_ms,json=ctimeMs,proto3" json:"ctime_ms,omitempty"`
+	MtimeMs    int64  `protobuf:"zigzag64,10,opt,name=mtime_ms,json=mtimeMs,proto3" json:"mtime_ms,omitempty"`
+	Version    int64  `protobuf:"zigzag64,11,opt,name=version,proto3" json:"version,omitempty"`
+	Cversion   int64  `protobuf:"zigzag64,12,opt,name=cversion,proto3" json:"cversion,omitempty"`
+	Aversion   int64  `protobuf:"zigzag64,13,opt,name=aversion,proto3" json:"aversion,omitempty"`
+	Owner      uint64 `protobuf:"varint,14,opt,name=owner,proto3" json:"owner,omitempty"`
+	DataLength uint64 `protobuf:"varint,15,opt,name=data_length,json=dataLength,proto3" json:"data_length,omitempty"`
+	Children   uint64 `protobuf:"varint,16,opt,name=children,proto3" json:"children,omitempty"`
+	// What follows stands in snapshots of format 2.
+	Mode          commandpb.Mode        `protobuf:"varint,17,opt,name=mode,proto3,enum=perch.command.v1.Mode" json:"mode,omitempty"` // of containers and TTL nodes
+	TtlMs         uint64                `protobuf:"varint,18,opt,name=ttl_ms,json=ttlMs,proto3" json:"ttl_ms,omitempty"`
+	Acl           []*commandpb.AclEntry `protobuf:"bytes,19,rep,name=acl,proto3" json:"acl,omitempty"` // none: the open one
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Event) Reset() {
 	*x = Event{}
-	mi := &file_lease_snapshot_snapshot_proto_msgTypes[4]
+	mi := &file_lease_snapshot_snapshot_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -418,7 +593,7 @@ func (x *Event) String() string {
 func (*Event) ProtoMessage() {}
 
 func (x *Event) ProtoReflect() protoreflect.Message {
-	mi := &file_lease_snapshot_snapshot_proto_msgTypes[4]
+	mi := &file_lease_snapshot_snapshot_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -431,7 +606,7 @@ func (x *Event) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Event.ProtoReflect.Descriptor instead.
 func (*Event) Descriptor() ([]byte, []int) {
-	return file_lease_snapshot_snapshot_proto_rawDescGZIP(), []int{4}
+	return file_lease_snapshot_snapshot_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Event) GetZxid() uint64 {
@@ -546,6 +721,27 @@ func (x *Event) GetChildren() uint64 {
 	return 0
 }
 
+func (x *Event) GetMode() commandpb.Mode {
+	if x != nil {
+		return x.Mode
+	}
+	return commandpb.Mode(0)
+}
+
+func (x *Event) GetTtlMs() uint64 {
+	if x != nil {
+		return x.TtlMs
+	}
+	return 0
+}
+
+func (x *Event) GetAcl() []*commandpb.AclEntry {
+	if x != nil {
+		return x.Acl
+	}
+	return nil
+}
+
 type End struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Digest of the state.
@@ -556,7 +752,7 @@ type End struct {
 
 func (x *End) Reset() {
 	*x = End{}
-	mi := &file_lease_snapshot_snapshot_proto_msgTypes[5]
+	mi := &file_lease_snapshot_snapshot_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -568,7 +764,7 @@ func (x *End) String() string {
 func (*End) ProtoMessage() {}
 
 func (x *End) ProtoReflect() protoreflect.Message {
-	mi := &file_lease_snapshot_snapshot_proto_msgTypes[5]
+	mi := &file_lease_snapshot_snapshot_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -581,7 +777,7 @@ func (x *End) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use End.ProtoReflect.Descriptor instead.
 func (*End) Descriptor() ([]byte, []int) {
-	return file_lease_snapshot_snapshot_proto_rawDescGZIP(), []int{5}
+	return file_lease_snapshot_snapshot_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *End) GetDigest() uint64 {
@@ -607,7 +803,7 @@ const file_lease_snapshot_snapshot_proto_rawDesc = "" +
 	"\x05ended\x18\b \x01(\x04R\x05ended\x12\x16\n" +
 	"\x06events\x18\t \x01(\x04R\x06events\x12\x14\n" +
 	"\x05level\x18\n" +
-	" \x01(\rR\x05level\"\x8c\x02\n" +
+	" \x01(\rR\x05level\"\xc1\x04\n" +
 	"\x04Node\x12\x12\n" +
 	"\x04path\x18\x01 \x01(\tR\x04path\x12\x12\n" +
 	"\x04data\x18\x02 \x01(\fR\x04data\x12\x14\n" +
@@ -620,7 +816,28 @@ const file_lease_snapshot_snapshot_proto_rawDesc = "" +
 	"\acreates\x18\t \x01(\x04R\acreates\x12\x1a\n" +
 	"\bchildren\x18\n" +
 	" \x01(\x04R\bchildren\x12\x14\n" +
-	"\x05owner\x18\v \x01(\x04R\x05owner\"O\n" +
+	"\x05owner\x18\v \x01(\x04R\x05owner\x12*\n" +
+	"\x04mode\x18\f \x01(\x0e2\x16.perch.command.v1.ModeR\x04mode\x12\x15\n" +
+	"\x06ttl_ms\x18\r \x01(\x04R\x05ttlMs\x12,\n" +
+	"\x03acl\x18\x0e \x03(\v2\x1a.perch.command.v1.AclEntryR\x03acl\x12\x1a\n" +
+	"\baversion\x18\x0f \x01(\x04R\baversion\x12\x18\n" +
+	"\acreator\x18\x10 \x01(\tR\acreator\x12\x1c\n" +
+	"\n" +
+	"due_age_ms\x18\x11 \x01(\x04R\bdueAgeMs\x12.\n" +
+	"\x05quota\x18\x12 \x01(\v2\x18.perch.snapshot.v1.QuotaR\x05quota\x12>\n" +
+	"\vdefault_acl\x18\x13 \x01(\v2\x1d.perch.snapshot.v1.DefaultAclR\n" +
+	"defaultAcl\"g\n" +
+	"\x05Quota\x12 \n" +
+	"\tmax_nodes\x18\x01 \x01(\x03H\x00R\bmaxNodes\x88\x01\x01\x12 \n" +
+	"\tmax_bytes\x18\x02 \x01(\x03H\x01R\bmaxBytes\x88\x01\x01B\f\n" +
+	"\n" +
+	"_max_nodesB\f\n" +
+	"\n" +
+	"_max_bytes\"N\n" +
+	"\n" +
+	"DefaultAcl\x12,\n" +
+	"\x03acl\x18\x01 \x03(\v2\x1a.perch.command.v1.AclEntryR\x03acl\x12\x12\n" +
+	"\x04zxid\x18\x02 \x01(\x04R\x04zxid\"O\n" +
 	"\aSession\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x15\n" +
 	"\x06ttl_ms\x18\x02 \x01(\x04R\x05ttlMs\x12\x1d\n" +
@@ -629,7 +846,7 @@ const file_lease_snapshot_snapshot_proto_rawDesc = "" +
 	"\x05Ended\x12\x1d\n" +
 	"\n" +
 	"token_hash\x18\x01 \x01(\fR\ttokenHash\x12\x15\n" +
-	"\x06age_ms\x18\x02 \x01(\x04R\x05ageMs\"\x8d\x03\n" +
+	"\x06age_ms\x18\x02 \x01(\x04R\x05ageMs\"\xfe\x03\n" +
 	"\x05Event\x12\x12\n" +
 	"\x04zxid\x18\x01 \x01(\x04R\x04zxid\x12\x12\n" +
 	"\x04type\x18\x02 \x01(\rR\x04type\x12\x14\n" +
@@ -648,7 +865,10 @@ const file_lease_snapshot_snapshot_proto_rawDesc = "" +
 	"\x05owner\x18\x0e \x01(\x04R\x05owner\x12\x1f\n" +
 	"\vdata_length\x18\x0f \x01(\x04R\n" +
 	"dataLength\x12\x1a\n" +
-	"\bchildren\x18\x10 \x01(\x04R\bchildren\"\x1d\n" +
+	"\bchildren\x18\x10 \x01(\x04R\bchildren\x12*\n" +
+	"\x04mode\x18\x11 \x01(\x0e2\x16.perch.command.v1.ModeR\x04mode\x12\x15\n" +
+	"\x06ttl_ms\x18\x12 \x01(\x04R\x05ttlMs\x12,\n" +
+	"\x03acl\x18\x13 \x03(\v2\x1a.perch.command.v1.AclEntryR\x03acl\"\x1d\n" +
 	"\x03End\x12\x16\n" +
 	"\x06digest\x18\x01 \x01(\x06R\x06digestB\x16Z\x14perch/gen/snapshotpbb\x06proto3"
 
@@ -664,23 +884,34 @@ func file_lease_snapshot_snapshot_proto_rawDescGZIP() []byte {
 	return file_lease_snapshot_snapshot_proto_rawDescData
 }
 
-var file_lease_snapshot_snapshot_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
+var file_lease_snapshot_snapshot_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
 var file_lease_snapshot_snapshot_proto_goTypes = []any{
 	(*Header)(nil),              // 0: perch.snapshot.v1.Header
 	(*Node)(nil),                // 1: perch.snapshot.v1.Node
-	(*Session)(nil),             // 2: perch.snapshot.v1.Session
-	(*Ended)(nil),               // 3: perch.snapshot.v1.Ended
-	(*Event)(nil),               // 4: perch.snapshot.v1.Event
-	(*End)(nil),                 // 5: perch.snapshot.v1.End
-	(*commandpb.Configure)(nil), // 6: perch.command.v1.Configure
+	(*Quota)(nil),               // 2: perch.snapshot.v1.Quota
+	(*DefaultAcl)(nil),          // 3: perch.snapshot.v1.DefaultAcl
+	(*Session)(nil),             // 4: perch.snapshot.v1.Session
+	(*Ended)(nil),               // 5: perch.snapshot.v1.Ended
+	(*Event)(nil),               // 6: perch.snapshot.v1.Event
+	(*End)(nil),                 // 7: perch.snapshot.v1.End
+	(*commandpb.Configure)(nil), // 8: perch.command.v1.Configure
+	(commandpb.Mode)(0),         // 9: perch.command.v1.Mode
+	(*commandpb.AclEntry)(nil),  // 10: perch.command.v1.AclEntry
 }
 var file_lease_snapshot_snapshot_proto_depIdxs = []int32{
-	6, // 0: perch.snapshot.v1.Header.settings:type_name -> perch.command.v1.Configure
-	1, // [1:1] is the sub-list for method output_type
-	1, // [1:1] is the sub-list for method input_type
-	1, // [1:1] is the sub-list for extension type_name
-	1, // [1:1] is the sub-list for extension extendee
-	0, // [0:1] is the sub-list for field type_name
+	8,  // 0: perch.snapshot.v1.Header.settings:type_name -> perch.command.v1.Configure
+	9,  // 1: perch.snapshot.v1.Node.mode:type_name -> perch.command.v1.Mode
+	10, // 2: perch.snapshot.v1.Node.acl:type_name -> perch.command.v1.AclEntry
+	2,  // 3: perch.snapshot.v1.Node.quota:type_name -> perch.snapshot.v1.Quota
+	3,  // 4: perch.snapshot.v1.Node.default_acl:type_name -> perch.snapshot.v1.DefaultAcl
+	10, // 5: perch.snapshot.v1.DefaultAcl.acl:type_name -> perch.command.v1.AclEntry
+	9,  // 6: perch.snapshot.v1.Event.mode:type_name -> perch.command.v1.Mode
+	10, // 7: perch.snapshot.v1.Event.acl:type_name -> perch.command.v1.AclEntry
+	8,  // [8:8] is the sub-list for method output_type
+	8,  // [8:8] is the sub-list for method input_type
+	8,  // [8:8] is the sub-list for extension type_name
+	8,  // [8:8] is the sub-list for extension extendee
+	0,  // [0:8] is the sub-list for field type_name
 }
 
 func init() { file_lease_snapshot_snapshot_proto_init() }
@@ -688,13 +919,14 @@ func file_lease_snapshot_snapshot_proto_init() {
 	if File_lease_snapshot_snapshot_proto != nil {
 		return
 	}
+	file_lease_snapshot_snapshot_proto_msgTypes[2].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_lease_snapshot_snapshot_proto_rawDesc), len(file_lease_snapshot_snapshot_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   6,
+			NumMessages:   8,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -345,4 +345,4 @@ func (s *testService) Authenticate(context.Context, [32]byte) (lease.Identity, e
 	return lease.Identity{}, tree.ErrUnauthenticated
 }
 
-func (s *testService) EnableAuth(context.Context, string, [32]byte) error { return nil }
+func (s *testService) EnableAuth(context.Context, string, [32]byte) (bool, error) { return false, nil }

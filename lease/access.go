@@ -42,6 +42,11 @@ type APIToken struct {
 	Expires   int64 // 0: never
 }
 
+// FirstToken is the id of the administrator's token that EnableAuth makes. It is
+// no zxid, as those of all other tokens are, because the token is printed by
+// whoever can compute its secret, not by who knows where it was committed.
+const FirstToken = "t0"
+
 // Identity is what an API token proves.
 type Identity struct {
 	Principal string

@@ -56,9 +56,9 @@ type Service interface {
 	// at a linearizable position before it says tree.ErrUnauthenticated.
 	Authenticate(ctx context.Context, secret [32]byte) (Identity, error)
 	// EnableAuth turns authentication on, with an administrator who has a token
-	// with that SHA-256. It returns nil when it is on, by this call or before, and
-	// may be called at every start.
-	EnableAuth(ctx context.Context, admin string, secret [32]byte) error
+	// with that SHA-256, the one with the id FirstToken. Without an error it is
+	// on, and turned says that this call did it; it may be called at every start.
+	EnableAuth(ctx context.Context, admin string, secret [32]byte) (turned bool, err error)
 }
 
 // MembersChange says how some members should be, and who should be none.

@@ -16,4 +16,6 @@ func (n *Node) Authenticate(context.Context, [32]byte) (lease.Identity, error) {
 }
 
 // EnableAuth implements lease.Service.
-func (n *Node) EnableAuth(context.Context, string, [32]byte) error { return tree.ErrInternal }
+func (n *Node) EnableAuth(context.Context, string, [32]byte) (bool, error) {
+	return false, tree.ErrInternal
+}

@@ -21,7 +21,7 @@ func (e *edge) ListChildren(ctx context.Context, q api.ListChildrenRequestObject
 	if err != nil {
 		return nil, err
 	}
-	read, err := e.newPoll(lease.ReadChildren, q.Path,
+	read, err := e.newPoll(ctx, lease.ReadChildren, q.Path,
 		readOptions{p.Consistency, p.MinZxid, p.WaitMs, p.Prefer, p.IfNoneMatch, p.PerchSession})
 	if err != nil {
 		return nil, err

@@ -27,7 +27,7 @@ func (e *edge) GetCluster(ctx context.Context, q api.GetClusterRequestObject) (a
 // requireSession refuses a request with the token of a session that is not
 // alive, where the session has no other part in it.
 func (e *edge) requireSession(ctx context.Context, session *string) error {
-	token, err := e.session(session)
+	token, err := e.session(ctx, session)
 	if err != nil || token == "" {
 		return err
 	}

@@ -22,7 +22,7 @@ func (e *edge) HeadNode(ctx context.Context, q api.HeadNodeRequestObject) (api.H
 }
 
 func (e *edge) readNode(ctx context.Context, path string, o readOptions) (written, error) {
-	p, err := e.newPoll(lease.ReadNode, path, o)
+	p, err := e.newPoll(ctx, lease.ReadNode, path, o)
 	if err != nil {
 		return nil, err
 	}

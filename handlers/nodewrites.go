@@ -29,7 +29,7 @@ func (e *edge) PutNode(ctx context.Context, q api.PutNodeRequestObject) (api.Put
 	if is(p.Takeover) && mode != commandpb.Mode_MODE_EPHEMERAL {
 		return nil, badArgument("takeover", "it needs mode=ephemeral")
 	}
-	owner, err := e.owner(p.PerchSession, mode, p.TTLMs)
+	owner, err := e.owner(ctx, p.PerchSession, mode, p.TTLMs)
 	if err != nil {
 		return nil, err
 	}
@@ -73,7 +73,7 @@ func (e *edge) CreateNode(ctx context.Context, q api.CreateNodeRequestObject) (a
 			mode = commandpb.Mode_MODE_EPHEMERAL
 		}
 	}
-	owner, err := e.owner(p.PerchSession, mode, p.TTLMs)
+	owner, err := e.owner(ctx, p.PerchSession, mode, p.TTLMs)
 	if err != nil {
 		return nil, err
 	}
@@ -117,7 +117,7 @@ func (e *edge) DeleteNode(ctx context.Context, q api.DeleteNodeRequestObject) (a
 	if err != nil {
 		return nil, err
 	}
-	token, err := e.session(p.PerchSession)
+	token, err := e.session(ctx, p.PerchSession)
 	if err != nil {
 		return nil, err
 	}
@@ -179,7 +179,7 @@ type owner struct {
 }
 
 // owner checks what a write of a node says of its session.
-func (e *edge) owner(token *string, mode commandpb.Mode, ttlMs *int64) (o owner, err error) {
+func (e *edge) owner(ctx context.Context, token *string, mode commandpb.Mode, ttlMs *int64) (o owner, err error) {
 	ephemeral := mode == commandpb.Mode_MODE_EPHEMERAL
 	if ephemeral && token == nil {
 		return o, badArgument("Perch-Session", "an ephemeral needs a session")
@@ -190,7 +190,7 @@ func (e *edge) owner(token *string, mode commandpb.Mode, ttlMs *int64) (o owner,
 	if o.openTTL, err = checkTTL("ttl_ms", ttlMs); err != nil {
 		return o, err
 	}
-	o.token, err = e.session(token)
+	o.token, err = e.session(ctx, token)
 	return o, err
 }
 

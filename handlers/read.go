@@ -49,7 +49,7 @@ type polled struct {
 }
 
 // newPoll checks the parameters of a read of path.
-func (e *edge) newPoll(kind lease.ReadKind, path string, o readOptions) (p *poll, err error) {
+func (e *edge) newPoll(ctx context.Context, kind lease.ReadKind, path string, o readOptions) (p *poll, err error) {
 	if err = e.checkPath(path); err != nil {
 		return nil, err
 	}
@@ -66,7 +66,7 @@ func (e *edge) newPoll(kind lease.ReadKind, path string, o readOptions) (p *poll
 	}
 	at.Floor = max(at.Floor, p.match.floor())
 	at.Wait = max(p.wait, floorPatience)
-	token, err := e.session(o.token)
+	token, err := e.session(ctx, o.token)
 	if err != nil {
 		return p, err
 	}

@@ -179,7 +179,7 @@ func (s *testService) Read(ctx context.Context, q lease.Read) (a lease.Answer, e
 func (s *testService) evaluate(a *lease.Answer, from *pinned, q lease.Read) error {
 	more, ok, last := false, true, pinned{view: from.view}
 	switch q.Kind {
-	case lease.ReadNode, lease.ReadChildren:
+	case lease.ReadNode, lease.ReadStat, lease.ReadChildren:
 		if a.Node, ok = from.view.Get(q.Path); !ok {
 			return tree.ErrNoNode
 		}
@@ -282,7 +282,7 @@ func (s *testService) Touch(ctx context.Context, _ *commandpb.Caller, token stri
 	return lease.Held{Info: info, Remaining: info.TTL, Zxid: s.view().Zxid()}, nil
 }
 
-func (s *testService) TouchLater(string) {
+func (s *testService) TouchLater(*commandpb.Caller, string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.touches++

@@ -1,6 +1,7 @@
 package handlers
 
 import (
+	"context"
 	"time"
 
 	"perch/lease"
@@ -10,10 +11,10 @@ import (
 // session takes the token of Perch-Session and renews its session at best
 // effort; "" when there is none. Whether the session lives is for the service
 // to say; a token that cannot be one gets the same answer as one that is not.
-func (e *edge) session(token *string) (string, error) {
+func (e *edge) session(ctx context.Context, token *string) (string, error) {
 	t, err := parseToken(token)
 	if err == nil && t != "" {
-		e.svc.TouchLater(t)
+		e.svc.TouchLater(callerOf(ctx), t)
 	}
 	return t, err
 }

@@ -56,7 +56,7 @@ func (e *edge) ListSessions(ctx context.Context, q api.ListSessionsRequestObject
 	if read.Limit, read.PageToken, err = paging(p.Limit, p.PageToken); err != nil {
 		return nil, err
 	}
-	if read.Token, err = e.session(p.PerchSession); err != nil {
+	if read.Token, err = e.session(ctx, p.PerchSession); err != nil {
 		return nil, err
 	}
 	answer, err := e.svc.Read(ctx, read)
@@ -95,7 +95,7 @@ func (e *edge) GetSession(ctx context.Context, q api.GetSessionRequestObject) (a
 			return nil, decided(err, held.Zxid)
 		}
 	} else if token != "" {
-		e.svc.TouchLater(token)
+		e.svc.TouchLater(callerOf(ctx), token)
 	}
 	own := held.ID != 0 && (id == 0 || id == held.ID)
 	if !own || held.Zxid < at.Floor {

@@ -14,11 +14,12 @@ func (e *edge) StatNode(ctx context.Context, q api.StatNodeRequestObject) (api.S
 	if err != nil {
 		return nil, err
 	}
-	read, err := e.newPoll(lease.ReadNode, q.Path,
+	read, err := e.newPoll(ctx, lease.ReadStat, q.Path,
 		readOptions{p.Consistency, p.MinZxid, p.WaitMs, p.Prefer, p.IfNoneMatch, p.PerchSession})
 	if err != nil {
 		return nil, err
 	}
+	read.query.WithData = include.data || include.text
 	read.tag, read.scopes = statTag, scopeStat
 	read.answer = func(got *polled) written {
 		body := renderNode(&got.Node)

@@ -27,7 +27,7 @@ func (e *edge) StreamNode(ctx context.Context, q api.StreamNodeRequestObject) (a
 	if p.LastEventID != nil && *p.LastEventID != "" {
 		cursor, field = p.LastEventID, "Last-Event-ID"
 	}
-	query, err := e.eventQuery(q.Path, p.Scope, cursor, field, p.PerchSession)
+	query, err := e.eventQuery(ctx, q.Path, p.Scope, cursor, field, p.PerchSession)
 	if err != nil {
 		return nil, err
 	}

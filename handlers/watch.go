@@ -19,7 +19,7 @@ func (e *edge) WatchNode(ctx context.Context, q api.WatchNodeRequestObject) (api
 	if err != nil {
 		return nil, err
 	}
-	query, err := e.eventQuery(q.Path, p.Scope, p.Since, "since", p.PerchSession)
+	query, err := e.eventQuery(ctx, q.Path, p.Scope, p.Since, "since", p.PerchSession)
 	if err != nil {
 		return nil, err
 	}
@@ -32,7 +32,7 @@ func (e *edge) WatchNode(ctx context.Context, q api.WatchNodeRequestObject) (api
 
 // eventQuery checks what watch and stream share. cursor comes from the named
 // parameter or header; without one the query is for the present.
-func (e *edge) eventQuery(path string, scope *api.Scope, cursor *string, field string, token *string) (q lease.EventQuery, err error) {
+func (e *edge) eventQuery(ctx context.Context, path string, scope *api.Scope, cursor *string, field string, token *string) (q lease.EventQuery, err error) {
 	if err = e.checkPath(path); err != nil {
 		return q, err
 	}
@@ -43,7 +43,7 @@ func (e *edge) eventQuery(path string, scope *api.Scope, cursor *string, field s
 	if q.Since, q.Now, err = parseCursor(field, cursor); err != nil {
 		return q, err
 	}
-	q.Token, err = e.session(token)
+	q.Token, err = e.session(ctx, token)
 	return q, err
 }
 

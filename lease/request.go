@@ -35,7 +35,7 @@ type Service interface {
 	// R12 demands; a ttl other than 0 and the session's own is set first.
 	Touch(ctx context.Context, caller *commandpb.Caller, token string, ttl time.Duration) (Held, error)
 	// TouchLater renews at best effort and promises nothing.
-	TouchLater(token string)
+	TouchLater(caller *commandpb.Caller, token string)
 	// Transfer has the leader give way to a voter, 0: to any other. It returns
 	// nil once that one leads and this node follows it, at once if it leads
 	// already. ErrNoMember, tree.ErrInvalidArgument for an observer,
@@ -105,6 +105,7 @@ const (
 	ReadPrincipals ReadKind = 11 // Answer.Principals
 	ReadTokens     ReadKind = 12 // Answer.APITokens
 	ReadWhoami     ReadKind = 13 // Answer.Principals[0]: the caller's, with the grants of his roles
+	ReadStat       ReadKind = 14 // Answer.Node; with data, and asking for READ of its ACL, WithData alone
 )
 
 // Read is one question.
@@ -120,7 +121,7 @@ type Read struct {
 	At        At
 	Limit     int    // ReadChildren, ReadSessions: most entries
 	PageToken string // continues an earlier page, at its pinned position
-	WithData  bool   // ReadChildren, ReadTree: entries carry data (and end a page after 1 MiB)
+	WithData  bool   // ReadStat; ReadChildren, ReadTree: entries carry data (and end a page after 1 MiB)
 }
 
 // Answer is the state at Zxid. On an error that was decided on state

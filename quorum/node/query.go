@@ -123,7 +123,7 @@ func after(a lease.Answer) cursor {
 func evaluate(view *lease.View, q lease.Read, from cursor) (a lease.Answer, more bool, err error) {
 	a.Zxid = view.Zxid()
 	switch q.Kind {
-	case lease.ReadNode:
+	case lease.ReadNode, lease.ReadStat:
 		node, ok := view.Get(q.Path)
 		if !ok {
 			return a, false, tree.ErrNoNode

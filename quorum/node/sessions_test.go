@@ -81,7 +81,7 @@ func TestGatheredTouchesKeepASession(t *testing.T) {
 			t.Fatal("a token was drawn beside the client's")
 		}
 		for range 40 {
-			home.TouchLater(clientToken)
+			home.TouchLater(nil, clientToken)
 			time.Sleep(60 * time.Millisecond) // a client's own pace
 		}
 		if _, ok := home.view().Session(opened.Session.ID); !ok {

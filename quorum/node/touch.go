@@ -240,7 +240,7 @@ func (n *Node) setTTL(ctx context.Context, token string, ttl time.Duration) (quo
 }
 
 // TouchLater implements lease.Service.
-func (n *Node) TouchLater(token string) {
+func (n *Node) TouchLater(_ *commandpb.Caller, token string) {
 	if n.draining() || n.inDoubt() != nil {
 		return
 	}

@@ -115,7 +115,7 @@ func BenchmarkEventsOverHistory(b *testing.B) {
 	v := h.s.View()
 	b.ResetTimer()
 	for range b.N {
-		if batch, err := v.Events("/quiet", tree.ScopeSubtree, 0, tree.Bounds{}); err != nil || batch.Events != nil {
+		if batch, err := eventsOf(v, "/quiet", tree.ScopeSubtree, 0, tree.Bounds{}); err != nil || batch.Events != nil {
 			b.Fatal(batch, err)
 		}
 	}

@@ -194,3 +194,14 @@ func (b *bench) has(path string) bool {
 	_, ok := b.s.View().Get(path)
 	return ok
 }
+
+// eventsOf asks for nobody in particular.
+func eventsOf(v *View, path string, scope tree.Scope, since quorum.Zxid, b tree.Bounds) (EventBatch, error) {
+	return v.Events(EventQuery{Path: path, Scope: scope, Since: since}, b, 0)
+}
+
+// sessionsIn is one page of the sessions, as nobody in particular sees it.
+func sessionsIn(v *View, after quorum.Zxid, limit int) ([]Info, bool) {
+	a, more, _ := v.Read(Read{Kind: ReadSessions, Limit: limit}, Cursor{ID: after}, 0)
+	return a.Sessions, more
+}

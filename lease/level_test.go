@@ -19,18 +19,18 @@ func raise(level uint32) *commandpb.Command {
 // (RULES.md R6).
 func TestLevel(t *testing.T) {
 	b := newBench(t, DefaultSettings())
-	b.s.Know(2)
+	b.s.Know(Format + 1)
 	newer := put(&commandpb.Put{Path: "/a"})
-	newer.Format = 2
+	newer.Format = Format + 1
 	b.refused(tree.ErrInvalidArgument, newer)
 	before := b.s.View().Digest()
-	b.must(raise(2))
-	if b.s.View().Level() != 2 || b.s.View().Digest() == before {
+	b.must(raise(Format + 1))
+	if b.s.View().Level() != Format+1 || b.s.View().Digest() == before {
 		t.Fatalf("level %d", b.s.View().Level())
 	}
 	b.must(newer)
 	b.must(raise(1))
-	if b.s.View().Level() != 2 {
+	if b.s.View().Level() != Format+1 {
 		t.Fatalf("the level went back to %d", b.s.View().Level())
 	}
 	var snapshot bytes.Buffer
@@ -38,7 +38,7 @@ func TestLevel(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := Restore(&snapshot); !errors.Is(err, ErrFormat) {
-		t.Fatalf("an older program read a snapshot of level 2: %v", err)
+		t.Fatalf("an older program read a snapshot of a level that it does not know: %v", err)
 	}
 }
 

@@ -15,7 +15,7 @@ func (s *State) attach(x *txn, cmd *commandpb.Command) tree.Code {
 	if ref == nil {
 		return tree.OK
 	}
-	live, known := s.find(ref)
+	live, known := s.find(ref, x.who.name)
 	if live == nil && !known && s.opensByUse(cmd) {
 		var code tree.Code
 		if live, code = s.open(x, ref, ref.OpenTtlMs); code != tree.OK {
@@ -23,7 +23,7 @@ func (s *State) attach(x *txn, cmd *commandpb.Command) tree.Code {
 		}
 	}
 	if _, opens := cmd.Op.(*commandpb.Command_OpenSession); opens && live == nil && !known {
-		if _, ok := hashOf(ref); ok {
+		if _, ok := hashOf(ref, x.who.name); ok {
 			return tree.OK // a new token: openSession opens it
 		}
 	}
@@ -37,7 +37,7 @@ func (s *State) attach(x *txn, cmd *commandpb.Command) tree.Code {
 // opensByUse says whether cmd may open its session: it gives a TTL and makes an
 // ephemeral.
 func (s *State) opensByUse(cmd *commandpb.Command) bool {
-	if _, ok := hashOf(cmd.Session); !ok || cmd.Session.OpenTtlMs == 0 {
+	if _, ok := hashOf(cmd.Session, ""); !ok || cmd.Session.OpenTtlMs == 0 {
 		return false
 	}
 	return cmd.GetCreate().GetMode() == commandpb.Mode_MODE_EPHEMERAL ||
@@ -51,79 +51,6 @@ func showsSession(cmd *commandpb.Command) bool {
 		return true
 	}
 	return false
-}
-
-func validMode(m commandpb.Mode) bool {
-	return m >= commandpb.Mode_MODE_UNSPECIFIED && m <= commandpb.Mode_MODE_EPHEMERAL
-}
-
-// modeOf is m as the tree has it: what is unspecified is persistent in a create,
-// and means no change in a put.
-func modeOf(m commandpb.Mode) tree.Mode {
-	switch m {
-	case commandpb.Mode_MODE_EPHEMERAL:
-		return tree.ModeEphemeral
-	case commandpb.Mode_MODE_CONTAINER:
-		return tree.ModeContainer
-	case commandpb.Mode_MODE_TTL:
-		return tree.ModeTTL
-	}
-	return tree.ModePersistent
-}
-
-func (s *State) create(x *txn, op *commandpb.Create, res *Result) (code tree.Code) {
-	if !validMode(op.Mode) {
-		return tree.ErrInvalidArgument
-	}
-	res.Node, code = s.tree.Create(&x.Txn, tree.CreateOp{
-		Path: op.Path, Data: op.Data, Mode: modeOf(op.Mode),
-		Sequential: op.Sequential, Parents: op.Parents,
-	})
-	res.Created = code == tree.OK
-	return code
-}
-
-func (s *State) put(x *txn, op *commandpb.Put, res *Result) (code tree.Code) {
-	if !validMode(op.Mode) || op.Mode == commandpb.Mode_MODE_PERSISTENT {
-		return tree.ErrInvalidArgument // a PUT never makes a node persistent
-	}
-	cond, ok := condition(op.Condition)
-	if !ok {
-		return tree.ErrInvalidArgument
-	}
-	res.Node, res.Created, code = s.tree.Put(&x.Txn, tree.PutOp{
-		Path: op.Path, Data: op.Data, Mode: modeOf(op.Mode),
-		Takeover: op.Takeover, Parents: op.Parents, Condition: cond,
-	})
-	return code
-}
-
-func (s *State) delete(x *txn, op *commandpb.Delete) tree.Code {
-	cond, ok := condition(op.Condition)
-	if !ok {
-		return tree.ErrInvalidArgument
-	}
-	return s.tree.Delete(&x.Txn, tree.DeleteOp{Path: op.Path, Recursive: op.Recursive, Condition: cond})
-}
-
-// condition reads c; false when it says nothing that can be checked.
-func condition(c *commandpb.Condition) (tree.Condition, bool) {
-	if c == nil {
-		return tree.Condition{}, true
-	}
-	switch w := c.When.(type) {
-	case nil:
-		return tree.Condition{}, true
-	case *commandpb.Condition_Version:
-		return tree.Condition{Kind: tree.CondVersion, Version: w.Version}, true
-	case *commandpb.Condition_Etag:
-		return tree.Condition{Kind: tree.CondETag, ETag: quorum.Zxid(w.Etag)}, true
-	case *commandpb.Condition_IfAbsent:
-		return tree.Condition{Kind: tree.CondAbsent}, w.IfAbsent
-	case *commandpb.Condition_IfPresent:
-		return tree.Condition{Kind: tree.CondPresent}, w.IfPresent
-	}
-	return tree.Condition{}, false
 }
 
 // openSession opens a session. A client's token that is alive already answers
@@ -149,8 +76,12 @@ func (s *State) closeSession(x *txn, op *commandpb.CloseSession) tree.Code {
 	case n == nil && id == 0:
 		return tree.ErrInvalidArgument
 	case n == nil:
-		if n, _ = s.sessions.Get(&session{id: id}); n == nil {
+		n, _ = s.sessions.Get(&session{id: id})
+		if n == nil || !x.who.knows(n) {
 			return tree.ErrNoSession
+		}
+		if !x.who.cluster() {
+			return tree.ErrPermissionDenied
 		}
 	}
 	x.Cause = tree.CauseSessionClosed
@@ -185,7 +116,7 @@ func (s *State) expireSessions(x *txn, op *commandpb.ExpireSessions) tree.Code {
 
 func (s *State) configure(op *commandpb.Configure) tree.Code {
 	next := s.settings
-	if !next.merge(op) || next.Validate() != nil {
+	if !next.merge(op, s.level) || next.Validate() != nil {
 		return tree.ErrInvalidArgument
 	}
 	s.settings = next

@@ -242,7 +242,7 @@ func TestTakeover(t *testing.T) {
 	if i, _ := v.Session(one); i.Ephemerals != 0 {
 		t.Fatal(i)
 	}
-	if i, _ := v.Session(two); i.Ephemerals != 1 || !reflect.DeepEqual(v.EphemeralPaths(two), []string{"/m"}) {
+	if i, _ := v.Session(two); i.Ephemerals != 1 || !reflect.DeepEqual(v.tree.OwnedPaths(two), []string{"/m"}) {
 		t.Fatal(i)
 	}
 	b.must(with(byToken("one"), closeSession(0)))
@@ -331,7 +331,7 @@ func TestConfigure(t *testing.T) {
 	}
 	b.must(put(&commandpb.Put{Path: "/a", Data: []byte("123456789")}))
 	want := DefaultSettings()
-	b.must(configure(want.Command()))
+	b.must(configure(want.Command(1)))
 	if got := b.s.View().Settings(); got != want {
 		t.Fatalf("%+v", got)
 	}
@@ -343,17 +343,17 @@ func TestConfigure(t *testing.T) {
 // Every field of Settings is one of fields, and every field of the command too.
 func TestSettingsAreComplete(t *testing.T) {
 	s := DefaultSettings()
-	if n, m := len(s.fields()), reflect.TypeOf(s).NumField(); n != m {
+	if n, m := len(s.fields(Format)), reflect.TypeOf(s).NumField(); n != m {
 		t.Errorf("%d of %d settings", n, m)
 	}
-	c := s.Command().ProtoReflect()
+	c := s.Command(Format).ProtoReflect()
 	fields := c.Descriptor().Fields()
 	for i := range fields.Len() {
 		if !c.Has(fields.Get(i)) {
 			t.Errorf("%s is not set", fields.Get(i).Name())
 		}
 	}
-	for i, f := range s.fields() {
+	for i, f := range s.fields(Format) {
 		if string(fields.Get(i).Name()) != f.name {
 			t.Errorf("%s stands where %s should", f.name, fields.Get(i).Name())
 		}

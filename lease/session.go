@@ -1,6 +1,7 @@
 package lease
 
 import (
+	"crypto/sha256"
 	"encoding/binary"
 	"time"
 
@@ -11,19 +12,43 @@ import (
 	"perch/tree"
 )
 
-// TokenHash is the SHA-256 of a token that a client drew. The state never holds
-// a token (RULES.md R19).
-type TokenHash [32]byte
+// TokenHash stands for a token that a client drew: its SHA-256, or where there
+// is a principal, a hash of that one and of his name. So a session is found by
+// whoever opened it, and to everybody else its token is like one that nobody has
+// ever drawn. The state never holds a token (RULES.md R19).
+type TokenHash [sha256.Size]byte
 
 // session is one live session. It is immutable once it is in a table.
 type session struct {
-	id    quorum.Zxid // the transaction that opened it
-	ttlMs uint64
-	drawn bool // by a client: hash is valid
-	hash  TokenHash
+	id        quorum.Zxid // the transaction that opened it
+	ttlMs     uint64
+	drawn     bool // by a client: hash is valid
+	hash      TokenHash
+	principal string // who opened it; "": nobody
 }
 
 func sessionLess(a, b *session) bool { return a.id < b.id }
+
+// heldSession lists a session under the principal who opened it.
+type heldSession struct {
+	principal string
+	id        quorum.Zxid
+}
+
+func heldLess(a, b heldSession) bool {
+	if a.principal != b.principal {
+		return a.principal < b.principal
+	}
+	return a.id < b.id
+}
+
+// holder counts the sessions of a principal.
+type holder struct {
+	principal string
+	n         int
+}
+
+func holderLess(a, b holder) bool { return a.principal < b.principal }
 
 // token finds the session that a client's token opened.
 type token struct {
@@ -62,7 +87,7 @@ func lessHash(a, b *TokenHash) bool {
 
 // digest is the session's part of the sum over the state.
 func (s *session) digest() uint64 {
-	var b [50]byte
+	b := make([]byte, 50, 50+len(s.principal))
 	b[0] = 'S'
 	if s.drawn {
 		b[1] = 1
@@ -70,7 +95,7 @@ func (s *session) digest() uint64 {
 	binary.LittleEndian.PutUint64(b[2:], uint64(s.id))
 	binary.LittleEndian.PutUint64(b[10:], s.ttlMs)
 	copy(b[18:], s.hash[:])
-	return xxhash.Sum64(b[:])
+	return xxhash.Sum64(append(b, s.principal...))
 }
 
 // digest is the ended token's part of the sum over the state.
@@ -83,27 +108,38 @@ func (e *ended) digest() uint64 {
 }
 
 func (s *session) info(ephemerals int) Info {
-	return Info{ID: s.id, TTL: time.Duration(s.ttlMs) * time.Millisecond, Ephemerals: ephemerals}
+	return Info{
+		ID: s.id, TTL: time.Duration(s.ttlMs) * time.Millisecond, Ephemerals: ephemerals, Principal: s.principal,
+	}
 }
 
-// hashOf is the token hash of ref; false when ref has none of the right size.
-func hashOf(ref *commandpb.SessionRef) (h TokenHash, ok bool) {
+// hashOf is the hash of the token of ref in the hands of a principal; false when
+// ref has none of the right size.
+func hashOf(ref *commandpb.SessionRef, principal string) (h TokenHash, ok bool) {
 	r, is := ref.GetRef().(*commandpb.SessionRef_TokenHash)
-	if !is || len(r.TokenHash) != len(h) {
+	switch {
+	case !is || len(r.TokenHash) != len(h):
 		return h, false
+	case principal != "":
+		return sha256.Sum256(append([]byte(principal+"\x00"), r.TokenHash...)), true
 	}
 	copy(h[:], r.TokenHash)
 	return h, true
 }
 
-// find is the live session of ref, and nil when there is none; known is false
-// only for a client's token that the state does not remember at all.
-func (s *State) find(ref *commandpb.SessionRef) (live *session, known bool) {
-	hash, client := hashOf(ref)
+// found says whether a principal has s by a token that the server drew; where a
+// client drew it, the client has the token and not the server.
+func (s *session) found(principal string) bool { return !s.drawn && s.principal == principal }
+
+// find is the live session of ref in the hands of a principal, and nil when
+// there is none; known is false only for a client's token that the state does
+// not remember at all.
+func (s *State) find(ref *commandpb.SessionRef, principal string) (live *session, known bool) {
+	hash, client := hashOf(ref, principal)
 	if !client {
 		live, _ = s.sessions.Get(&session{id: quorum.Zxid(ref.GetId())})
-		if live != nil && live.drawn {
-			live = nil // its client holds the token, not the server
+		if live != nil && !live.found(principal) {
+			live = nil
 		}
 		return live, true
 	}
@@ -120,24 +156,69 @@ func (s *State) open(x *txn, ref *commandpb.SessionRef, ttlMs uint64) (*session,
 	switch {
 	case !s.settings.validTTL(ttlMs):
 		return nil, tree.ErrInvalidArgument
-	case s.sessions.Len() >= s.settings.Sessions:
+	case s.sessions.Len() >= s.settings.Sessions,
+		x.who.name != "" && s.held(x.who.name) >= s.settings.PrincipalSessions:
 		return nil, tree.ErrTooManySessions
 	}
-	n := &session{id: x.Zxid, ttlMs: ttlMs}
-	n.hash, n.drawn = hashOf(ref)
+	n := &session{id: x.Zxid, ttlMs: ttlMs, principal: x.who.name}
+	n.hash, n.drawn = hashOf(ref, n.principal)
 	if n.drawn {
 		s.tokens.Set(token{n.hash, n.id})
 	}
 	s.sessions.Set(n)
+	s.hold(n)
 	s.sum += n.digest()
 	x.opened = true
 	return n, tree.OK
+}
+
+// held is the number of sessions of a principal.
+func (s *State) held(principal string) int {
+	h, _ := s.holders.Get(holder{principal: principal})
+	return h.n
+}
+
+// hold lists a session under its principal, if it has one.
+func (s *State) hold(n *session) {
+	if n.principal == "" {
+		return
+	}
+	s.heldBy.Set(heldSession{n.principal, n.id})
+	s.holders.Set(holder{n.principal, s.held(n.principal) + 1})
+}
+
+// letGo is the reverse of hold.
+func (s *State) letGo(n *session) {
+	if n.principal == "" {
+		return
+	}
+	s.heldBy.Delete(heldSession{n.principal, n.id})
+	if left := s.held(n.principal) - 1; left > 0 {
+		s.holders.Set(holder{n.principal, left})
+	} else {
+		s.holders.Delete(holder{principal: n.principal})
+	}
+}
+
+// sessionsOf are the sessions of a principal, by rising id.
+func (s *State) sessionsOf(principal string) []*session {
+	list := make([]*session, 0, s.held(principal))
+	s.heldBy.Ascend(heldSession{principal: principal}, func(h heldSession) bool {
+		if h.principal != principal {
+			return false
+		}
+		n, _ := s.sessions.Get(&session{id: h.id})
+		list = append(list, n)
+		return true
+	})
+	return list
 }
 
 // end removes a session with all its ephemerals.
 func (s *State) end(x *txn, n *session) {
 	s.tree.DropOwned(&x.Txn, n.id)
 	s.sessions.Delete(n)
+	s.letGo(n)
 	s.sum -= n.digest()
 	if n.drawn {
 		s.tokens.Delete(token{hash: n.hash})

@@ -65,7 +65,7 @@ func TestEndedTokensAreRemembered(t *testing.T) {
 	for _, token := range []string{"one", "two"} {
 		b.refused(tree.ErrSessionExpired, with(byToken(token), openSession(ttl)))
 		b.refused(tree.ErrSessionExpired, with(opening(byToken(token), ttl), put(&commandpb.Put{Path: "/e", Mode: ephemeral})))
-		if _, known := b.s.View().Lookup(byToken(token)); known != KnownEnded {
+		if _, known := b.s.View().Lookup(byToken(token), ""); known != KnownEnded {
 			t.Fatal(token, known)
 		}
 	}
@@ -73,7 +73,7 @@ func TestEndedTokensAreRemembered(t *testing.T) {
 	b.refused(tree.ErrSessionExpired, with(byToken("one"), openSession(ttl)))
 	b.age = 6000
 	b.must(put(&commandpb.Put{Path: "/tick"}))
-	if _, known := b.s.View().Lookup(byToken("one")); known != KnownNot {
+	if _, known := b.s.View().Lookup(byToken("one"), ""); known != KnownNot {
 		t.Fatal(known)
 	}
 	b.must(with(byToken("one"), openSession(ttl)))
@@ -104,7 +104,7 @@ func TestOpenByFirstUse(t *testing.T) {
 	}
 	loser := opening(byToken("two"), ttl)
 	b.refused(tree.ErrNodeExists, with(loser, create(&commandpb.Create{Path: "/m", Mode: ephemeral})))
-	if _, known := b.s.View().Lookup(byToken("two")); known != KnownNot {
+	if _, known := b.s.View().Lookup(byToken("two"), ""); known != KnownNot {
 		t.Fatal(known)
 	}
 	b.must(expire(first.Zxid))

@@ -21,22 +21,28 @@ type Settings struct {
 	EventAgeMs        int64 // 600 000: events younger than this are kept …
 	EventBytes        int64 // 128 MiB: … up to this
 	ClosedAgeMs       int64 // 86 400 000: hashes of ended sessions are remembered
+
+	// From level 2 on.
+	PrincipalSessions int   // 100 000
+	PrincipalNodes    int64 // 0: no bound on the nodes that one principal has made …
+	PrincipalBytes    int64 // 0: … and on their bytes
 }
 
 // DefaultSettings are those that every state begins with. They are part of what
-// level 1 means: a program with others would replay a log differently, so they
-// never change (RULES.md R6).
+// their levels mean: a program with others would replay a log differently, so
+// they never change (RULES.md R6).
 func DefaultSettings() Settings {
 	return Settings{
 		ValueBytes: 1 << 20, PathBytes: 1024, PathSegments: 64, TxnNodes: 10_000,
 		SessionEphemerals: 10_000, Sessions: 1_000_000, TTLMinMs: 1_000, TTLMaxMs: 86_400_000,
 		EventAgeMs: 600_000, EventBytes: 128 << 20, ClosedAgeMs: 86_400_000,
+		PrincipalSessions: 100_000,
 	}
 }
 
 // Validate says which setting is outside of what this code can serve.
 func (s Settings) Validate() error {
-	for _, f := range s.fields() {
+	for _, f := range s.fields(Format) {
 		if v := f.get(); v < f.least || v > f.most {
 			return fmt.Errorf("%s is %d, must be %d to %d", f.name, v, f.least, f.most)
 		}
@@ -47,10 +53,11 @@ func (s Settings) Validate() error {
 	return nil
 }
 
-// Command is the command that sets every field as it is here.
-func (s Settings) Command() *commandpb.Configure {
+// Command is the command that sets every field that a level knows as it is
+// here.
+func (s Settings) Command(level uint32) *commandpb.Configure {
 	c := new(commandpb.Configure)
-	for _, f := range s.fields() {
+	for _, f := range s.fields(level) {
 		v := f.get()
 		*f.in(c) = &v
 	}
@@ -65,7 +72,7 @@ func (s Settings) PathLimits() tree.PathLimits {
 func (s Settings) limits() tree.Limits {
 	return tree.Limits{
 		Path: s.PathLimits(), ValueBytes: s.ValueBytes, TxnNodes: s.TxnNodes, OwnerNodes: s.SessionEphemerals,
-		TTLMinMs: s.TTLMinMs, TTLMaxMs: s.TTLMaxMs,
+		TTLMinMs: s.TTLMinMs, TTLMaxMs: s.TTLMaxMs, CreatorNodes: s.PrincipalNodes, CreatorBytes: s.PrincipalBytes,
 	}
 }
 
@@ -73,9 +80,10 @@ func (s Settings) validTTL(ms uint64) bool {
 	return ms >= uint64(s.TTLMinMs) && ms <= uint64(s.TTLMaxMs)
 }
 
-// merge takes the fields that c sets. It says false when c sets none.
-func (s *Settings) merge(c *commandpb.Configure) (any bool) {
-	for _, f := range s.fields() {
+// merge takes the fields that c sets and level knows. It says false when there
+// are none.
+func (s *Settings) merge(c *commandpb.Configure, level uint32) (any bool) {
+	for _, f := range s.fields(level) {
 		if v := *f.in(c); v != nil {
 			f.set(*v)
 			any = true
@@ -102,12 +110,12 @@ func settingField[T int | int64](name string, at *T, least, most int64, in func(
 	}
 }
 
-// fields are all settings, in the order of the command's fields. The digest
-// depends on the order.
-func (s *Settings) fields() []field {
+// fields are the settings that a level knows, in the order of the command's
+// fields. The digest depends on the order.
+func (s *Settings) fields(level uint32) []field {
 	const day = 86_400_000
 	type c = commandpb.Configure
-	return []field{
+	first := []field{
 		settingField("value_bytes", &s.ValueBytes, 1, 8<<20, func(m *c) **int64 { return &m.ValueBytes }),
 		settingField("path_bytes", &s.PathBytes, 16, 16<<10, func(m *c) **int64 { return &m.PathBytes }),
 		settingField("path_segments", &s.PathSegments, 1, 1024, func(m *c) **int64 { return &m.PathSegments }),
@@ -120,4 +128,12 @@ func (s *Settings) fields() []field {
 		settingField("event_bytes", &s.EventBytes, 0, 1<<40, func(m *c) **int64 { return &m.EventBytes }),
 		settingField("closed_age_ms", &s.ClosedAgeMs, 0, 365*day, func(m *c) **int64 { return &m.ClosedAgeMs }),
 	}
+	if level < accessLevel {
+		return first
+	}
+	return append(first,
+		settingField("principal_sessions", &s.PrincipalSessions, 0, 100_000_000, func(m *c) **int64 { return &m.PrincipalSessions }),
+		settingField("principal_nodes", &s.PrincipalNodes, 0, 1_000_000_000, func(m *c) **int64 { return &m.PrincipalNodes }),
+		settingField("principal_bytes", &s.PrincipalBytes, 0, 1<<50, func(m *c) **int64 { return &m.PrincipalBytes }),
+	)
 }

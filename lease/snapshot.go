@@ -31,6 +31,10 @@ const (
 	frameEnded   = 4
 	frameEvent   = 5
 	frameEnd     = 6
+
+	// From format 2 on, between the ended sessions and the events.
+	framePrincipal = 7
+	frameToken     = 8
 )
 
 // frameMost bounds a frame; the largest value and path fit.
@@ -45,11 +49,13 @@ func (v *View) WriteTo(w io.Writer) (int64, error) {
 	f := &frameWriter{w: bufio.NewWriterSize(w, snapshotBuffer), acls: map[*tree.ACL][]*commandpb.AclEntry{}}
 	f.frame(frameHeader, &snapshotpb.Header{
 		Format: min(v.level, SnapshotFormat), Zxid: uint64(v.zxid), AgeMs: v.age, Trimmed: uint64(v.Oldest()),
-		Settings: v.settings.Command(), Nodes: uint64(v.tree.Len()), Sessions: uint64(v.sessions.Len()),
+		Settings: v.settings.Command(v.level), Nodes: uint64(v.tree.Len()), Sessions: uint64(v.sessions.Len()),
 		Ended: uint64(v.ended.Len()), Events: uint64(v.history.Len()), Level: v.level,
+		Auth: v.auth, Principals: uint64(v.principals.Len()), Tokens: uint64(v.apiTokens.Len()),
 	})
 	v.writeNodes(f)
 	v.writeSessions(f)
+	v.writePolicy(f)
 	v.writeEvents(f)
 	f.frame(frameEnd, &snapshotpb.End{Digest: v.digest})
 	if f.err == nil {
@@ -64,7 +70,7 @@ func (v *View) WriteTo(w io.Writer) (int64, error) {
 func (v *View) writeSessions(f *frameWriter) {
 	var m snapshotpb.Session
 	v.sessions.Scan(func(n *session) bool {
-		m.Id, m.TtlMs, m.TokenHash = uint64(n.id), n.ttlMs, nil
+		m.Id, m.TtlMs, m.TokenHash, m.Principal = uint64(n.id), n.ttlMs, nil, n.principal
 		if n.drawn {
 			m.TokenHash = n.hash[:]
 		}
@@ -141,9 +147,9 @@ func restore(f *frameReader) (*State, error) {
 	if head.Level == 0 {
 		return nil, errors.New("no feature level")
 	}
-	s := New(Settings{})
-	s.level = head.Level
-	if head.Settings == nil || !s.settings.merge(head.Settings) {
+	s := New(DefaultSettings())
+	s.level, s.auth = head.Level, head.Auth
+	if head.Settings == nil || !s.settings.merge(head.Settings, s.level) {
 		return nil, errors.New("no settings")
 	}
 	if err := s.settings.Validate(); err != nil {
@@ -153,7 +159,7 @@ func restore(f *frameReader) (*State, error) {
 		return nil, errors.New("events trimmed beyond the state")
 	}
 	s.zxid, s.age = quorum.Zxid(head.Zxid), head.AgeMs
-	for _, read := range []func(*State, *frameReader, *snapshotpb.Header) error{readNodes, readSessions, readEnded, readEvents} {
+	for _, read := range []func(*State, *frameReader, *snapshotpb.Header) error{readNodes, readSessions, readEnded, readPrincipals, readTokens, readEvents} {
 		if err := read(s, f, &head); err != nil {
 			return nil, err
 		}
@@ -172,7 +178,7 @@ func readSessions(s *State, f *frameReader, head *snapshotpb.Header) error {
 		if err := f.next(frameSession, &m); err != nil {
 			return err
 		}
-		n := &session{id: quorum.Zxid(m.Id), ttlMs: m.TtlMs, drawn: len(m.TokenHash) > 0}
+		n := &session{id: quorum.Zxid(m.Id), ttlMs: m.TtlMs, drawn: len(m.TokenHash) > 0, principal: m.Principal}
 		if n.id <= last || n.id > s.zxid {
 			return errors.New("sessions out of order")
 		}
@@ -187,6 +193,7 @@ func readSessions(s *State, f *frameReader, head *snapshotpb.Header) error {
 			s.tokens.Set(token{n.hash, n.id})
 		}
 		s.sessions.Load(n)
+		s.hold(n)
 		s.sum += n.digest()
 	}
 	return nil

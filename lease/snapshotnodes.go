@@ -55,7 +55,7 @@ func ownedMode(m commandpb.Mode, owner uint64) tree.Mode {
 	if owner != 0 && m == commandpb.Mode_MODE_UNSPECIFIED {
 		return tree.ModeEphemeral
 	}
-	return modeOf(m)
+	return modes[m]
 }
 
 // acl is the entries of a; lists are shared by many nodes, and made once.

@@ -8,9 +8,10 @@
 // immutable and may be used by any number of goroutines while Apply goes on. A
 // state restored from a snapshot behaves as the one that wrote it.
 //
-// It does not guard a State against concurrent use: one goroutine owns it. It
-// does not know who asks: permissions are decided elsewhere. Deadlines of
-// sessions are no part of the state; the leader keeps them in a Tracker.
+// It does not guard a State against concurrent use: one goroutine owns it. Who
+// asks has been found out elsewhere; what that lets him do is decided here, by
+// the policy of the position (access.go). Deadlines of sessions are no part of
+// the state; the leader keeps them in a Tracker.
 package lease
 
 import (
@@ -33,7 +34,12 @@ import (
 //
 // What may be proposed, and what a command means, follows the replicated level
 // at its zxid and never the program that applies it (RULES.md R6).
-const Format = 1
+const Format = 2
+
+// accessLevel is the level, and the format of commands, from which on there are
+// callers and everything that only matters with them: authentication, ACLs,
+// quotas, multi, nodes that end by themselves.
+const accessLevel = 2
 
 // ErrFormat ends Apply and Restore when they meet a format that this code does
 // not know: the node must stop, since going on would be guessing.
@@ -47,8 +53,10 @@ var ErrOrder = errors.New("entry out of order")
 //
 // Invariants: the owner of every ephemeral is a live session; tokens lists the
 // live sessions that a client's token opened; ended and endedByAge hold the
-// same tokens, none of them in tokens; sum is the sum of the digests of all
-// sessions and ended tokens.
+// same tokens, none of them in tokens; heldBy lists the sessions that principals
+// opened, holders their numbers; apiTokens and apiSecrets hold the same tokens,
+// each of a principal that exists; sum is the sum of the digests of all sessions,
+// ended tokens, principals and API tokens.
 type State struct {
 	zxid     quorum.Zxid
 	age      uint64 // cluster age in milliseconds; never goes back (RULES.md R20)
@@ -63,7 +71,15 @@ type State struct {
 	tokens     *cow.Table[token]
 	ended      *cow.Table[*ended]
 	endedByAge *cow.Table[*ended]
-	sum        uint64
+	heldBy     *cow.Table[heldSession]
+	holders    *cow.Table[holder]
+
+	auth       bool // authentication is on; it never goes off
+	principals *cow.Table[*principal]
+	apiTokens  *cow.Table[*apiToken]
+	apiSecrets *cow.Table[*apiToken]
+
+	sum uint64
 
 	view *View       // of the present state; nil when it is to be made
 	head settingsSum // of the settings
@@ -76,6 +92,8 @@ func New(settings Settings) *State {
 		settings: settings, level: 1, known: Format, tree: tree.New(),
 		sessions: cow.New(sessionLess), tokens: cow.New(tokenLess),
 		ended: cow.New(endedLess), endedByAge: cow.New(endedOlder),
+		heldBy: cow.New(heldLess), holders: cow.New(holderLess),
+		principals: cow.New(principalLess), apiTokens: cow.New(apiTokenLess), apiSecrets: cow.New(apiSecretLess),
 	}
 }
 
@@ -87,6 +105,7 @@ func (s *State) Know(level uint32) { s.known = level }
 type txn struct {
 	tree.Txn
 	age    uint64
+	who    *access  // of the request
 	sess   *session // of the request
 	opened bool     // sess was opened by this transaction
 	ended  []quorum.Zxid
@@ -107,7 +126,7 @@ func (s *State) Apply(e *quorum.Entry) (Result, []tree.Event, error) {
 	if err != nil {
 		return Result{}, nil, err
 	}
-	x := &txn{age: max(s.age, e.Stamp.Age)}
+	x := &txn{age: max(s.age, e.Stamp.Age), who: everybody}
 	x.Txn = tree.Txn{Zxid: e.Zxid, Wall: e.Stamp.Wall, Age: x.age, Cause: tree.CauseRequest, Limits: s.settings.limits()}
 	res := Result{Zxid: e.Zxid}
 	if e.Kind == quorum.EntryCommand {
@@ -153,6 +172,11 @@ func (s *State) begin() {
 	s.tokens.Begin()
 	s.ended.Begin()
 	s.endedByAge.Begin()
+	s.heldBy.Begin()
+	s.holders.Begin()
+	s.principals.Begin()
+	s.apiTokens.Begin()
+	s.apiSecrets.Begin()
 }
 
 func (s *State) rollback(sum uint64, settings Settings) {
@@ -161,6 +185,11 @@ func (s *State) rollback(sum uint64, settings Settings) {
 	s.tokens.Rollback()
 	s.ended.Rollback()
 	s.endedByAge.Rollback()
+	s.heldBy.Rollback()
+	s.holders.Rollback()
+	s.principals.Rollback()
+	s.apiTokens.Rollback()
+	s.apiSecrets.Rollback()
 	s.sum, s.settings = sum, settings
 }
 
@@ -172,11 +201,14 @@ func (s *State) evaluate(x *txn, cmd *commandpb.Command, res *Result) {
 	refuse := func(code tree.Code) {
 		s.rollback(sum, settings)
 		holder := res.Node
-		*res = Result{Zxid: x.Zxid, Code: code}
+		*res = Result{Zxid: x.Zxid, Code: code, Failed: res.Failed}
 		if code == tree.ErrNodeExists {
 			res.Node = holder
 		}
 		x.Events = nil
+	}
+	if cmd.GetMulti() != nil {
+		res.Failed = -1
 	}
 	defer func() {
 		if fault := recover(); fault != nil {
@@ -202,12 +234,21 @@ func (s *State) evaluate(x *txn, cmd *commandpb.Command, res *Result) {
 	}
 }
 
-// run is the order inside apply (DESIGN.md, decision 2): the session is alive,
-// the operation, its events. (Idempotency record, fence and permission have
-// their places before the operation, the storing of the record after it.)
+// run is the order inside apply (DESIGN.md, decision 2): it is known who asks,
+// the session is alive, the operation with its permissions, its events.
+// (Idempotency record and fence have their places before the operation, the
+// storing of the record after it.)
 func (s *State) run(x *txn, cmd *commandpb.Command, res *Result) tree.Code {
-	if cmd.Format > s.level {
+	switch {
+	case cmd.Format > s.level:
 		return tree.ErrInvalidArgument // proposed before every member knew it
+	case cmd.Format < accessLevel:
+		older(cmd)
+	}
+	if !ofCluster(cmd) {
+		if code := s.identify(x, cmd.Caller); code != tree.OK {
+			return code
+		}
 	}
 	if code := s.attach(x, cmd); code != tree.OK {
 		return code
@@ -219,36 +260,104 @@ func (s *State) run(x *txn, cmd *commandpb.Command, res *Result) tree.Code {
 		return s.put(x, op.Put, res)
 	case *commandpb.Command_Delete:
 		return s.delete(x, op.Delete)
+	case *commandpb.Command_Multi:
+		return s.multi(x, op.Multi, res)
 	case *commandpb.Command_OpenSession:
 		return s.openSession(x, cmd.Session, op.OpenSession)
 	case *commandpb.Command_CloseSession:
 		return s.closeSession(x, op.CloseSession)
 	case *commandpb.Command_SetTtl:
 		return s.setSessionTTL(x, op.SetTtl)
+	}
+	if ofCluster(cmd) {
+		return s.runOfCluster(x, cmd, res)
+	}
+	return s.runPolicy(x, cmd, res)
+}
+
+// identify finds out what the caller may do from here on.
+func (s *State) identify(x *txn, c *commandpb.Caller) (code tree.Code) {
+	if x.who, code = s.policy().access(c, x.Wall); code != tree.OK {
+		return code
+	}
+	x.Guard, x.Caller, x.Creator = x.who, x.who.ids, x.who.name
+	return tree.OK
+}
+
+func (s *State) policy() policy {
+	return policy{auth: s.auth, principals: s.principals, tokens: s.apiTokens}
+}
+
+// ofCluster says whether cmd is one that the cluster makes for itself, and
+// nobody may or may not.
+func ofCluster(cmd *commandpb.Command) bool {
+	switch cmd.Op.(type) {
+	case *commandpb.Command_ExpireSessions, *commandpb.Command_Reap, *commandpb.Command_Configure,
+		*commandpb.Command_RaiseLevel, *commandpb.Command_EnableAuth:
+		return true
+	}
+	return false
+}
+
+func (s *State) runOfCluster(x *txn, cmd *commandpb.Command, res *Result) tree.Code {
+	switch op := cmd.Op.(type) {
 	case *commandpb.Command_ExpireSessions:
 		return s.expireSessions(x, op.ExpireSessions)
+	case *commandpb.Command_Reap:
+		return s.reap(x, op.Reap)
 	case *commandpb.Command_Configure:
 		return s.configure(op.Configure)
 	case *commandpb.Command_RaiseLevel:
 		s.level = max(s.level, op.RaiseLevel.Level)
 		return tree.OK
+	case *commandpb.Command_EnableAuth:
+		return s.enableAuth(x, op.EnableAuth, res)
+	}
+	return tree.ErrInvalidArgument
+}
+
+// runPolicy runs what says who may do what, and how much.
+func (s *State) runPolicy(x *txn, cmd *commandpb.Command, res *Result) tree.Code {
+	switch op := cmd.Op.(type) {
+	case *commandpb.Command_SetAcl:
+		return s.setACL(x, op.SetAcl, res)
+	case *commandpb.Command_SetDefaultAcl:
+		return s.setDefaultACL(x, op.SetDefaultAcl)
+	case *commandpb.Command_SetQuota:
+		return s.setQuota(x, op.SetQuota, res)
+	case nil:
+		return tree.ErrInvalidArgument
+	}
+	if !x.who.cluster() {
+		return tree.ErrPermissionDenied
+	}
+	switch op := cmd.Op.(type) {
+	case *commandpb.Command_PutPrincipal:
+		return s.putPrincipal(x, op.PutPrincipal, res)
+	case *commandpb.Command_DeletePrincipal:
+		return s.deletePrincipal(x, op.DeletePrincipal)
+	case *commandpb.Command_CreateToken:
+		return s.createToken(x, op.CreateToken, x.Zxid, res)
+	case *commandpb.Command_RevokeToken:
+		return s.revokeToken(op.RevokeToken)
 	}
 	return tree.ErrInvalidArgument
 }
 
 // settingsSum remembers the hash of settings, which seldom change.
 type settingsSum struct {
-	of  Settings
-	sum uint64
+	of    Settings
+	level uint32
+	sum   uint64
 }
 
-func (h *settingsSum) digest(of Settings) uint64 {
-	if h.of != of || h.sum == 0 {
+func (h *settingsSum) digest(of Settings, level uint32) uint64 {
+	if h.of != of || h.level != level || h.sum == 0 {
 		b := []byte{'L'}
-		for _, f := range of.fields() {
+		for _, f := range of.fields(level) {
 			b = binary.LittleEndian.AppendUint64(b, uint64(f.get()))
 		}
-		h.of, h.sum = of, xxhash.Sum64(b)
+		h.of, h.level, h.sum = of, level, xxhash.Sum64(b)
 	}
 	return h.sum
 }
@@ -256,11 +365,14 @@ func (h *settingsSum) digest(of Settings) uint64 {
 // digest is a hash of the whole state: the sum, modulo 2^64, of a hash of every
 // record, so that a change costs as much as what it changes.
 func (s *State) digest() uint64 {
-	var b [29]byte
+	b := make([]byte, 29, 30)
 	b[0] = 'H'
 	binary.LittleEndian.PutUint64(b[1:], uint64(s.zxid))
 	binary.LittleEndian.PutUint64(b[9:], s.age)
 	binary.LittleEndian.PutUint64(b[17:], uint64(s.history.Oldest()))
 	binary.LittleEndian.PutUint32(b[25:], s.level)
-	return xxhash.Sum64(b[:]) + s.head.digest(s.settings) + s.tree.Sum() + s.history.Sum() + s.sum
+	if s.auth {
+		b = append(b, 1)
+	}
+	return xxhash.Sum64(b) + s.head.digest(s.settings, s.level) + s.tree.Sum() + s.history.Sum() + s.sum
 }

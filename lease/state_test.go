@@ -202,6 +202,7 @@ func armFault(s *State, z quorum.Zxid, n int) *bool {
 	}
 	s.tree.SetHook(hook)
 	s.sessions.Hook, s.tokens.Hook, s.ended.Hook, s.endedByAge.Hook = hook, hook, hook, hook
+	s.heldBy.Hook, s.holders.Hook, s.principals.Hook, s.apiTokens.Hook, s.apiSecrets.Hook = hook, hook, hook, hook, hook
 	return fired
 }
 
@@ -236,12 +237,12 @@ func compareView(t *rapid.T, v *View, m *model) {
 			t.Fatalf("%s exists: %v", p, ok)
 		}
 	}
-	list, more := v.SessionList(0, 100)
+	list, more := sessionsIn(v, 0, 100)
 	if more || len(list) != len(m.sessions) {
 		t.Fatal(list, more)
 	}
 	for _, i := range list {
-		if i != m.info(i.ID) || !slices.Equal(v.EphemeralPaths(i.ID), m.owned(i.ID)) {
+		if i != m.info(i.ID) || !slices.Equal(v.tree.OwnedPaths(i.ID), m.owned(i.ID)) {
 			t.Fatalf("%+v", i)
 		}
 	}
@@ -278,7 +279,7 @@ func compareEvents(t *rapid.T, v *View, m *model) {
 		all = append(all, e.Event)
 	}
 	since := m.zxid - min(m.zxid, quorum.Zxid(rapid.IntRange(0, 40).Draw(t, "back")))
-	batch, err := v.Events("/", tree.ScopeSubtree, since, tree.Bounds{})
+	batch, err := eventsOf(v, "/", tree.ScopeSubtree, since, tree.Bounds{})
 	if since < m.trimmed {
 		if err != tree.ErrCursorExpired || batch.Oldest != m.trimmed {
 			t.Fatal(since, err, batch)

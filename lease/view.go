@@ -20,6 +20,12 @@ type View struct {
 	sessions cow.Frozen[*session]
 	tokens   cow.Frozen[token]
 	ended    cow.Frozen[*ended]
+	heldBy   cow.Frozen[heldSession]
+
+	auth       bool
+	principals cow.Frozen[*principal]
+	apiTokens  cow.Frozen[*apiToken]
+	apiSecrets cow.Frozen[*apiToken]
 }
 
 // View is the present state. It takes constant time, and less when nothing was
@@ -30,6 +36,8 @@ func (s *State) View() *View {
 			zxid: s.zxid, age: s.age, settings: s.settings, level: s.level, digest: s.digest(),
 			tree: s.tree.Freeze(), history: s.history,
 			sessions: s.sessions.Freeze(), tokens: s.tokens.Freeze(), ended: s.ended.Freeze(),
+			heldBy: s.heldBy.Freeze(), auth: s.auth, principals: s.principals.Freeze(),
+			apiTokens: s.apiTokens.Freeze(), apiSecrets: s.apiSecrets.Freeze(),
 		}
 	}
 	return s.view
@@ -74,19 +82,51 @@ func (v *View) Children(path string, p tree.Page) (kids []tree.Node, more, ok bo
 	return v.tree.Children(path, p)
 }
 
-// Events are those of the interest after since: whole transactions, at least
-// one. Cursor is the position up to which the batch is complete, never below
-// since; with tree.ErrCursorExpired it is the position of the View.
-func (v *View) Events(path string, scope tree.Scope, since quorum.Zxid, b tree.Bounds) (EventBatch, error) {
-	batch := EventBatch{Cursor: max(since, v.zxid), Oldest: v.Oldest()}
-	events, more, code := v.history.Query(tree.Interest{Path: path, Scope: scope}, since, b)
+// Events are those of q's interest after q.Since that its caller may read at
+// wall, Unix milliseconds: whole transactions, at least one. Cursor is the
+// position up to which the batch is complete, never below since; with
+// tree.ErrCursorExpired it is the position of the View. What the caller may read
+// is decided by the grants that he has now and the ACL that the node had then.
+func (v *View) Events(q EventQuery, b tree.Bounds, wall int64) (EventBatch, error) {
+	gone := EventBatch{Cursor: v.zxid, Oldest: v.Oldest()}
+	who, code := v.policy().access(q.Caller, wall)
 	if code != tree.OK {
-		return EventBatch{Cursor: v.zxid, Oldest: v.Oldest()}, code
+		return gone, code
 	}
-	if batch.Events, batch.More = events, more; more {
-		batch.Cursor = events[len(events)-1].Zxid
+	want := tree.Interest{Scope: q.Scope}
+	if want.Path, code = who.resolve(q.Path); code != tree.OK {
+		return gone, code
 	}
-	return batch, nil
+	if !who.Path(want.Path, tree.PermRead) {
+		return gone, tree.ErrPermissionDenied
+	}
+	batch := EventBatch{Cursor: max(q.Since, v.zxid), Oldest: v.Oldest()}
+	for since := q.Since; ; since = batch.Cursor {
+		events, more, code := v.history.Query(want, since, b)
+		if code != tree.OK {
+			return gone, code
+		}
+		if batch.More = more; more {
+			batch.Cursor = events[len(events)-1].Zxid
+		} else {
+			batch.Cursor = max(q.Since, v.zxid)
+		}
+		if batch.Events = who.visible(events); len(batch.Events) > 0 || !more {
+			return batch, nil
+		}
+	}
+}
+
+// visible are the events that the caller may read, with the paths that he knows.
+func (a *access) visible(events []tree.Event) []tree.Event {
+	seen := events[:0] // a query's result is its own
+	for _, e := range events {
+		if a.reads(e.Path, e.ACL) {
+			e.Path, _ = a.shown(e.Path)
+			seen = append(seen, e)
+		}
+	}
+	return seen
 }
 
 // Session is the live session with the id; false when there is none.
@@ -113,14 +153,15 @@ const (
 	KnownEnded Known = 2
 )
 
-// Lookup is the session that ref names, and what is known of it. A server's
-// token carries the zxid that opened its session, so one above the position of
-// the view is not known yet, and any other that is not alive has ended.
-func (v *View) Lookup(ref *commandpb.SessionRef) (Info, Known) {
-	hash, client := hashOf(ref)
+// Lookup is the session that ref names in the hands of a principal, "" for
+// nobody, and what is known of it. A server's token carries the zxid that opened
+// its session, so one above the position of the view is not known yet, and any
+// other that is not alive, or another's, has ended.
+func (v *View) Lookup(ref *commandpb.SessionRef, principal string) (Info, Known) {
+	hash, client := hashOf(ref, principal)
 	if !client {
 		id := quorum.Zxid(ref.GetId())
-		if n, ok := v.sessions.Get(&session{id: id}); ok && !n.drawn {
+		if n, ok := v.sessions.Get(&session{id: id}); ok && n.found(principal) {
 			return v.info(n), KnownAlive
 		}
 		if id > v.zxid {
@@ -138,23 +179,6 @@ func (v *View) Lookup(ref *commandpb.SessionRef) (Info, Known) {
 	return Info{}, KnownNot
 }
 
-// SessionList is one page of the live sessions with ids above after, in rising
-// order, and whether there are more.
-func (v *View) SessionList(after quorum.Zxid, limit int) (list []Info, more bool) {
-	v.sessions.Ascend(&session{id: after + 1}, func(n *session) bool {
-		if len(list) >= max(limit, 1) {
-			more = true
-			return false
-		}
-		list = append(list, v.info(n))
-		return true
-	})
-	return list, more
-}
-
-// EphemeralPaths lists the ephemerals of a session, sorted.
-func (v *View) EphemeralPaths(id quorum.Zxid) []string { return v.tree.OwnedPaths(id) }
-
 // ExpireCommands are commands that end the sessions, split so that one
 // transaction touches no more nodes than Settings.TxnNodes, if no single
 // session owns more. They have an effect only if they are committed in the epoch
@@ -167,7 +191,7 @@ func (v *View) ExpireCommands(ids []quorum.Zxid, epoch quorum.Epoch) []*commandp
 		n := v.tree.Owned(id)
 		if op == nil || nodes+n > v.settings.TxnNodes || len(op.Ids) >= expireMost {
 			op, nodes = &commandpb.ExpireSessions{Epoch: uint32(epoch)}, 0
-			out = append(out, &commandpb.Command{Format: Format, Op: &commandpb.Command_ExpireSessions{ExpireSessions: op}})
+			out = append(out, &commandpb.Command{Format: v.level, Op: &commandpb.Command_ExpireSessions{ExpireSessions: op}})
 		}
 		op.Ids = append(op.Ids, uint64(id))
 		nodes += n

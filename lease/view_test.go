@@ -82,15 +82,15 @@ func TestLookup(t *testing.T) {
 		{byID(b.zxid + 1), Info{}, KnownNot},
 		{byToken("two"), Info{}, KnownNot},
 	} {
-		if info, known := v.Lookup(c.ref); info != c.info || known != c.want {
+		if info, known := v.Lookup(c.ref, ""); info != c.info || known != c.want {
 			t.Errorf("%v: %+v %v", c.ref, info, known)
 		}
 	}
-	list, more := v.SessionList(0, 1)
+	list, more := sessionsIn(v, 0, 1)
 	if !more || !reflect.DeepEqual(list, []Info{drawn}) {
 		t.Error(list, more)
 	}
-	if list, more = v.SessionList(drawn.ID, 1); more || !reflect.DeepEqual(list, []Info{client}) {
+	if list, more = sessionsIn(v, drawn.ID, 1); more || !reflect.DeepEqual(list, []Info{client}) {
 		t.Error(list, more)
 	}
 }
@@ -101,7 +101,7 @@ func TestEventCursors(t *testing.T) {
 	set.EventAgeMs = 100
 	b := newBench(t, set)
 	events := func(since quorum.Zxid, limit int) (EventBatch, error) {
-		return b.s.View().Events("/a", tree.ScopeSubtree, since, tree.Bounds{Events: limit})
+		return eventsOf(b.s.View(), "/a", tree.ScopeSubtree, since, tree.Bounds{Events: limit})
 	}
 	first := b.must(put(&commandpb.Put{Path: "/a"})).Zxid
 	b.must(put(&commandpb.Put{Path: "/b"}))
@@ -143,15 +143,15 @@ func TestBatchesHoldWholeTransactions(t *testing.T) {
 	b.must(create(&commandpb.Create{Path: "/a/b/c", Parents: true}))
 	b.must(del(&commandpb.Delete{Path: "/a", Recursive: true}))
 	v := b.s.View()
-	batch, _ := v.Events("/", tree.ScopeSubtree, 0, tree.Bounds{Events: 1, Bytes: 1})
+	batch, _ := eventsOf(v, "/", tree.ScopeSubtree, 0, tree.Bounds{Events: 1, Bytes: 1})
 	if len(batch.Events) != 3 || !batch.More {
 		t.Fatal(batch)
 	}
-	batch, _ = v.Events("/", tree.ScopeSubtree, batch.Cursor, tree.Bounds{Events: 3})
+	batch, _ = eventsOf(v, "/", tree.ScopeSubtree, batch.Cursor, tree.Bounds{Events: 3})
 	if len(batch.Events) != 3 || batch.More || batch.Events[0].Path != "/a/b/c" || batch.Events[2].Path != "/a" {
 		t.Fatal(batch)
 	}
-	batch, _ = v.Events("/a", tree.ScopeChildren, 0, tree.Bounds{})
+	batch, _ = eventsOf(v, "/a", tree.ScopeChildren, 0, tree.Bounds{})
 	var got []string
 	for _, e := range batch.Events {
 		got = append(got, fmt.Sprint(e.Type, e.Path))
@@ -277,7 +277,7 @@ func useView(v *View) error {
 	}
 	v.Get("/n1/x")
 	v.Children("/", tree.Page{Limit: 100, WithData: true})
-	v.SessionList(0, 100)
-	_, err = v.Events("/", tree.ScopeSubtree, v.Oldest(), tree.Bounds{})
+	sessionsIn(v, 0, 100)
+	_, err = eventsOf(v, "/", tree.ScopeSubtree, v.Oldest(), tree.Bounds{})
 	return err
 }

@@ -2207,6 +2207,10 @@ type Configure struct {
 	EventAgeMs        *int64                 `protobuf:"varint,9,opt,name=event_age_ms,json=eventAgeMs,proto3,oneof" json:"event_age_ms,omitempty"`
 	EventBytes        *int64                 `protobuf:"varint,10,opt,name=event_bytes,json=eventBytes,proto3,oneof" json:"event_bytes,omitempty"`
 	ClosedAgeMs       *int64                 `protobuf:"varint,11,opt,name=closed_age_ms,json=closedAgeMs,proto3,oneof" json:"closed_age_ms,omitempty"`
+	// From level 2 on.
+	PrincipalSessions *int64 `protobuf:"varint,12,opt,name=principal_sessions,json=principalSessions,proto3,oneof" json:"principal_sessions,omitempty"`
+	PrincipalNodes    *int64 `protobuf:"varint,13,opt,name=principal_nodes,json=principalNodes,proto3,oneof" json:"principal_nodes,omitempty"` // 0: no bound
+	PrincipalBytes    *int64 `protobuf:"varint,14,opt,name=principal_bytes,json=principalBytes,proto3,oneof" json:"principal_bytes,omitempty"` // 0: no bound
 	unknownFields     protoimpl.UnknownFields
 	sizeCache         protoimpl.SizeCache
 }
@@ -2314,6 +2318,27 @@ func (x *Configure) GetEventBytes() int64 {
 func (x *Configure) GetClosedAgeMs() int64 {
 	if x != nil && x.ClosedAgeMs != nil {
 		return *x.ClosedAgeMs
+	}
+	return 0
+}
+
+func (x *Configure) GetPrincipalSessions() int64 {
+	if x != nil && x.PrincipalSessions != nil {
+		return *x.PrincipalSessions
+	}
+	return 0
+}
+
+func (x *Configure) GetPrincipalNodes() int64 {
+	if x != nil && x.PrincipalNodes != nil {
+		return *x.PrincipalNodes
+	}
+	return 0
+}
+
+func (x *Configure) GetPrincipalBytes() int64 {
+	if x != nil && x.PrincipalBytes != nil {
+		return *x.PrincipalBytes
 	}
 	return 0
 }
@@ -2474,7 +2499,7 @@ const file_tree_command_command_proto_rawDesc = "" +
 	"\x05epoch\x18\x02 \x01(\rR\x05epoch\"\"\n" +
 	"\n" +
 	"RaiseLevel\x12\x14\n" +
-	"\x05level\x18\x01 \x01(\rR\x05level\"\xe6\x04\n" +
+	"\x05level\x18\x01 \x01(\rR\x05level\"\xb5\x06\n" +
 	"\tConfigure\x12$\n" +
 	"\vvalue_bytes\x18\x01 \x01(\x03H\x00R\n" +
 	"valueBytes\x88\x01\x01\x12\"\n" +
@@ -2494,7 +2519,10 @@ const file_tree_command_command_proto_rawDesc = "" +
 	" \x01(\x03H\tR\n" +
 	"eventBytes\x88\x01\x01\x12'\n" +
 	"\rclosed_age_ms\x18\v \x01(\x03H\n" +
-	"R\vclosedAgeMs\x88\x01\x01B\x0e\n" +
+	"R\vclosedAgeMs\x88\x01\x01\x122\n" +
+	"\x12principal_sessions\x18\f \x01(\x03H\vR\x11principalSessions\x88\x01\x01\x12,\n" +
+	"\x0fprincipal_nodes\x18\r \x01(\x03H\fR\x0eprincipalNodes\x88\x01\x01\x12,\n" +
+	"\x0fprincipal_bytes\x18\x0e \x01(\x03H\rR\x0eprincipalBytes\x88\x01\x01B\x0e\n" +
 	"\f_value_bytesB\r\n" +
 	"\v_path_bytesB\x10\n" +
 	"\x0e_path_segmentsB\f\n" +
@@ -2506,7 +2534,10 @@ const file_tree_command_command_proto_rawDesc = "" +
 	"\v_ttl_max_msB\x0f\n" +
 	"\r_event_age_msB\x0e\n" +
 	"\f_event_bytesB\x10\n" +
-	"\x0e_closed_age_ms*g\n" +
+	"\x0e_closed_age_msB\x15\n" +
+	"\x13_principal_sessionsB\x12\n" +
+	"\x10_principal_nodesB\x12\n" +
+	"\x10_principal_bytes*g\n" +
 	"\x04Mode\x12\x14\n" +
 	"\x10MODE_UNSPECIFIED\x10\x00\x12\x13\n" +
 	"\x0fMODE_PERSISTENT\x10\x01\x12\x12\n" +

@@ -7,7 +7,7 @@
 // Snapshots are a sequence of frames: a varint with the length of what follows,
 // one byte with the kind, one of these messages. Kinds in their order: one
 // Header (1), Nodes (2) with parents before children, Sessions (3), Ended (4),
-// Events (5), one End (6). Nothing follows.
+// Principals (7), Tokens (8), Events (5), one End (6). Nothing follows.
 
 package snapshotpb
 
@@ -34,13 +34,17 @@ type Header struct {
 	Zxid   uint64 `protobuf:"varint,2,opt,name=zxid,proto3" json:"zxid,omitempty"`
 	AgeMs  uint64 `protobuf:"varint,3,opt,name=age_ms,json=ageMs,proto3" json:"age_ms,omitempty"`
 	// Position up to which events are gone.
-	Trimmed       uint64               `protobuf:"varint,4,opt,name=trimmed,proto3" json:"trimmed,omitempty"`
-	Settings      *commandpb.Configure `protobuf:"bytes,5,opt,name=settings,proto3" json:"settings,omitempty"` // every field is set
-	Nodes         uint64               `protobuf:"varint,6,opt,name=nodes,proto3" json:"nodes,omitempty"`
-	Sessions      uint64               `protobuf:"varint,7,opt,name=sessions,proto3" json:"sessions,omitempty"`
-	Ended         uint64               `protobuf:"varint,8,opt,name=ended,proto3" json:"ended,omitempty"`
-	Events        uint64               `protobuf:"varint,9,opt,name=events,proto3" json:"events,omitempty"`
-	Level         uint32               `protobuf:"varint,10,opt,name=level,proto3" json:"level,omitempty"` // feature level
+	Trimmed  uint64               `protobuf:"varint,4,opt,name=trimmed,proto3" json:"trimmed,omitempty"`
+	Settings *commandpb.Configure `protobuf:"bytes,5,opt,name=settings,proto3" json:"settings,omitempty"` // every field is set
+	Nodes    uint64               `protobuf:"varint,6,opt,name=nodes,proto3" json:"nodes,omitempty"`
+	Sessions uint64               `protobuf:"varint,7,opt,name=sessions,proto3" json:"sessions,omitempty"`
+	Ended    uint64               `protobuf:"varint,8,opt,name=ended,proto3" json:"ended,omitempty"`
+	Events   uint64               `protobuf:"varint,9,opt,name=events,proto3" json:"events,omitempty"`
+	Level    uint32               `protobuf:"varint,10,opt,name=level,proto3" json:"level,omitempty"` // feature level
+	// From format 2 on.
+	Auth          bool   `protobuf:"varint,11,opt,name=auth,proto3" json:"auth,omitempty"` // authentication is on
+	Principals    uint64 `protobuf:"varint,12,opt,name=principals,proto3" json:"principals,omitempty"`
+	Tokens        uint64 `protobuf:"varint,13,opt,name=tokens,proto3" json:"tokens,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -141,6 +145,27 @@ func (x *Header) GetEvents() uint64 {
 func (x *Header) GetLevel() uint32 {
 	if x != nil {
 		return x.Level
+	}
+	return 0
+}
+
+func (x *Header) GetAuth() bool {
+	if x != nil {
+		return x.Auth
+	}
+	return false
+}
+
+func (x *Header) GetPrincipals() uint64 {
+	if x != nil {
+		return x.Principals
+	}
+	return 0
+}
+
+func (x *Header) GetTokens() uint64 {
+	if x != nil {
+		return x.Tokens
 	}
 	return 0
 }
@@ -445,6 +470,7 @@ type Session struct {
 	Id            uint64                 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
 	TtlMs         uint64                 `protobuf:"varint,2,opt,name=ttl_ms,json=ttlMs,proto3" json:"ttl_ms,omitempty"`
 	TokenHash     []byte                 `protobuf:"bytes,3,opt,name=token_hash,json=tokenHash,proto3" json:"token_hash,omitempty"` // of a token that the client drew
+	Principal     string                 `protobuf:"bytes,4,opt,name=principal,proto3" json:"principal,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -500,6 +526,13 @@ func (x *Session) GetTokenHash() []byte {
 	return nil
 }
 
+func (x *Session) GetPrincipal() string {
+	if x != nil {
+		return x.Principal
+	}
+	return ""
+}
+
 type Ended struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	TokenHash     []byte                 `protobuf:"bytes,1,opt,name=token_hash,json=tokenHash,proto3" json:"token_hash,omitempty"`
@@ -552,6 +585,166 @@ func (x *Ended) GetAgeMs() uint64 {
 	return 0
 }
 
+type Principal struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Root          string                 `protobuf:"bytes,2,opt,name=root,proto3" json:"root,omitempty"`
+	Grants        []*commandpb.Grant     `protobuf:"bytes,3,rep,name=grants,proto3" json:"grants,omitempty"`
+	Disabled      bool                   `protobuf:"varint,4,opt,name=disabled,proto3" json:"disabled,omitempty"`
+	Etag          uint64                 `protobuf:"varint,5,opt,name=etag,proto3" json:"etag,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Principal) Reset() {
+	*x = Principal{}
+	mi := &file_lease_snapshot_snapshot_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Principal) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Principal) ProtoMessage() {}
+
+func (x *Principal) ProtoReflect() protoreflect.Message {
+	mi := &file_lease_snapshot_snapshot_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Principal.ProtoReflect.Descriptor instead.
+func (*Principal) Descriptor() ([]byte, []int) {
+	return file_lease_snapshot_snapshot_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *Principal) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Principal) GetRoot() string {
+	if x != nil {
+		return x.Root
+	}
+	return ""
+}
+
+func (x *Principal) GetGrants() []*commandpb.Grant {
+	if x != nil {
+		return x.Grants
+	}
+	return nil
+}
+
+func (x *Principal) GetDisabled() bool {
+	if x != nil {
+		return x.Disabled
+	}
+	return false
+}
+
+func (x *Principal) GetEtag() uint64 {
+	if x != nil {
+		return x.Etag
+	}
+	return 0
+}
+
+type Token struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            uint64                 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
+	Principal     string                 `protobuf:"bytes,2,opt,name=principal,proto3" json:"principal,omitempty"`
+	SecretSha256  []byte                 `protobuf:"bytes,3,opt,name=secret_sha256,json=secretSha256,proto3" json:"secret_sha256,omitempty"`
+	Label         string                 `protobuf:"bytes,4,opt,name=label,proto3" json:"label,omitempty"`
+	CreatedMs     int64                  `protobuf:"zigzag64,5,opt,name=created_ms,json=createdMs,proto3" json:"created_ms,omitempty"`
+	ExpiresMs     int64                  `protobuf:"zigzag64,6,opt,name=expires_ms,json=expiresMs,proto3" json:"expires_ms,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Token) Reset() {
+	*x = Token{}
+	mi := &file_lease_snapshot_snapshot_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Token) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Token) ProtoMessage() {}
+
+func (x *Token) ProtoReflect() protoreflect.Message {
+	mi := &file_lease_snapshot_snapshot_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Token.ProtoReflect.Descriptor instead.
+func (*Token) Descriptor() ([]byte, []int) {
+	return file_lease_snapshot_snapshot_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *Token) GetId() uint64 {
+	if x != nil {
+		return x.Id
+	}
+	return 0
+}
+
+func (x *Token) GetPrincipal() string {
+	if x != nil {
+		return x.Principal
+	}
+	return ""
+}
+
+func (x *Token) GetSecretSha256() []byte {
+	if x != nil {
+		return x.SecretSha256
+	}
+	return nil
+}
+
+func (x *Token) GetLabel() string {
+	if x != nil {
+		return x.Label
+	}
+	return ""
+}
+
+func (x *Token) GetCreatedMs() int64 {
+	if x != nil {
+		return x.CreatedMs
+	}
+	return 0
+}
+
+func (x *Token) GetExpiresMs() int64 {
+	if x != nil {
+		return x.ExpiresMs
+	}
+	return 0
+}
+
 type Event struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Zxid  uint64                 `protobuf:"varint,1,opt,name=zxid,proto3" json:"zxid,omitempty"`
@@ -581,7 +774,7 @@ type Event struct {
 
 func (x *Event) Reset() {
 	*x = Event{}
-	mi := &file_lease_snapshot_snapshot_proto_msgTypes[6]
+	mi := &file_lease_snapshot_snapshot_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -593,7 +786,7 @@ func (x *Event) String() string {
 func (*Event) ProtoMessage() {}
 
 func (x *Event) ProtoReflect() protoreflect.Message {
-	mi := &file_lease_snapshot_snapshot_proto_msgTypes[6]
+	mi := &file_lease_snapshot_snapshot_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -606,7 +799,7 @@ func (x *Event) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Event.ProtoReflect.Descriptor instead.
 func (*Event) Descriptor() ([]byte, []int) {
-	return file_lease_snapshot_snapshot_proto_rawDescGZIP(), []int{6}
+	return file_lease_snapshot_snapshot_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Event) GetZxid() uint64 {
@@ -752,7 +945,7 @@ type End struct {
 
 func (x *End) Reset() {
 	*x = End{}
-	mi := &file_lease_snapshot_snapshot_proto_msgTypes[7]
+	mi := &file_lease_snapshot_snapshot_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -764,7 +957,7 @@ func (x *End) String() string {
 func (*End) ProtoMessage() {}
 
 func (x *End) ProtoReflect() protoreflect.Message {
-	mi := &file_lease_snapshot_snapshot_proto_msgTypes[7]
+	mi := &file_lease_snapshot_snapshot_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -777,7 +970,7 @@ func (x *End) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use End.ProtoReflect.Descriptor instead.
 func (*End) Descriptor() ([]byte, []int) {
-	return file_lease_snapshot_snapshot_proto_rawDescGZIP(), []int{7}
+	return file_lease_snapshot_snapshot_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *End) GetDigest() uint64 {
@@ -791,7 +984,7 @@ var File_lease_snapshot_snapshot_proto protoreflect.FileDescriptor
 
 const file_lease_snapshot_snapshot_proto_rawDesc = "" +
 	"\n" +
-	"\x1dlease/snapshot/snapshot.proto\x12\x11perch.snapshot.v1\x1a\x1atree/command/command.proto\"\x94\x02\n" +
+	"\x1dlease/snapshot/snapshot.proto\x12\x11perch.snapshot.v1\x1a\x1atree/command/command.proto\"\xe0\x02\n" +
 	"\x06Header\x12\x16\n" +
 	"\x06format\x18\x01 \x01(\rR\x06format\x12\x12\n" +
 	"\x04zxid\x18\x02 \x01(\x04R\x04zxid\x12\x15\n" +
@@ -803,7 +996,12 @@ const file_lease_snapshot_snapshot_proto_rawDesc = "" +
 	"\x05ended\x18\b \x01(\x04R\x05ended\x12\x16\n" +
 	"\x06events\x18\t \x01(\x04R\x06events\x12\x14\n" +
 	"\x05level\x18\n" +
-	" \x01(\rR\x05level\"\xc1\x04\n" +
+	" \x01(\rR\x05level\x12\x12\n" +
+	"\x04auth\x18\v \x01(\bR\x04auth\x12\x1e\n" +
+	"\n" +
+	"principals\x18\f \x01(\x04R\n" +
+	"principals\x12\x16\n" +
+	"\x06tokens\x18\r \x01(\x04R\x06tokens\"\xc1\x04\n" +
 	"\x04Node\x12\x12\n" +
 	"\x04path\x18\x01 \x01(\tR\x04path\x12\x12\n" +
 	"\x04data\x18\x02 \x01(\fR\x04data\x12\x14\n" +
@@ -837,16 +1035,32 @@ const file_lease_snapshot_snapshot_proto_rawDesc = "" +
 	"\n" +
 	"DefaultAcl\x12,\n" +
 	"\x03acl\x18\x01 \x03(\v2\x1a.perch.command.v1.AclEntryR\x03acl\x12\x12\n" +
-	"\x04zxid\x18\x02 \x01(\x04R\x04zxid\"O\n" +
+	"\x04zxid\x18\x02 \x01(\x04R\x04zxid\"m\n" +
 	"\aSession\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x15\n" +
 	"\x06ttl_ms\x18\x02 \x01(\x04R\x05ttlMs\x12\x1d\n" +
 	"\n" +
-	"token_hash\x18\x03 \x01(\fR\ttokenHash\"=\n" +
+	"token_hash\x18\x03 \x01(\fR\ttokenHash\x12\x1c\n" +
+	"\tprincipal\x18\x04 \x01(\tR\tprincipal\"=\n" +
 	"\x05Ended\x12\x1d\n" +
 	"\n" +
 	"token_hash\x18\x01 \x01(\fR\ttokenHash\x12\x15\n" +
-	"\x06age_ms\x18\x02 \x01(\x04R\x05ageMs\"\xfe\x03\n" +
+	"\x06age_ms\x18\x02 \x01(\x04R\x05ageMs\"\x94\x01\n" +
+	"\tPrincipal\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
+	"\x04root\x18\x02 \x01(\tR\x04root\x12/\n" +
+	"\x06grants\x18\x03 \x03(\v2\x17.perch.command.v1.GrantR\x06grants\x12\x1a\n" +
+	"\bdisabled\x18\x04 \x01(\bR\bdisabled\x12\x12\n" +
+	"\x04etag\x18\x05 \x01(\x04R\x04etag\"\xae\x01\n" +
+	"\x05Token\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x1c\n" +
+	"\tprincipal\x18\x02 \x01(\tR\tprincipal\x12#\n" +
+	"\rsecret_sha256\x18\x03 \x01(\fR\fsecretSha256\x12\x14\n" +
+	"\x05label\x18\x04 \x01(\tR\x05label\x12\x1d\n" +
+	"\n" +
+	"created_ms\x18\x05 \x01(\x12R\tcreatedMs\x12\x1d\n" +
+	"\n" +
+	"expires_ms\x18\x06 \x01(\x12R\texpiresMs\"\xfe\x03\n" +
 	"\x05Event\x12\x12\n" +
 	"\x04zxid\x18\x01 \x01(\x04R\x04zxid\x12\x12\n" +
 	"\x04type\x18\x02 \x01(\rR\x04type\x12\x14\n" +
@@ -884,7 +1098,7 @@ func file_lease_snapshot_snapshot_proto_rawDescGZIP() []byte {
 	return file_lease_snapshot_snapshot_proto_rawDescData
 }
 
-var file_lease_snapshot_snapshot_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
+var file_lease_snapshot_snapshot_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
 var file_lease_snapshot_snapshot_proto_goTypes = []any{
 	(*Header)(nil),              // 0: perch.snapshot.v1.Header
 	(*Node)(nil),                // 1: perch.snapshot.v1.Node
@@ -892,26 +1106,30 @@ var file_lease_snapshot_snapshot_proto_goTypes = []any{
 	(*DefaultAcl)(nil),          // 3: perch.snapshot.v1.DefaultAcl
 	(*Session)(nil),             // 4: perch.snapshot.v1.Session
 	(*Ended)(nil),               // 5: perch.snapshot.v1.Ended
-	(*Event)(nil),               // 6: perch.snapshot.v1.Event
-	(*End)(nil),                 // 7: perch.snapshot.v1.End
-	(*commandpb.Configure)(nil), // 8: perch.command.v1.Configure
-	(commandpb.Mode)(0),         // 9: perch.command.v1.Mode
-	(*commandpb.AclEntry)(nil),  // 10: perch.command.v1.AclEntry
+	(*Principal)(nil),           // 6: perch.snapshot.v1.Principal
+	(*Token)(nil),               // 7: perch.snapshot.v1.Token
+	(*Event)(nil),               // 8: perch.snapshot.v1.Event
+	(*End)(nil),                 // 9: perch.snapshot.v1.End
+	(*commandpb.Configure)(nil), // 10: perch.command.v1.Configure
+	(commandpb.Mode)(0),         // 11: perch.command.v1.Mode
+	(*commandpb.AclEntry)(nil),  // 12: perch.command.v1.AclEntry
+	(*commandpb.Grant)(nil),     // 13: perch.command.v1.Grant
 }
 var file_lease_snapshot_snapshot_proto_depIdxs = []int32{
-	8,  // 0: perch.snapshot.v1.Header.settings:type_name -> perch.command.v1.Configure
-	9,  // 1: perch.snapshot.v1.Node.mode:type_name -> perch.command.v1.Mode
-	10, // 2: perch.snapshot.v1.Node.acl:type_name -> perch.command.v1.AclEntry
+	10, // 0: perch.snapshot.v1.Header.settings:type_name -> perch.command.v1.Configure
+	11, // 1: perch.snapshot.v1.Node.mode:type_name -> perch.command.v1.Mode
+	12, // 2: perch.snapshot.v1.Node.acl:type_name -> perch.command.v1.AclEntry
 	2,  // 3: perch.snapshot.v1.Node.quota:type_name -> perch.snapshot.v1.Quota
 	3,  // 4: perch.snapshot.v1.Node.default_acl:type_name -> perch.snapshot.v1.DefaultAcl
-	10, // 5: perch.snapshot.v1.DefaultAcl.acl:type_name -> perch.command.v1.AclEntry
-	9,  // 6: perch.snapshot.v1.Event.mode:type_name -> perch.command.v1.Mode
-	10, // 7: perch.snapshot.v1.Event.acl:type_name -> perch.command.v1.AclEntry
-	8,  // [8:8] is the sub-list for method output_type
-	8,  // [8:8] is the sub-list for method input_type
-	8,  // [8:8] is the sub-list for extension type_name
-	8,  // [8:8] is the sub-list for extension extendee
-	0,  // [0:8] is the sub-list for field type_name
+	12, // 5: perch.snapshot.v1.DefaultAcl.acl:type_name -> perch.command.v1.AclEntry
+	13, // 6: perch.snapshot.v1.Principal.grants:type_name -> perch.command.v1.Grant
+	11, // 7: perch.snapshot.v1.Event.mode:type_name -> perch.command.v1.Mode
+	12, // 8: perch.snapshot.v1.Event.acl:type_name -> perch.command.v1.AclEntry
+	9,  // [9:9] is the sub-list for method output_type
+	9,  // [9:9] is the sub-list for method input_type
+	9,  // [9:9] is the sub-list for extension type_name
+	9,  // [9:9] is the sub-list for extension extendee
+	0,  // [0:9] is the sub-list for field type_name
 }
 
 func init() { file_lease_snapshot_snapshot_proto_init() }
@@ -926,7 +1144,7 @@ func file_lease_snapshot_snapshot_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_lease_snapshot_snapshot_proto_rawDesc), len(file_lease_snapshot_snapshot_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   8,
+			NumMessages:   10,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -1,0 +1,61 @@
+package lease
+
+import (
+	"google.golang.org/protobuf/proto"
+
+	"perch/gen/commandpb"
+)
+
+// FormatOf is the least format in which cmd means what it says: programs that
+// know only older ones would not see all of it. Its caller does not count, since
+// before accessLevel nothing depends on who asks.
+func FormatOf(cmd *commandpb.Command) uint32 {
+	all := proto.Clone(cmd).(*commandpb.Command)
+	all.Caller = nil
+	seen := proto.Clone(all).(*commandpb.Command)
+	older(seen)
+	if proto.Equal(all, seen) {
+		return 1
+	}
+	return accessLevel
+}
+
+// modeUnknown stands for a mode that was made after a format.
+const modeUnknown commandpb.Mode = -1
+
+// older makes of cmd what a program sees of it that knows no format from
+// accessLevel on. So a command of an older format means the same to every
+// program, whatever else it holds (RULES.md R6).
+func older(cmd *commandpb.Command) {
+	cmd.Caller = nil
+	switch op := cmd.Op.(type) {
+	case *commandpb.Command_Create:
+		olderMode(&op.Create.Mode)
+		op.Create.TtlMs, op.Create.Acl = 0, nil
+	case *commandpb.Command_Put:
+		olderMode(&op.Put.Mode)
+		op.Put.TtlMs, op.Put.Existing = 0, false
+		olderCondition(op.Put.Condition)
+	case *commandpb.Command_Delete:
+		olderCondition(op.Delete.Condition)
+	case *commandpb.Command_Multi, *commandpb.Command_SetAcl, *commandpb.Command_SetDefaultAcl,
+		*commandpb.Command_SetQuota, *commandpb.Command_Reap, *commandpb.Command_EnableAuth,
+		*commandpb.Command_PutPrincipal, *commandpb.Command_DeletePrincipal,
+		*commandpb.Command_CreateToken, *commandpb.Command_RevokeToken:
+		cmd.Op = nil
+	case *commandpb.Command_Configure:
+		op.Configure.PrincipalSessions, op.Configure.PrincipalNodes, op.Configure.PrincipalBytes = nil, nil, nil
+	}
+}
+
+func olderMode(m *commandpb.Mode) {
+	if *m > commandpb.Mode_MODE_EPHEMERAL {
+		*m = modeUnknown
+	}
+}
+
+func olderCondition(c *commandpb.Condition) {
+	if c != nil {
+		c.AlsoEtag = nil
+	}
+}

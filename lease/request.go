@@ -205,6 +205,7 @@ type Result struct {
 	Created   bool
 	Ops       []OpResult    // of a multi
 	Failed    int           // of a multi that is refused: which operation; -1 when that is not the fault of one
+	ACL       *tree.ACL     // SetDefaultAcl: as it is stored
 	Quota     tree.Quota    // SetQuota
 	Principal Principal     // PutPrincipal
 	APIToken  APIToken      // CreateToken
@@ -255,6 +256,7 @@ type Status struct {
 	Snapshot quorum.Zxid
 	LogStart quorum.Zxid
 	Settings Settings
+	Level    uint32 // feature level of the state at Applied
 }
 
 // MemberStatus is one member; what only a leader knows is zero elsewhere.

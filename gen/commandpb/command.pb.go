@@ -1427,6 +1427,7 @@ type SetDefaultAcl struct {
 	Acl           []*AclEntry            `protobuf:"bytes,2,rep,name=acl,proto3" json:"acl,omitempty"`
 	Etag          uint64                 `protobuf:"varint,3,opt,name=etag,proto3" json:"etag,omitempty"`                            // condition: zxid of the last change; 0: none
 	IfPresent     bool                   `protobuf:"varint,4,opt,name=if_present,json=ifPresent,proto3" json:"if_present,omitempty"` // condition: there is one
+	IfAbsent      bool                   `protobuf:"varint,5,opt,name=if_absent,json=ifAbsent,proto3" json:"if_absent,omitempty"`    // condition: there is none
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1485,6 +1486,13 @@ func (x *SetDefaultAcl) GetEtag() uint64 {
 func (x *SetDefaultAcl) GetIfPresent() bool {
 	if x != nil {
 		return x.IfPresent
+	}
+	return false
+}
+
+func (x *SetDefaultAcl) GetIfAbsent() bool {
+	if x != nil {
+		return x.IfAbsent
 	}
 	return false
 }
@@ -2446,13 +2454,14 @@ const file_tree_command_command_proto_rawDesc = "" +
 	"\x03acl\x18\x02 \x03(\v2\x1a.perch.command.v1.AclEntryR\x03acl\x12\x1f\n" +
 	"\baversion\x18\x03 \x01(\x03H\x00R\baversion\x88\x01\x01\x12\x14\n" +
 	"\x05czxid\x18\x04 \x01(\x04R\x05czxidB\v\n" +
-	"\t_aversion\"\x84\x01\n" +
+	"\t_aversion\"\xa1\x01\n" +
 	"\rSetDefaultAcl\x12\x12\n" +
 	"\x04path\x18\x01 \x01(\tR\x04path\x12,\n" +
 	"\x03acl\x18\x02 \x03(\v2\x1a.perch.command.v1.AclEntryR\x03acl\x12\x12\n" +
 	"\x04etag\x18\x03 \x01(\x04R\x04etag\x12\x1d\n" +
 	"\n" +
-	"if_present\x18\x04 \x01(\bR\tifPresent\"\x96\x01\n" +
+	"if_present\x18\x04 \x01(\bR\tifPresent\x12\x1b\n" +
+	"\tif_absent\x18\x05 \x01(\bR\bifAbsent\"\x96\x01\n" +
 	"\bSetQuota\x12\x12\n" +
 	"\x04path\x18\x01 \x01(\tR\x04path\x12 \n" +
 	"\tmax_nodes\x18\x02 \x01(\x03H\x00R\bmaxNodes\x88\x01\x01\x12 \n" +

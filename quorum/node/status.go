@@ -25,7 +25,7 @@ func (n *Node) Status() lease.Status {
 		Ready: why == "", NotReady: why, Members: n.memberStatus(soft),
 		Sessions: view.Sessions(), Nodes: view.Nodes(), Watches: n.watches.count(),
 		Snapshot: quorum.Zxid(n.snaps.newest.Load()), LogStart: quorum.Zxid(n.snaps.logStart.Load()),
-		Settings: view.Settings(),
+		Settings: view.Settings(), Level: view.Level(),
 	}
 }
 

@@ -24,7 +24,8 @@ const (
 	PermUse     Perm = 32 // "use": locks and the other primitives
 	PermCluster Perm = 64 // "cluster", on "/" alone: members, principals, tokens, all sessions; passes every ACL
 
-	permAll = PermRead | PermWrite | PermCreate | PermDelete | PermAdmin | PermUse | PermCluster
+	// PermAll is every permission.
+	PermAll = PermRead | PermWrite | PermCreate | PermDelete | PermAdmin | PermUse | PermCluster
 )
 
 // Grant allows Perms to everything at and below Prefix, in whole segments.
@@ -220,7 +221,7 @@ func (a *access) strip(n *tree.Node) {
 func (a *access) self() Principal {
 	p := Principal{Name: a.name, Root: a.root}
 	if a.open {
-		p.Grants = []Grant{{Prefix: tree.Root, Perms: permAll}}
+		p.Grants = []Grant{{Prefix: tree.Root, Perms: PermAll}}
 		return p
 	}
 	for _, g := range a.grants {

@@ -247,7 +247,9 @@ func (s *State) reap(x *txn, op *commandpb.Reap) tree.Code {
 		return tree.ErrInvalidArgument
 	}
 	for _, path := range op.Paths {
-		s.tree.Reap(&x.Txn, path)
+		if tree.CheckPath(path, tree.PathLimits{}) == nil {
+			s.tree.Reap(&x.Txn, path)
+		}
 	}
 	return tree.OK
 }

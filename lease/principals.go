@@ -88,7 +88,7 @@ func (s *State) principalOf(op *commandpb.PutPrincipal) (Principal, tree.Code) {
 		switch {
 		case tree.CheckPath(g.Prefix, limits) != nil:
 			return p, tree.ErrInvalidPath
-		case grant.Perms == 0 || grant.Perms&^permAll != 0,
+		case grant.Perms == 0 || grant.Perms&^PermAll != 0,
 			grant.Perms&PermCluster != 0 && (grant.Prefix != tree.Root || p.Root != ""):
 			return p, tree.ErrInvalidArgument
 		}

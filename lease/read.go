@@ -57,6 +57,16 @@ func (v *View) Governs(c *commandpb.Caller, wall int64) tree.Code {
 	return code
 }
 
+// Resolve is the path in the whole tree of what a caller names so, at wall, Unix
+// milliseconds.
+func (v *View) Resolve(c *commandpb.Caller, path string, wall int64) (string, tree.Code) {
+	a, code := v.policy().access(c, wall)
+	if code != tree.OK {
+		return "", code
+	}
+	return a.resolve(path)
+}
+
 // Identify is what the API token proves whose secret has this SHA-256, at wall,
 // Unix milliseconds; false when it proves nothing.
 func (v *View) Identify(secret [sha256.Size]byte, wall int64) (Identity, bool) {

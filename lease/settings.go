@@ -64,6 +64,29 @@ func (s Settings) Command(level uint32) *commandpb.Configure {
 	return c
 }
 
+// Seed is the command that sets the fields that a level knows and the one before,
+// 0 for none, did not; nil when each is what every state begins with.
+func (s Settings) Seed(before, level uint32) *commandpb.Configure {
+	std := DefaultSettings()
+	known, initial := 0, std.fields(level)
+	if before > 0 {
+		known = len(std.fields(before))
+	}
+	c, differs := new(commandpb.Configure), false
+	for i, f := range s.fields(level) {
+		if i < known {
+			continue
+		}
+		v := f.get()
+		*f.in(c) = &v
+		differs = differs || v != initial[i].get()
+	}
+	if !differs {
+		return nil
+	}
+	return c
+}
+
 // PathLimits are those for tree.CheckPath.
 func (s Settings) PathLimits() tree.PathLimits {
 	return tree.PathLimits{Bytes: s.PathBytes, Segments: s.PathSegments}

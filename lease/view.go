@@ -179,6 +179,15 @@ func (v *View) Lookup(ref *commandpb.SessionRef, principal string) (Info, Known)
 	return Info{}, KnownNot
 }
 
+// Due lists up to limit nodes whose time is over at a cluster age, in
+// milliseconds, longest ago first.
+func (v *View) Due(age uint64, limit int) []string {
+	if at, ok := v.tree.NextDue(); !ok || at > age {
+		return nil
+	}
+	return v.tree.Due(age, limit)
+}
+
 // ExpireCommands are commands that end the sessions, split so that one
 // transaction touches no more nodes than Settings.TxnNodes, if no single
 // session owns more. They have an effect only if they are committed in the epoch

@@ -12,6 +12,7 @@ package nodepb
 import (
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
+	commandpb "perch/gen/commandpb"
 	reflect "reflect"
 	sync "sync"
 	unsafe "unsafe"
@@ -214,6 +215,8 @@ type PageRequest struct {
 	Limit         uint32                 `protobuf:"varint,3,opt,name=limit,proto3" json:"limit,omitempty"`
 	PageToken     string                 `protobuf:"bytes,4,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
 	WithData      bool                   `protobuf:"varint,5,opt,name=with_data,json=withData,proto3" json:"with_data,omitempty"`
+	Caller        *commandpb.Caller      `protobuf:"bytes,6,opt,name=caller,proto3" json:"caller,omitempty"`
+	Depth         uint32                 `protobuf:"varint,7,opt,name=depth,proto3" json:"depth,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -283,6 +286,20 @@ func (x *PageRequest) GetWithData() bool {
 	return false
 }
 
+func (x *PageRequest) GetCaller() *commandpb.Caller {
+	if x != nil {
+		return x.Caller
+	}
+	return nil
+}
+
+func (x *PageRequest) GetDepth() uint32 {
+	if x != nil {
+		return x.Depth
+	}
+	return 0
+}
+
 type PageAnswer struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Code          uint32                 `protobuf:"varint,1,opt,name=code,proto3" json:"code,omitempty"`              // tree.Code decided on state
@@ -292,6 +309,8 @@ type PageAnswer struct {
 	Children      []*Node                `protobuf:"bytes,5,rep,name=children,proto3" json:"children,omitempty"`
 	Sessions      []*Session             `protobuf:"bytes,6,rep,name=sessions,proto3" json:"sessions,omitempty"`
 	NextPage      string                 `protobuf:"bytes,7,opt,name=next_page,json=nextPage,proto3" json:"next_page,omitempty"`
+	Principals    []*Principal           `protobuf:"bytes,8,rep,name=principals,proto3" json:"principals,omitempty"`
+	Tokens        []*Token               `protobuf:"bytes,9,rep,name=tokens,proto3" json:"tokens,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -375,6 +394,20 @@ func (x *PageAnswer) GetNextPage() string {
 	return ""
 }
 
+func (x *PageAnswer) GetPrincipals() []*Principal {
+	if x != nil {
+		return x.Principals
+	}
+	return nil
+}
+
+func (x *PageAnswer) GetTokens() []*Token {
+	if x != nil {
+		return x.Tokens
+	}
+	return nil
+}
+
 type Node struct {
 	state          protoimpl.MessageState `protogen:"open.v1"`
 	Path           string                 `protobuf:"bytes,1,opt,name=path,proto3" json:"path,omitempty"`
@@ -390,6 +423,8 @@ type Node struct {
 	EphemeralOwner uint64                 `protobuf:"varint,11,opt,name=ephemeral_owner,json=ephemeralOwner,proto3" json:"ephemeral_owner,omitempty"`
 	DataLength     uint64                 `protobuf:"varint,12,opt,name=data_length,json=dataLength,proto3" json:"data_length,omitempty"`
 	NumChildren    uint64                 `protobuf:"varint,13,opt,name=num_children,json=numChildren,proto3" json:"num_children,omitempty"`
+	Mode           uint32                 `protobuf:"varint,14,opt,name=mode,proto3" json:"mode,omitempty"`
+	TtlMs          int64                  `protobuf:"varint,15,opt,name=ttl_ms,json=ttlMs,proto3" json:"ttl_ms,omitempty"`
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
 }
@@ -515,11 +550,26 @@ func (x *Node) GetNumChildren() uint64 {
 	return 0
 }
 
+func (x *Node) GetMode() uint32 {
+	if x != nil {
+		return x.Mode
+	}
+	return 0
+}
+
+func (x *Node) GetTtlMs() int64 {
+	if x != nil {
+		return x.TtlMs
+	}
+	return 0
+}
+
 type Session struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Id            uint64                 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
 	TtlMs         uint64                 `protobuf:"varint,2,opt,name=ttl_ms,json=ttlMs,proto3" json:"ttl_ms,omitempty"`
 	Ephemerals    uint64                 `protobuf:"varint,3,opt,name=ephemerals,proto3" json:"ephemerals,omitempty"`
+	Principal     string                 `protobuf:"bytes,4,opt,name=principal,proto3" json:"principal,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -575,6 +625,166 @@ func (x *Session) GetEphemerals() uint64 {
 	return 0
 }
 
+func (x *Session) GetPrincipal() string {
+	if x != nil {
+		return x.Principal
+	}
+	return ""
+}
+
+type Principal struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Root          string                 `protobuf:"bytes,2,opt,name=root,proto3" json:"root,omitempty"`
+	Grants        []*commandpb.Grant     `protobuf:"bytes,3,rep,name=grants,proto3" json:"grants,omitempty"`
+	Disabled      bool                   `protobuf:"varint,4,opt,name=disabled,proto3" json:"disabled,omitempty"`
+	Etag          uint64                 `protobuf:"varint,5,opt,name=etag,proto3" json:"etag,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Principal) Reset() {
+	*x = Principal{}
+	mi := &file_quorum_node_ask_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Principal) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Principal) ProtoMessage() {}
+
+func (x *Principal) ProtoReflect() protoreflect.Message {
+	mi := &file_quorum_node_ask_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Principal.ProtoReflect.Descriptor instead.
+func (*Principal) Descriptor() ([]byte, []int) {
+	return file_quorum_node_ask_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *Principal) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Principal) GetRoot() string {
+	if x != nil {
+		return x.Root
+	}
+	return ""
+}
+
+func (x *Principal) GetGrants() []*commandpb.Grant {
+	if x != nil {
+		return x.Grants
+	}
+	return nil
+}
+
+func (x *Principal) GetDisabled() bool {
+	if x != nil {
+		return x.Disabled
+	}
+	return false
+}
+
+func (x *Principal) GetEtag() uint64 {
+	if x != nil {
+		return x.Etag
+	}
+	return 0
+}
+
+// Token is an API token without its secret.
+type Token struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Principal     string                 `protobuf:"bytes,2,opt,name=principal,proto3" json:"principal,omitempty"`
+	Label         string                 `protobuf:"bytes,3,opt,name=label,proto3" json:"label,omitempty"`
+	CreatedMs     int64                  `protobuf:"varint,4,opt,name=created_ms,json=createdMs,proto3" json:"created_ms,omitempty"`
+	ExpiresMs     int64                  `protobuf:"varint,5,opt,name=expires_ms,json=expiresMs,proto3" json:"expires_ms,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Token) Reset() {
+	*x = Token{}
+	mi := &file_quorum_node_ask_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Token) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Token) ProtoMessage() {}
+
+func (x *Token) ProtoReflect() protoreflect.Message {
+	mi := &file_quorum_node_ask_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Token.ProtoReflect.Descriptor instead.
+func (*Token) Descriptor() ([]byte, []int) {
+	return file_quorum_node_ask_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *Token) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *Token) GetPrincipal() string {
+	if x != nil {
+		return x.Principal
+	}
+	return ""
+}
+
+func (x *Token) GetLabel() string {
+	if x != nil {
+		return x.Label
+	}
+	return ""
+}
+
+func (x *Token) GetCreatedMs() int64 {
+	if x != nil {
+		return x.CreatedMs
+	}
+	return 0
+}
+
+func (x *Token) GetExpiresMs() int64 {
+	if x != nil {
+		return x.ExpiresMs
+	}
+	return 0
+}
+
 // ChunkRequest reads a piece of a snapshot file.
 type ChunkRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -588,7 +798,7 @@ type ChunkRequest struct {
 
 func (x *ChunkRequest) Reset() {
 	*x = ChunkRequest{}
-	mi := &file_quorum_node_ask_proto_msgTypes[7]
+	mi := &file_quorum_node_ask_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -600,7 +810,7 @@ func (x *ChunkRequest) String() string {
 func (*ChunkRequest) ProtoMessage() {}
 
 func (x *ChunkRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_quorum_node_ask_proto_msgTypes[7]
+	mi := &file_quorum_node_ask_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -613,7 +823,7 @@ func (x *ChunkRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChunkRequest.ProtoReflect.Descriptor instead.
 func (*ChunkRequest) Descriptor() ([]byte, []int) {
-	return file_quorum_node_ask_proto_rawDescGZIP(), []int{7}
+	return file_quorum_node_ask_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *ChunkRequest) GetZxid() uint64 {
@@ -654,7 +864,7 @@ type ChunkAnswer struct {
 
 func (x *ChunkAnswer) Reset() {
 	*x = ChunkAnswer{}
-	mi := &file_quorum_node_ask_proto_msgTypes[8]
+	mi := &file_quorum_node_ask_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -666,7 +876,7 @@ func (x *ChunkAnswer) String() string {
 func (*ChunkAnswer) ProtoMessage() {}
 
 func (x *ChunkAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_quorum_node_ask_proto_msgTypes[8]
+	mi := &file_quorum_node_ask_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -679,7 +889,7 @@ func (x *ChunkAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChunkAnswer.ProtoReflect.Descriptor instead.
 func (*ChunkAnswer) Descriptor() ([]byte, []int) {
-	return file_quorum_node_ask_proto_rawDescGZIP(), []int{8}
+	return file_quorum_node_ask_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *ChunkAnswer) GetData() []byte {
@@ -707,7 +917,7 @@ type SpaceReport struct {
 
 func (x *SpaceReport) Reset() {
 	*x = SpaceReport{}
-	mi := &file_quorum_node_ask_proto_msgTypes[9]
+	mi := &file_quorum_node_ask_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -719,7 +929,7 @@ func (x *SpaceReport) String() string {
 func (*SpaceReport) ProtoMessage() {}
 
 func (x *SpaceReport) ProtoReflect() protoreflect.Message {
-	mi := &file_quorum_node_ask_proto_msgTypes[9]
+	mi := &file_quorum_node_ask_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -732,7 +942,7 @@ func (x *SpaceReport) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SpaceReport.ProtoReflect.Descriptor instead.
 func (*SpaceReport) Descriptor() ([]byte, []int) {
-	return file_quorum_node_ask_proto_rawDescGZIP(), []int{9}
+	return file_quorum_node_ask_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *SpaceReport) GetLow() bool {
@@ -752,7 +962,7 @@ type SpaceAnswer struct {
 
 func (x *SpaceAnswer) Reset() {
 	*x = SpaceAnswer{}
-	mi := &file_quorum_node_ask_proto_msgTypes[10]
+	mi := &file_quorum_node_ask_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -764,7 +974,7 @@ func (x *SpaceAnswer) String() string {
 func (*SpaceAnswer) ProtoMessage() {}
 
 func (x *SpaceAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_quorum_node_ask_proto_msgTypes[10]
+	mi := &file_quorum_node_ask_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -777,7 +987,7 @@ func (x *SpaceAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SpaceAnswer.ProtoReflect.Descriptor instead.
 func (*SpaceAnswer) Descriptor() ([]byte, []int) {
-	return file_quorum_node_ask_proto_rawDescGZIP(), []int{10}
+	return file_quorum_node_ask_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *SpaceAnswer) GetNotLeader() bool {
@@ -805,7 +1015,7 @@ type GiveRequest struct {
 
 func (x *GiveRequest) Reset() {
 	*x = GiveRequest{}
-	mi := &file_quorum_node_ask_proto_msgTypes[11]
+	mi := &file_quorum_node_ask_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -817,7 +1027,7 @@ func (x *GiveRequest) String() string {
 func (*GiveRequest) ProtoMessage() {}
 
 func (x *GiveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_quorum_node_ask_proto_msgTypes[11]
+	mi := &file_quorum_node_ask_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -830,7 +1040,7 @@ func (x *GiveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GiveRequest.ProtoReflect.Descriptor instead.
 func (*GiveRequest) Descriptor() ([]byte, []int) {
-	return file_quorum_node_ask_proto_rawDescGZIP(), []int{11}
+	return file_quorum_node_ask_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *GiveRequest) GetEpoch() uint32 {
@@ -858,7 +1068,7 @@ type GiveAnswer struct {
 
 func (x *GiveAnswer) Reset() {
 	*x = GiveAnswer{}
-	mi := &file_quorum_node_ask_proto_msgTypes[12]
+	mi := &file_quorum_node_ask_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -870,7 +1080,7 @@ func (x *GiveAnswer) String() string {
 func (*GiveAnswer) ProtoMessage() {}
 
 func (x *GiveAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_quorum_node_ask_proto_msgTypes[12]
+	mi := &file_quorum_node_ask_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -883,7 +1093,7 @@ func (x *GiveAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GiveAnswer.ProtoReflect.Descriptor instead.
 func (*GiveAnswer) Descriptor() ([]byte, []int) {
-	return file_quorum_node_ask_proto_rawDescGZIP(), []int{12}
+	return file_quorum_node_ask_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *GiveAnswer) GetNotLeader() bool {
@@ -908,15 +1118,16 @@ type PageToken struct {
 	Zxid          uint64                 `protobuf:"varint,3,opt,name=zxid,proto3" json:"zxid,omitempty"`
 	Kind          uint32                 `protobuf:"varint,4,opt,name=kind,proto3" json:"kind,omitempty"`
 	Path          string                 `protobuf:"bytes,5,opt,name=path,proto3" json:"path,omitempty"`
-	After         string                 `protobuf:"bytes,6,opt,name=after,proto3" json:"after,omitempty"`                     // last name of a list of children
-	AfterId       uint64                 `protobuf:"varint,7,opt,name=after_id,json=afterId,proto3" json:"after_id,omitempty"` // last id of a list of sessions
+	After         string                 `protobuf:"bytes,6,opt,name=after,proto3" json:"after,omitempty"`                     // of lease.Cursor …
+	AfterId       uint64                 `protobuf:"varint,7,opt,name=after_id,json=afterId,proto3" json:"after_id,omitempty"` // … the name and the id
+	Principal     string                 `protobuf:"bytes,8,opt,name=principal,proto3" json:"principal,omitempty"`             // whose list it is
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *PageToken) Reset() {
 	*x = PageToken{}
-	mi := &file_quorum_node_ask_proto_msgTypes[13]
+	mi := &file_quorum_node_ask_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -928,7 +1139,7 @@ func (x *PageToken) String() string {
 func (*PageToken) ProtoMessage() {}
 
 func (x *PageToken) ProtoReflect() protoreflect.Message {
-	mi := &file_quorum_node_ask_proto_msgTypes[13]
+	mi := &file_quorum_node_ask_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -941,7 +1152,7 @@ func (x *PageToken) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PageToken.ProtoReflect.Descriptor instead.
 func (*PageToken) Descriptor() ([]byte, []int) {
-	return file_quorum_node_ask_proto_rawDescGZIP(), []int{13}
+	return file_quorum_node_ask_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *PageToken) GetNode() uint32 {
@@ -993,11 +1204,18 @@ func (x *PageToken) GetAfterId() uint64 {
 	return 0
 }
 
+func (x *PageToken) GetPrincipal() string {
+	if x != nil {
+		return x.Principal
+	}
+	return ""
+}
+
 var File_quorum_node_ask_proto protoreflect.FileDescriptor
 
 const file_quorum_node_ask_proto_rawDesc = "" +
 	"\n" +
-	"\x15quorum/node/ask.proto\x12\rperch.node.v1\"P\n" +
+	"\x15quorum/node/ask.proto\x12\rperch.node.v1\x1a\x1atree/command/command.proto\"P\n" +
 	"\fTouchRequest\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\rR\x05epoch\x12\x18\n" +
 	"\aconfirm\x18\x02 \x01(\bR\aconfirm\x12\x10\n" +
@@ -1012,14 +1230,16 @@ const file_quorum_node_ask_proto_rawDesc = "" +
 	"\x06ttl_ms\x18\x02 \x01(\x04R\x05ttlMs\x12\x1e\n" +
 	"\n" +
 	"ephemerals\x18\x03 \x01(\x04R\n" +
-	"ephemerals\"\x87\x01\n" +
+	"ephemerals\"\xcf\x01\n" +
 	"\vPageRequest\x12\x12\n" +
 	"\x04kind\x18\x01 \x01(\rR\x04kind\x12\x12\n" +
 	"\x04path\x18\x02 \x01(\tR\x04path\x12\x14\n" +
 	"\x05limit\x18\x03 \x01(\rR\x05limit\x12\x1d\n" +
 	"\n" +
 	"page_token\x18\x04 \x01(\tR\tpageToken\x12\x1b\n" +
-	"\twith_data\x18\x05 \x01(\bR\bwithData\"\x81\x02\n" +
+	"\twith_data\x18\x05 \x01(\bR\bwithData\x120\n" +
+	"\x06caller\x18\x06 \x01(\v2\x18.perch.command.v1.CallerR\x06caller\x12\x14\n" +
+	"\x05depth\x18\a \x01(\rR\x05depth\"\xe9\x02\n" +
 	"\n" +
 	"PageAnswer\x12\x12\n" +
 	"\x04code\x18\x01 \x01(\rR\x04code\x12 \n" +
@@ -1028,7 +1248,11 @@ const file_quorum_node_ask_proto_rawDesc = "" +
 	"\x04node\x18\x04 \x01(\v2\x13.perch.node.v1.NodeR\x04node\x12/\n" +
 	"\bchildren\x18\x05 \x03(\v2\x13.perch.node.v1.NodeR\bchildren\x122\n" +
 	"\bsessions\x18\x06 \x03(\v2\x16.perch.node.v1.SessionR\bsessions\x12\x1b\n" +
-	"\tnext_page\x18\a \x01(\tR\bnextPage\"\xdb\x02\n" +
+	"\tnext_page\x18\a \x01(\tR\bnextPage\x128\n" +
+	"\n" +
+	"principals\x18\b \x03(\v2\x18.perch.node.v1.PrincipalR\n" +
+	"principals\x12,\n" +
+	"\x06tokens\x18\t \x03(\v2\x14.perch.node.v1.TokenR\x06tokens\"\x86\x03\n" +
 	"\x04Node\x12\x12\n" +
 	"\x04path\x18\x01 \x01(\tR\x04path\x12\x12\n" +
 	"\x04data\x18\x02 \x01(\fR\x04data\x12\x14\n" +
@@ -1044,13 +1268,30 @@ const file_quorum_node_ask_proto_rawDesc = "" +
 	"\x0fephemeral_owner\x18\v \x01(\x04R\x0eephemeralOwner\x12\x1f\n" +
 	"\vdata_length\x18\f \x01(\x04R\n" +
 	"dataLength\x12!\n" +
-	"\fnum_children\x18\r \x01(\x04R\vnumChildren\"P\n" +
+	"\fnum_children\x18\r \x01(\x04R\vnumChildren\x12\x12\n" +
+	"\x04mode\x18\x0e \x01(\rR\x04mode\x12\x15\n" +
+	"\x06ttl_ms\x18\x0f \x01(\x03R\x05ttlMs\"n\n" +
 	"\aSession\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x15\n" +
 	"\x06ttl_ms\x18\x02 \x01(\x04R\x05ttlMs\x12\x1e\n" +
 	"\n" +
 	"ephemerals\x18\x03 \x01(\x04R\n" +
-	"ephemerals\"f\n" +
+	"ephemerals\x12\x1c\n" +
+	"\tprincipal\x18\x04 \x01(\tR\tprincipal\"\x94\x01\n" +
+	"\tPrincipal\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
+	"\x04root\x18\x02 \x01(\tR\x04root\x12/\n" +
+	"\x06grants\x18\x03 \x03(\v2\x17.perch.command.v1.GrantR\x06grants\x12\x1a\n" +
+	"\bdisabled\x18\x04 \x01(\bR\bdisabled\x12\x12\n" +
+	"\x04etag\x18\x05 \x01(\x04R\x04etag\"\x89\x01\n" +
+	"\x05Token\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1c\n" +
+	"\tprincipal\x18\x02 \x01(\tR\tprincipal\x12\x14\n" +
+	"\x05label\x18\x03 \x01(\tR\x05label\x12\x1d\n" +
+	"\n" +
+	"created_ms\x18\x04 \x01(\x03R\tcreatedMs\x12\x1d\n" +
+	"\n" +
+	"expires_ms\x18\x05 \x01(\x03R\texpiresMs\"f\n" +
 	"\fChunkRequest\x12\x12\n" +
 	"\x04zxid\x18\x01 \x01(\x04R\x04zxid\x12\x12\n" +
 	"\x04hash\x18\x02 \x01(\x04R\x04hash\x12\x16\n" +
@@ -1072,7 +1313,7 @@ const file_quorum_node_ask_proto_rawDesc = "" +
 	"GiveAnswer\x12\x1d\n" +
 	"\n" +
 	"not_leader\x18\x01 \x01(\bR\tnotLeader\x12 \n" +
-	"\vunavailable\x18\x02 \x01(\tR\vunavailable\"\xa6\x01\n" +
+	"\vunavailable\x18\x02 \x01(\tR\vunavailable\"\xc4\x01\n" +
 	"\tPageToken\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\rR\x04node\x12\x18\n" +
 	"\acluster\x18\x02 \x01(\fR\acluster\x12\x12\n" +
@@ -1080,7 +1321,8 @@ const file_quorum_node_ask_proto_rawDesc = "" +
 	"\x04kind\x18\x04 \x01(\rR\x04kind\x12\x12\n" +
 	"\x04path\x18\x05 \x01(\tR\x04path\x12\x14\n" +
 	"\x05after\x18\x06 \x01(\tR\x05after\x12\x19\n" +
-	"\bafter_id\x18\a \x01(\x04R\aafterIdB\x12Z\x10perch/gen/nodepbb\x06proto3"
+	"\bafter_id\x18\a \x01(\x04R\aafterId\x12\x1c\n" +
+	"\tprincipal\x18\b \x01(\tR\tprincipalB\x12Z\x10perch/gen/nodepbb\x06proto3"
 
 var (
 	file_quorum_node_ask_proto_rawDescOnce sync.Once
@@ -1094,33 +1336,41 @@ func file_quorum_node_ask_proto_rawDescGZIP() []byte {
 	return file_quorum_node_ask_proto_rawDescData
 }
 
-var file_quorum_node_ask_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
+var file_quorum_node_ask_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
 var file_quorum_node_ask_proto_goTypes = []any{
-	(*TouchRequest)(nil), // 0: perch.node.v1.TouchRequest
-	(*TouchAnswer)(nil),  // 1: perch.node.v1.TouchAnswer
-	(*Touched)(nil),      // 2: perch.node.v1.Touched
-	(*PageRequest)(nil),  // 3: perch.node.v1.PageRequest
-	(*PageAnswer)(nil),   // 4: perch.node.v1.PageAnswer
-	(*Node)(nil),         // 5: perch.node.v1.Node
-	(*Session)(nil),      // 6: perch.node.v1.Session
-	(*ChunkRequest)(nil), // 7: perch.node.v1.ChunkRequest
-	(*ChunkAnswer)(nil),  // 8: perch.node.v1.ChunkAnswer
-	(*SpaceReport)(nil),  // 9: perch.node.v1.SpaceReport
-	(*SpaceAnswer)(nil),  // 10: perch.node.v1.SpaceAnswer
-	(*GiveRequest)(nil),  // 11: perch.node.v1.GiveRequest
-	(*GiveAnswer)(nil),   // 12: perch.node.v1.GiveAnswer
-	(*PageToken)(nil),    // 13: perch.node.v1.PageToken
+	(*TouchRequest)(nil),     // 0: perch.node.v1.TouchRequest
+	(*TouchAnswer)(nil),      // 1: perch.node.v1.TouchAnswer
+	(*Touched)(nil),          // 2: perch.node.v1.Touched
+	(*PageRequest)(nil),      // 3: perch.node.v1.PageRequest
+	(*PageAnswer)(nil),       // 4: perch.node.v1.PageAnswer
+	(*Node)(nil),             // 5: perch.node.v1.Node
+	(*Session)(nil),          // 6: perch.node.v1.Session
+	(*Principal)(nil),        // 7: perch.node.v1.Principal
+	(*Token)(nil),            // 8: perch.node.v1.Token
+	(*ChunkRequest)(nil),     // 9: perch.node.v1.ChunkRequest
+	(*ChunkAnswer)(nil),      // 10: perch.node.v1.ChunkAnswer
+	(*SpaceReport)(nil),      // 11: perch.node.v1.SpaceReport
+	(*SpaceAnswer)(nil),      // 12: perch.node.v1.SpaceAnswer
+	(*GiveRequest)(nil),      // 13: perch.node.v1.GiveRequest
+	(*GiveAnswer)(nil),       // 14: perch.node.v1.GiveAnswer
+	(*PageToken)(nil),        // 15: perch.node.v1.PageToken
+	(*commandpb.Caller)(nil), // 16: perch.command.v1.Caller
+	(*commandpb.Grant)(nil),  // 17: perch.command.v1.Grant
 }
 var file_quorum_node_ask_proto_depIdxs = []int32{
-	2, // 0: perch.node.v1.TouchAnswer.touched:type_name -> perch.node.v1.Touched
-	5, // 1: perch.node.v1.PageAnswer.node:type_name -> perch.node.v1.Node
-	5, // 2: perch.node.v1.PageAnswer.children:type_name -> perch.node.v1.Node
-	6, // 3: perch.node.v1.PageAnswer.sessions:type_name -> perch.node.v1.Session
-	4, // [4:4] is the sub-list for method output_type
-	4, // [4:4] is the sub-list for method input_type
-	4, // [4:4] is the sub-list for extension type_name
-	4, // [4:4] is the sub-list for extension extendee
-	0, // [0:4] is the sub-list for field type_name
+	2,  // 0: perch.node.v1.TouchAnswer.touched:type_name -> perch.node.v1.Touched
+	16, // 1: perch.node.v1.PageRequest.caller:type_name -> perch.command.v1.Caller
+	5,  // 2: perch.node.v1.PageAnswer.node:type_name -> perch.node.v1.Node
+	5,  // 3: perch.node.v1.PageAnswer.children:type_name -> perch.node.v1.Node
+	6,  // 4: perch.node.v1.PageAnswer.sessions:type_name -> perch.node.v1.Session
+	7,  // 5: perch.node.v1.PageAnswer.principals:type_name -> perch.node.v1.Principal
+	8,  // 6: perch.node.v1.PageAnswer.tokens:type_name -> perch.node.v1.Token
+	17, // 7: perch.node.v1.Principal.grants:type_name -> perch.command.v1.Grant
+	8,  // [8:8] is the sub-list for method output_type
+	8,  // [8:8] is the sub-list for method input_type
+	8,  // [8:8] is the sub-list for extension type_name
+	8,  // [8:8] is the sub-list for extension extendee
+	0,  // [0:8] is the sub-list for field type_name
 }
 
 func init() { file_quorum_node_ask_proto_init() }
@@ -1134,7 +1384,7 @@ func file_quorum_node_ask_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_quorum_node_ask_proto_rawDesc), len(file_quorum_node_ask_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   14,
+			NumMessages:   16,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

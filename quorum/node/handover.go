@@ -23,15 +23,18 @@ const (
 
 // Transfer implements lease.Service. Whatever happens on the way, what counts is
 // who leads in the end: a leader that dies of it has given way too.
-func (n *Node) Transfer(ctx context.Context, _ *commandpb.Caller, to quorum.NodeID) error {
+func (n *Node) Transfer(ctx context.Context, caller *commandpb.Caller, to quorum.NodeID) error {
 	if n.draining() {
 		return lease.ErrShuttingDown
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, transferPatience, lease.ErrNotCaughtUp)
+	defer cancel()
+	if err := n.governs(ctx, caller); err != nil {
+		return err
 	}
 	if err := n.mayLead(to); err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, transferPatience, lease.ErrNotCaughtUp)
-	defer cancel()
 	old := quorum.NodeID(0) // who led when this began
 	for {
 		turned := n.turns.wait()

@@ -110,51 +110,12 @@ func (k *keeper) run(ctx context.Context) {
 			return
 		}
 		epoch, due := k.look()
-		if epoch != 0 && k.node.view().Zxid() == 0 {
-			k.seed()
-		}
 		if epoch != 0 {
-			k.raise()
+			k.upkeep()
 		}
 		if due {
 			k.expire(ctx, epoch)
 		}
-	}
-}
-
-// seed proposes the settings of a cluster that has just formed. Every state
-// begins with the same ones, and only a command changes them (RULES.md R5).
-func (k *keeper) seed() {
-	if k.node.cfg.Settings == lease.DefaultSettings() {
-		return
-	}
-	cmd := &commandpb.Command{Format: lease.Format, Op: &commandpb.Command_Configure{Configure: k.node.cfg.Settings.Command()}}
-	if err := k.submit(cmd); err != nil {
-		k.log.Error("the settings of the new cluster could not be set", keyError, err)
-	}
-}
-
-// raise proposes the highest feature level that every member has reported, when
-// it is above the present one: a newer leader must not stop older members
-// (RULES.md R6). A member that has not reported since this reign began knows
-// nothing yet.
-func (k *keeper) raise() {
-	present, level := k.node.view().Level(), k.node.cfg.Level
-	if level <= present || k.raised == level {
-		return
-	}
-	for _, p := range *k.node.peers.Load() {
-		level = min(level, p.Level)
-	}
-	if level <= present || k.raised == level {
-		return
-	}
-	k.raised = level
-	k.log.Info("every member knows a higher feature level: raising it", "from", present, "to", level)
-	cmd := &commandpb.Command{Format: present, Op: &commandpb.Command_RaiseLevel{RaiseLevel: &commandpb.RaiseLevel{Level: level}}}
-	if err := k.submit(cmd); err != nil {
-		k.raised = 0
-		k.log.Error("the feature level could not be raised", keyError, err)
 	}
 }
 

@@ -81,6 +81,9 @@ func (r *reshape) step(ctx context.Context) (z quorum.Zxid, done bool, err error
 		return 0, false, err
 	}
 	if !r.begun {
+		if code := r.node.view().Governs(r.want.Caller, wall()); code != tree.OK {
+			return at, false, code
+		}
 		if err := r.check(&cf); err != nil {
 			return at, false, err
 		}

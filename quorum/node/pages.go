@@ -14,6 +14,7 @@ import (
 	"perch/lease"
 	"perch/quorum"
 	"perch/quorum/natsnet"
+	"perch/tree"
 )
 
 // pagePatience bounds a question to the node that pins a page.
@@ -51,11 +52,11 @@ func newPages(cfg Config, cluster func() quorum.ClusterID) *pages {
 }
 
 // pin keeps view and returns the token of the page that follows.
-func (p *pages) pin(view *lease.View, q lease.Read, at cursor) string {
+func (p *pages) pin(view *lease.View, q lease.Read, at lease.Cursor) string {
 	p.keep(view)
 	return p.seal(&nodepb.PageToken{
 		Node: uint32(p.node), Zxid: uint64(view.Zxid()), Kind: uint32(q.Kind), Path: q.Path,
-		After: at.name, AfterId: uint64(at.id),
+		After: at.Name, AfterId: uint64(at.ID), Principal: q.Caller.GetPrincipal(),
 	})
 }
 
@@ -154,12 +155,15 @@ func (p *pages) open(token string) (*nodepb.PageToken, bool) {
 // the caller demands has to start over.
 func (n *Node) readPage(ctx context.Context, q lease.Read) (lease.Answer, error) {
 	t, ok := n.pages.open(q.PageToken)
-	if !ok || quorum.Zxid(t.GetZxid()) == 0 || lease.ReadKind(t.GetKind()) != q.Kind || t.GetPath() != q.Path ||
-		quorum.Zxid(t.GetZxid()) < q.At.Floor {
+	if !ok || quorum.Zxid(t.GetZxid()) == 0 || !continues(t, q) || quorum.Zxid(t.GetZxid()) < q.At.Floor {
 		return lease.Answer{Zxid: n.positions.now()}, lease.ErrPageExpired
 	}
+	// The page is of the past, who may ask for it is decided now.
+	if code := n.view().Access(q.Caller, wall()); code != tree.OK {
+		return lease.Answer{Zxid: n.positions.now()}, code
+	}
 	if q.Token != "" {
-		if view, _, err := n.sessionAt(ctx, n.view(), q.Token); err != nil {
+		if view, _, err := n.sessionAt(ctx, n.view(), q.Caller, q.Token); err != nil {
 			return lease.Answer{Zxid: view.Zxid()}, err
 		}
 	}
@@ -172,17 +176,18 @@ func (n *Node) readPage(ctx context.Context, q lease.Read) (lease.Answer, error)
 	return n.distantPage(ctx, q, quorum.NodeID(t.GetNode()))
 }
 
+// continues says whether t is a page of the list that q asks for.
+func continues(t *nodepb.PageToken, q lease.Read) bool {
+	return lease.ReadKind(t.GetKind()) == q.Kind && t.GetPath() == q.Path && t.GetPrincipal() == q.Caller.GetPrincipal()
+}
+
 // pinnedPage answers from a state pinned here.
 func (n *Node) pinnedPage(q lease.Read, t *nodepb.PageToken) (lease.Answer, error) {
 	view := n.pages.use(quorum.Zxid(t.GetZxid()))
 	if view == nil || n.inDoubt() != nil {
 		return lease.Answer{Zxid: n.positions.now()}, lease.ErrPageExpired
 	}
-	a, more, err := evaluate(view, q, cursor{name: t.GetAfter(), id: quorum.Zxid(t.GetAfterId())})
-	if err == nil && more {
-		a.NextPage = n.pages.pin(view, q, after(a))
-	}
-	return a, err
+	return n.evaluate(view, q, lease.Cursor{Name: t.GetAfter(), ID: quorum.Zxid(t.GetAfterId())})
 }
 
 // distantPage has the node that pins the state answer. One that cannot be
@@ -191,6 +196,7 @@ func (n *Node) distantPage(ctx context.Context, q lease.Read, to quorum.NodeID) 
 	gone := lease.Answer{Zxid: n.positions.now()}
 	body, err := proto.Marshal(&nodepb.PageRequest{
 		Kind: uint32(q.Kind), Path: q.Path, Limit: uint32(q.Limit), PageToken: q.PageToken, WithData: q.WithData,
+		Caller: q.Caller, Depth: uint32(q.Depth),
 	})
 	if err != nil {
 		return gone, lease.ErrPageExpired
@@ -219,10 +225,10 @@ func (n *Node) servePage(_ quorum.NodeID, body []byte) ([]byte, error) {
 	}
 	q := lease.Read{
 		Kind: lease.ReadKind(req.GetKind()), Path: req.GetPath(), Limit: int(req.GetLimit()),
-		PageToken: req.GetPageToken(), WithData: req.GetWithData(),
+		PageToken: req.GetPageToken(), WithData: req.GetWithData(), Caller: req.GetCaller(), Depth: int(req.GetDepth()),
 	}
 	t, ok := n.pages.open(q.PageToken)
-	if !ok || quorum.NodeID(t.GetNode()) != n.cfg.ID || lease.ReadKind(t.GetKind()) != q.Kind || t.GetPath() != q.Path {
+	if !ok || quorum.NodeID(t.GetNode()) != n.cfg.ID || !continues(t, q) {
 		return proto.Marshal(toPage(lease.Answer{Zxid: n.positions.now()}, lease.ErrPageExpired))
 	}
 	return proto.Marshal(toPage(n.pinnedPage(q, t)))

@@ -3,7 +3,6 @@ package node
 import (
 	"context"
 	"errors"
-	"strings"
 	"time"
 
 	"perch/lease"
@@ -18,10 +17,8 @@ const floorPatience = 2 * time.Second
 // that is only a little behind catches up, and a lost history is found.
 const cursorPatience = 250 * time.Millisecond
 
-const (
-	pageBytes  = 1 << 20 // ends a page (API.md rule 16) …
-	batchBytes = 1 << 20 // … and a batch of events (rule 9)
-)
+// batchBytes ends a batch of events (API.md rule 9).
+const batchBytes = 1 << 20
 
 // Read implements lease.Service.
 func (n *Node) Read(ctx context.Context, q lease.Read) (lease.Answer, error) {
@@ -45,16 +42,21 @@ func (n *Node) read(ctx context.Context, q lease.Read) (lease.Answer, error) {
 	}
 	if q.Token != "" {
 		var info lease.Info
-		if view, info, err = n.sessionAt(ctx, view, q.Token); err != nil {
+		if view, info, err = n.sessionAt(ctx, view, q.Caller, q.Token); err != nil {
 			return lease.Answer{Zxid: view.Zxid()}, err
 		}
 		if q.Kind == lease.ReadSession && q.Session == 0 {
-			return lease.Answer{Zxid: view.Zxid(), Sessions: []lease.Info{info}}, nil
+			q.Session = info.ID
 		}
 	}
-	answer, more, err := evaluate(view, q, cursor{})
+	return n.evaluate(view, q, lease.Cursor{})
+}
+
+// evaluate answers q from view. A list that goes on has the view pinned.
+func (n *Node) evaluate(view *lease.View, q lease.Read, from lease.Cursor) (lease.Answer, error) {
+	answer, more, err := view.Read(q, from, wall())
 	if err == nil && more {
-		answer.NextPage = n.pages.pin(view, q, after(answer))
+		answer.NextPage = n.pages.pin(view, q, lease.After(q.Kind, answer))
 	}
 	return answer, err
 }
@@ -100,59 +102,6 @@ func (n *Node) floor(ctx context.Context, z quorum.Zxid, patience time.Duration)
 	return lease.ErrNotCaughtUp
 }
 
-// cursor is where a list goes on.
-type cursor struct {
-	name string
-	id   quorum.Zxid
-}
-
-// after is the cursor behind the last entry of answer.
-func after(a lease.Answer) cursor {
-	var c cursor
-	if k := len(a.Children); k > 0 {
-		path := a.Children[k-1].Path
-		c.name = path[strings.LastIndexByte(path, '/')+1:]
-	}
-	if k := len(a.Sessions); k > 0 {
-		c.id = a.Sessions[k-1].ID
-	}
-	return c
-}
-
-// evaluate answers q from view. More says that a list goes on.
-func evaluate(view *lease.View, q lease.Read, from cursor) (a lease.Answer, more bool, err error) {
-	a.Zxid = view.Zxid()
-	switch q.Kind {
-	case lease.ReadNode, lease.ReadStat:
-		node, ok := view.Get(q.Path)
-		if !ok {
-			return a, false, tree.ErrNoNode
-		}
-		a.Node = node
-	case lease.ReadChildren:
-		node, ok := view.Get(q.Path)
-		if !ok {
-			return a, false, tree.ErrNoNode
-		}
-		node.Data = nil
-		a.Node = node
-		a.Children, more, _ = view.Children(q.Path, tree.Page{
-			After: from.name, Limit: q.Limit, Bytes: pageBytes, WithData: q.WithData,
-		})
-	case lease.ReadSession:
-		info, ok := view.Session(q.Session)
-		if !ok {
-			return a, false, tree.ErrNoSession
-		}
-		a.Sessions = []lease.Info{info}
-	case lease.ReadSessions:
-		a.Sessions, more = view.SessionList(from.id, q.Limit)
-	default:
-		return a, false, tree.ErrInvalidArgument
-	}
-	return a, more, nil
-}
-
 // Events implements lease.Service.
 func (n *Node) Events(ctx context.Context, q lease.EventQuery) (lease.EventBatch, error) {
 	if err := n.inDoubt(); err != nil {
@@ -182,21 +131,26 @@ func (n *Node) events(ctx context.Context, q lease.EventQuery) (lease.EventBatch
 	}
 	if q.Token != "" {
 		var err error
-		if view, _, err = n.sessionAt(ctx, view, q.Token); err != nil {
+		if view, _, err = n.sessionAt(ctx, view, q.Caller, q.Token); err != nil {
 			return lease.EventBatch{Cursor: view.Zxid()}, err
 		}
 	}
-	return view.Events(q.Path, q.Scope, q.Since, tree.Bounds{Events: q.Limit, Bytes: batchBytes})
+	return view.Events(q, tree.Bounds{Events: q.Limit, Bytes: batchBytes}, wall())
 }
 
 // hasEvent says whether view holds an event of the interest after its Since, or
-// can no longer tell.
-func hasEvent(view *lease.View, i lease.Interest) bool {
+// can no longer tell. If not, the interest moves on to the view's position.
+func hasEvent(view *lease.View, i *lease.Interest) bool {
 	if view.Zxid() <= i.Since {
 		return false
 	}
-	batch, err := view.Events(i.Path, i.Scope, i.Since, tree.Bounds{Events: 1})
-	return err != nil || len(batch.Events) > 0
+	q := lease.EventQuery{Caller: i.Caller, Path: i.Path, Scope: i.Scope, Since: i.Since}
+	batch, err := view.Events(q, tree.Bounds{Events: 1}, wall())
+	if err == nil && len(batch.Events) == 0 {
+		i.Since = view.Zxid()
+		return false
+	}
+	return true
 }
 
 // eventsNow starts a watch at a linearizable position.
@@ -206,9 +160,10 @@ func (n *Node) eventsNow(ctx context.Context, q lease.EventQuery) (lease.EventBa
 		return lease.EventBatch{}, err
 	}
 	if q.Token != "" {
-		if _, known := n.known(view, q.Token); known != lease.KnownAlive {
-			return lease.EventBatch{Cursor: view.Zxid()}, tree.ErrSessionExpired
+		if view, _, err = n.sessionAt(ctx, view, q.Caller, q.Token); err != nil {
+			return lease.EventBatch{Cursor: view.Zxid()}, err
 		}
 	}
-	return lease.EventBatch{Cursor: view.Zxid(), Oldest: view.Oldest()}, nil
+	q.Since = view.Zxid()
+	return view.Events(q, tree.Bounds{}, wall())
 }

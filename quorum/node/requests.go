@@ -140,6 +140,9 @@ func (n *Node) Write(ctx context.Context, cmd *commandpb.Command, token string) 
 	if err := n.admit(cmd); err != nil {
 		return lease.Result{}, err
 	}
+	if err := n.speak(ctx, cmd); err != nil {
+		return lease.Result{}, err
+	}
 	if err := n.identify(cmd, token); err != nil {
 		return lease.Result{Zxid: n.positions.now()}, err
 	}
@@ -185,6 +188,7 @@ func (n *Node) finish(ctx context.Context, cmd *commandpb.Command, res lease.Res
 		if err != nil {
 			return lease.Result{}, err
 		}
+		held.Principal = res.Session.Principal
 		res.Session, res.Remaining = held.Info, held.Remaining
 	}
 	return res, nil

@@ -64,7 +64,7 @@ func TestSessionLivesWhileTouchedAndEndsAfter(t *testing.T) {
 		if _, err := home.Read(t.Context(), lease.Read{Kind: lease.ReadNode, Path: "/", Token: opened.Token}); !errors.Is(err, tree.ErrSessionExpired) {
 			t.Fatalf("a read after the end: %v", err)
 		}
-		batch, err := home.view().Events("/mine", tree.ScopeNode, 0, tree.Bounds{})
+		batch, err := home.view().Events(lease.EventQuery{Path: "/mine", Scope: tree.ScopeNode}, tree.Bounds{}, 0)
 		if err != nil || batch.Events[len(batch.Events)-1].Cause != tree.CauseSessionExpired {
 			t.Fatalf("events: %+v, %v", batch.Events, err)
 		}

@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -155,9 +156,14 @@ func (s *space) decide(now time.Time) bool {
 
 // frees says whether cmd is let through on a full disk: what removes.
 func frees(cmd *commandpb.Command) bool {
-	switch cmd.GetOp().(type) {
-	case *commandpb.Command_Delete, *commandpb.Command_CloseSession, *commandpb.Command_ExpireSessions:
+	switch op := cmd.GetOp().(type) {
+	case *commandpb.Command_Delete, *commandpb.Command_CloseSession, *commandpb.Command_ExpireSessions,
+		*commandpb.Command_Reap, *commandpb.Command_DeletePrincipal, *commandpb.Command_RevokeToken:
 		return true
+	case *commandpb.Command_Multi:
+		return !slices.ContainsFunc(op.Multi.GetOps(), func(o *commandpb.Op) bool {
+			return o.GetCreate() != nil || o.GetPut() != nil
+		})
 	}
 	return false
 }

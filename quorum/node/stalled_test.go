@@ -30,6 +30,7 @@ func TestAnExpiryWithoutAnOutcomeIsNotTakenBack(t *testing.T) {
 		c := newCluster(t, newMemNet(1), func(cfg *Config) { cfg.Log = nil })
 		leader := c.leader()
 		opened := must(t, leader.Node, openCommand(time.Second), clientToken)
+		until(t, "at the highest level", func() bool { return leader.view().Level() == lease.Format })
 		c.agree()
 		free := make(chan struct{})
 		for _, n := range c.nodes {

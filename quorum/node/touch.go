@@ -177,23 +177,25 @@ func (t *touches) flush(ctx context.Context) {
 }
 
 // Touch implements lease.Service.
-func (n *Node) Touch(ctx context.Context, _ *commandpb.Caller, token string, ttl time.Duration) (lease.Held, error) {
+func (n *Node) Touch(ctx context.Context, caller *commandpb.Caller, token string, ttl time.Duration) (lease.Held, error) {
 	if n.draining() {
 		return lease.Held{}, lease.ErrShuttingDown
 	}
 	if err := n.inDoubt(); err != nil {
 		return lease.Held{}, err
 	}
-	view, info, err := n.sessionAt(ctx, n.view(), token)
+	view, info, err := n.sessionAt(ctx, n.view(), caller, token)
 	if err != nil {
 		return lease.Held{Zxid: view.Zxid()}, err
 	}
 	if ttl != 0 && ttl != info.TTL {
-		if z, err := n.setTTL(ctx, token, ttl); err != nil {
+		if z, err := n.setTTL(ctx, caller, token, ttl); err != nil {
 			return lease.Held{Zxid: z}, err
 		}
 	}
-	return n.hold(ctx, info.ID)
+	held, err := n.hold(ctx, info.ID)
+	held.Principal = info.Principal
+	return held, err
 }
 
 // hold renews a session and waits until that is acknowledged.
@@ -229,9 +231,10 @@ func (b *touchBatch) held(id quorum.Zxid) (lease.Held, error) {
 }
 
 // setTTL commits another TTL before the touch that is to use it, and says where.
-func (n *Node) setTTL(ctx context.Context, token string, ttl time.Duration) (quorum.Zxid, error) {
+func (n *Node) setTTL(ctx context.Context, caller *commandpb.Caller, token string, ttl time.Duration) (quorum.Zxid, error) {
 	res, err := n.Write(ctx, &commandpb.Command{
-		Op: &commandpb.Command_SetTtl{SetTtl: &commandpb.SetTtl{TtlMs: uint64(ttl.Milliseconds())}},
+		Caller: caller,
+		Op:     &commandpb.Command_SetTtl{SetTtl: &commandpb.SetTtl{TtlMs: uint64(ttl.Milliseconds())}},
 	}, token)
 	if err == nil && res.Code != tree.OK {
 		err = res.Code
@@ -240,11 +243,11 @@ func (n *Node) setTTL(ctx context.Context, token string, ttl time.Duration) (quo
 }
 
 // TouchLater implements lease.Service.
-func (n *Node) TouchLater(_ *commandpb.Caller, token string) {
+func (n *Node) TouchLater(caller *commandpb.Caller, token string) {
 	if n.draining() || n.inDoubt() != nil {
 		return
 	}
-	if info, known := n.known(n.view(), token); known == lease.KnownAlive {
+	if info, known := n.known(n.view(), caller.GetPrincipal(), token); known == lease.KnownAlive {
 		n.touches.gather(info.ID)
 	}
 }

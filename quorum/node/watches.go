@@ -158,7 +158,7 @@ func (n *Node) Await(ctx context.Context, i lease.Interest) error {
 		if err := n.inDoubt(); err != nil {
 			return err
 		}
-		done, err := n.awaitOnce(ctx, i)
+		done, err := n.awaitOnce(ctx, &i)
 		if done || err != nil {
 			return err
 		}
@@ -167,9 +167,13 @@ func (n *Node) Await(ctx context.Context, i lease.Interest) error {
 
 // awaitOnce parks until the interest's bucket is woken or an event is there. It
 // reports false when the wake-up was for a change that the interest has already
-// seen, or for a snapshot: then the caller parks again.
-func (n *Node) awaitOnce(ctx context.Context, i lease.Interest) (bool, error) {
-	b, err := n.watches.join(i.Path, i.Scope)
+// seen or may not see, or for a snapshot: then the caller parks again.
+func (n *Node) awaitOnce(ctx context.Context, i *lease.Interest) (bool, error) {
+	path, code := n.view().Resolve(i.Caller, i.Path, wall())
+	if code != tree.OK {
+		return true, nil // whoever asks for the events is told why
+	}
+	b, err := n.watches.join(path, i.Scope)
 	if err != nil {
 		return false, err
 	}
@@ -179,7 +183,7 @@ func (n *Node) awaitOnce(ctx context.Context, i lease.Interest) (bool, error) {
 	}
 	select {
 	case <-b.wake:
-		return b.zxid > i.Since, nil
+		return b.zxid > i.Since && hasEvent(n.view(), i), nil
 	case <-ctx.Done():
 		return false, ctx.Err()
 	}

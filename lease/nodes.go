@@ -215,14 +215,15 @@ func (s *State) setACL(x *txn, op *commandpb.SetAcl, res *Result) tree.Code {
 	return code
 }
 
-func (s *State) setDefaultACL(x *txn, op *commandpb.SetDefaultAcl) tree.Code {
+func (s *State) setDefaultACL(x *txn, op *commandpb.SetDefaultAcl, res *Result) tree.Code {
 	path, code := x.who.target(op.Path)
 	if code != tree.OK {
 		return code
 	}
-	return s.tree.SetDefaultACL(&x.Txn, tree.SetDefaultACLOp{
-		Path: path, ACL: aclEntries(op.Acl), ETag: quorum.Zxid(op.Etag), Present: op.IfPresent,
+	res.ACL, code = s.tree.SetDefaultACL(&x.Txn, tree.SetDefaultACLOp{
+		Path: path, ACL: aclEntries(op.Acl), ETag: quorum.Zxid(op.Etag), Present: op.IfPresent, Absent: op.IfAbsent,
 	})
+	return code
 }
 
 // setQuota bounds a subtree. The bounds of a root are set from above: they are

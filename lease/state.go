@@ -322,7 +322,7 @@ func (s *State) runPolicy(x *txn, cmd *commandpb.Command, res *Result) tree.Code
 	case *commandpb.Command_SetAcl:
 		return s.setACL(x, op.SetAcl, res)
 	case *commandpb.Command_SetDefaultAcl:
-		return s.setDefaultACL(x, op.SetDefaultAcl)
+		return s.setDefaultACL(x, op.SetDefaultAcl, res)
 	case *commandpb.Command_SetQuota:
 		return s.setQuota(x, op.SetQuota, res)
 	case nil:

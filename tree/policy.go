@@ -96,24 +96,30 @@ type SetDefaultACLOp struct {
 	ACL     []ACLEntry  // empty: Path has no default any more
 	ETag    quorum.Zxid // condition: of the last change; 0: none
 	Present bool        // condition: there is a default
+	Absent  bool        // condition: there is none
+}
+
+// met says whether the conditions hold where old is what there is.
+func (op SetDefaultACLOp) met(old defaultACL, had bool) bool {
+	return (!op.Present || had) && (!op.Absent || !had) && (op.ETag == 0 || op.ETag == old.zxid)
 }
 
 // SetDefaultACL sets the default of the nodes that are made below a node. Those
-// that are there keep what they have.
-func (t *Tree) SetDefaultACL(x *Txn, op SetDefaultACLOp) Code {
+// that are there keep what they have. The ACL is what is stored.
+func (t *Tree) SetDefaultACL(x *Txn, op SetDefaultACLOp) (*ACL, Code) {
 	acl, code := givenACL(op.ACL, x.Caller)
 	if _, code := t.administer(x, op.Path, code); code != OK {
-		return code
+		return nil, code
 	}
-	old, had := t.defaults.Get(defaultACL{path: op.Path})
-	if op.Present && !had || op.ETag != 0 && op.ETag != old.zxid {
-		return ErrETagMismatch
+	if !op.met(t.defaults.Get(defaultACL{path: op.Path})) {
+		return nil, ErrETagMismatch
 	}
 	t.dropDefault(op.Path)
 	if len(op.ACL) > 0 {
-		t.setDefault(defaultACL{op.Path, t.Intern(acl), x.Zxid})
+		acl = t.Intern(acl)
+		t.setDefault(defaultACL{op.Path, acl, x.Zxid})
 	}
-	return OK
+	return acl, OK
 }
 
 func (t *Tree) setDefault(d defaultACL) {

@@ -58,16 +58,55 @@ func (e MemberSpecRole) Valid() bool {
 
 // Defines values for NodeMode.
 const (
+	NodeModeContainer  NodeMode = "container"
 	NodeModeEphemeral  NodeMode = "ephemeral"
 	NodeModePersistent NodeMode = "persistent"
+	NodeModeTTL        NodeMode = "ttl"
 )
 
 // Valid indicates whether the value is a known member of the NodeMode enum.
 func (e NodeMode) Valid() bool {
 	switch e {
+	case NodeModeContainer:
+		return true
 	case NodeModeEphemeral:
 		return true
 	case NodeModePersistent:
+		return true
+	case NodeModeTTL:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for OpOp.
+const (
+	Check       OpOp = "check"
+	CheckAbsent OpOp = "check_absent"
+	Create      OpOp = "create"
+	Delete      OpOp = "delete"
+	Get         OpOp = "get"
+	Put         OpOp = "put"
+	Set         OpOp = "set"
+)
+
+// Valid indicates whether the value is a known member of the OpOp enum.
+func (e OpOp) Valid() bool {
+	switch e {
+	case Check:
+		return true
+	case CheckAbsent:
+		return true
+	case Create:
+		return true
+	case Delete:
+		return true
+	case Get:
+		return true
+	case Put:
+		return true
+	case Set:
 		return true
 	default:
 		return false
@@ -116,12 +155,15 @@ func (e WatchScope) Valid() bool {
 // Defines values for PutMode.
 const (
 	PutModeEphemeral PutMode = "ephemeral"
+	PutModeTTL       PutMode = "ttl"
 )
 
 // Valid indicates whether the value is a known member of the PutMode enum.
 func (e PutMode) Valid() bool {
 	switch e {
 	case PutModeEphemeral:
+		return true
+	case PutModeTTL:
 		return true
 	default:
 		return false
@@ -131,6 +173,7 @@ func (e PutMode) Valid() bool {
 // Defines values for PutNodeParamsMode.
 const (
 	PutNodeParamsModeEphemeral PutNodeParamsMode = "ephemeral"
+	PutNodeParamsModeTTL       PutNodeParamsMode = "ttl"
 )
 
 // Valid indicates whether the value is a known member of the PutNodeParamsMode enum.
@@ -138,9 +181,34 @@ func (e PutNodeParamsMode) Valid() bool {
 	switch e {
 	case PutNodeParamsModeEphemeral:
 		return true
+	case PutNodeParamsModeTTL:
+		return true
 	default:
 		return false
 	}
+}
+
+// ACL defines model for Acl.
+type ACL struct {
+	// Aversion Changes of the ACL; not of a default.
+	Aversion *int64 `json:"aversion,omitempty"`
+
+	// Entries At least one in a request. Every entry that matches the caller counts.
+	Entries []ACLEntry `json:"entries"`
+}
+
+// ACLEntry Lets the identities of a scheme that match id do what perms says.
+//
+// Example: {"id":"ci","perms":"rw","scheme":"principal"}
+type ACLEntry struct {
+	// ID anyone (world); empty, which stands for every identity of the caller (auth); a name (principal); user:base64(sha1(user:password)) (digest); an address or a CIDR prefix (ip); a URI SAN (x509).
+	ID string `json:"id"`
+
+	// Perms Of create, delete, read, write and admin the first letters. Create and delete are asked of the parent.
+	Perms string `json:"perms"`
+
+	// Scheme world, auth, principal, digest, ip or x509.
+	Scheme string `json:"scheme"`
 }
 
 // Child defines model for Child.
@@ -181,7 +249,7 @@ type Detail string
 
 // Event defines model for Event.
 type Event struct {
-	// Cause request, session_expired or session_closed; open set.
+	// Cause request, session_expired, session_closed, ttl or container; open set.
 	Cause string `json:"cause"`
 	Path  string `json:"path"`
 
@@ -203,9 +271,39 @@ type EventBatch struct {
 	More bool `json:"more"`
 }
 
+// GrantRule Allows perms to everything at and below prefix, in whole segments.
+//
+// Example: {"perms":["read","write"],"prefix":"/app"}
+type GrantRule struct {
+	// Perms read, write, create, delete, admin (ACLs and quotas), use (locks and the other primitives) and, on / of a principal without root, cluster (members, principals, tokens and all sessions; it passes every ACL); open set.
+	Perms []string `json:"perms"`
+
+	// Prefix Path of a node as the principal sees it.
+	Prefix string `json:"prefix"`
+}
+
 // Holder defines model for Holder.
 type Holder struct {
 	SessionID int64 `json:"session_id"`
+}
+
+// Identity defines model for Identity.
+type Identity struct {
+	// Address What ACLs of scheme ip are compared with.
+	Address *string `json:"address,omitempty"`
+
+	// Certificate URI SAN of the client certificate; what ACLs of scheme x509 are compared with.
+	Certificate *string     `json:"certificate,omitempty"`
+	Grants      []GrantRule `json:"grants"`
+
+	// Principal Empty when the caller is nobody in particular.
+	Principal string `json:"principal"`
+
+	// Roles Principals whose grants the caller has too, by its identity provider.
+	Roles *[]string `json:"roles,omitempty"`
+
+	// Root Absent when the whole tree can be seen.
+	Root *string `json:"root,omitempty"`
 }
 
 // KeepAlive defines model for KeepAlive.
@@ -273,7 +371,7 @@ type Node struct {
 	Text *string `json:"text,omitempty"`
 }
 
-// NodeMode defines model for NodeMode.
+// NodeMode What ends a node besides a request. ephemeral: the end of its session; container: the deletion of its last child; ttl: ttl_ms without a change of its data and without a child.
 type NodeMode string
 
 // NodePage defines model for NodePage.
@@ -292,12 +390,105 @@ type NodePage struct {
 	Zxid int64 `json:"zxid"`
 }
 
+// Op One operation and what it takes. create: data or text, mode, ttl_ms, sequential, parents, acl; set, which changes a node that exists: data or text, version, etag; put, which creates it if need be: besides those mode, which is ephemeral or ttl, ttl_ms and parents; delete: version, etag, recursive; check, of a node that exists: version, etag; check_absent and get: nothing.
+type Op struct {
+	// ACL ACL of the new node; without it the default of the subtree.
+	ACL  *[]ACLEntry `json:"acl,omitempty"`
+	Data *[]byte     `json:"data,omitempty"`
+
+	// Etag The tag that the node must have.
+	Etag *string `json:"etag,omitempty"`
+
+	// Mode What ends a node besides a request. ephemeral: the end of its session; container: the deletion of its last child; ttl: ttl_ms without a change of its data and without a child.
+	Mode    *NodeMode `json:"mode,omitempty"`
+	Op      OpOp      `json:"op"`
+	Parents *bool     `json:"parents,omitempty"`
+
+	// Path Leading slashes are as in a URL.
+	Path       *string `json:"path,omitempty"`
+	Recursive  *bool   `json:"recursive,omitempty"`
+	Sequential *bool   `json:"sequential,omitempty"`
+
+	// Text The value as UTF-8, instead of data.
+	Text *string `json:"text,omitempty"`
+
+	// TTLMs With mode ttl, that of the node.
+	TTLMs *int64 `json:"ttl_ms,omitempty"`
+
+	// Version The data version that the node must have.
+	Version *int64 `json:"version,omitempty"`
+}
+
+// OpOp defines model for Op.Op.
+type OpOp string
+
+// OpOutcome defines model for OpOutcome.
+type OpOutcome struct {
+	// Code no_node, of a get that found none.
+	Code *string `json:"code,omitempty"`
+
+	// Created Of put, that there was no node before.
+	Created *bool `json:"created,omitempty"`
+
+	// Data Of get.
+	Data *[]byte `json:"data,omitempty"`
+
+	// Etag Of the node; only with the last operation on its path.
+	Etag *string `json:"etag,omitempty"`
+	Op   string  `json:"op"`
+
+	// Path The real one, of a sequential node too.
+	Path string `json:"path"`
+
+	// Stat ZooKeeper's Stat.
+	Stat *Stat `json:"stat,omitempty"`
+
+	// Text Of get with include=text, where the value is UTF-8.
+	Text *string `json:"text,omitempty"`
+}
+
+// Principal defines model for Principal.
+type Principal struct {
+	Disabled *bool `json:"disabled,omitempty"`
+
+	// Etag The tag that If-Match takes, bare.
+	Etag   string      `json:"etag"`
+	Grants []GrantRule `json:"grants"`
+	Name   string      `json:"name"`
+
+	// Root Absent when it sees the whole tree.
+	Root *string `json:"root,omitempty"`
+}
+
+// PrincipalPage defines model for PrincipalPage.
+type PrincipalPage struct {
+	// NextPageToken Absent on the last page.
+	NextPageToken *string     `json:"next_page_token,omitempty"`
+	Principals    []Principal `json:"principals"`
+}
+
+// PrincipalSpec Example: {"grants":[{"perms":["read","write"],"prefix":"/app"}]}
+type PrincipalSpec struct {
+	// Disabled Its requests are refused; nothing of it is deleted.
+	Disabled *bool       `json:"disabled,omitempty"`
+	Grants   []GrantRule `json:"grants"`
+
+	// Name That of the URL; it may be left out.
+	Name *string `json:"name,omitempty"`
+
+	// Root The node that is / to this principal, which can neither name nor see anything that is not below it.
+	Root *string `json:"root,omitempty"`
+}
+
 // Problem RFC 9457.
 type Problem struct {
 	// Code Open set. A client takes an unknown code by its status.
 	Code        string  `json:"code"`
 	CurrentEtag *string `json:"current_etag,omitempty"`
 	Detail      *string `json:"detail,omitempty"`
+
+	// FailedIndex Of a multi, the operation that failed, counted from 0.
+	FailedIndex *int32 `json:"failed_index,omitempty"`
 
 	// Field JSON pointer, parameter or header at fault.
 	Field  *string `json:"field,omitempty"`
@@ -324,6 +515,30 @@ type Problem struct {
 	Zxid   *int64 `json:"zxid,omitempty"`
 }
 
+// Quota defines model for Quota.
+type Quota struct {
+	// Bytes Bytes of their data.
+	Bytes int64 `json:"bytes"`
+
+	// MaxBytes Absent when there is no such bound.
+	MaxBytes *int64 `json:"max_bytes,omitempty"`
+
+	// MaxNodes Absent when there is no such bound.
+	MaxNodes *int64 `json:"max_nodes,omitempty"`
+
+	// Nodes Nodes that there are, the one at the path included.
+	Nodes int64 `json:"nodes"`
+}
+
+// QuotaSpec Example: {"max_nodes":10000}
+type QuotaSpec struct {
+	// MaxBytes Most bytes of data.
+	MaxBytes *int64 `json:"max_bytes,omitempty"`
+
+	// MaxNodes Most nodes, the one at the path included.
+	MaxNodes *int64 `json:"max_nodes,omitempty"`
+}
+
 // ReadLevel defines model for ReadLevel.
 type ReadLevel string
 
@@ -332,8 +547,14 @@ type Session struct {
 	// EphemeralCount Nodes that the session owns.
 	EphemeralCount *int32 `json:"ephemeral_count,omitempty"`
 
+	// Ephemerals Their paths, sorted; only in the answer to getSession.
+	Ephemerals *[]string `json:"ephemerals,omitempty"`
+
 	// ID Public; the zxid that created it.
 	ID int64 `json:"id"`
+
+	// Principal Whose session it is; absent without authentication.
+	Principal *string `json:"principal,omitempty"`
 
 	// RemainingMs Only if the leader has confirmed this renewal: the session lives at least this long from the sending of the request.
 	RemainingMs *int64 `json:"remaining_ms,omitempty"`
@@ -372,9 +593,11 @@ type Stat struct {
 	DataLength int32 `json:"data_length"`
 
 	// EphemeralOwner Public id of the owning session; 0 when not ephemeral.
-	EphemeralOwner int64     `json:"ephemeral_owner"`
-	Mode           *NodeMode `json:"mode,omitempty"`
-	Mtime          time.Time `json:"mtime"`
+	EphemeralOwner int64 `json:"ephemeral_owner"`
+
+	// Mode What ends a node besides a request. ephemeral: the end of its session; container: the deletion of its last child; ttl: ttl_ms without a change of its data and without a child.
+	Mode  *NodeMode `json:"mode,omitempty"`
+	Mtime time.Time `json:"mtime"`
 
 	// Mzxid Zxid of the last change of the data.
 	Mzxid       int64 `json:"mzxid"`
@@ -383,8 +606,45 @@ type Stat struct {
 	// Pzxid Zxid of the last change of the list of children.
 	Pzxid int64 `json:"pzxid"`
 
+	// TTLMs With mode ttl.
+	TTLMs *int64 `json:"ttl_ms,omitempty"`
+
 	// Version Changes of the data.
 	Version int64 `json:"version"`
+}
+
+// Token defines model for Token.
+type Token struct {
+	CreatedAt time.Time `json:"created_at"`
+
+	// ExpiresAt Absent when it does not expire.
+	ExpiresAt *time.Time `json:"expires_at,omitempty"`
+	ID        string     `json:"id"`
+	Label     *string    `json:"label,omitempty"`
+	Principal string     `json:"principal"`
+
+	// Secret The token, to be sent as a bearer token; only in the answer to createToken, when the server drew it.
+	Secret *string `json:"secret,omitempty"`
+}
+
+// TokenPage defines model for TokenPage.
+type TokenPage struct {
+	// NextPageToken Absent on the last page.
+	NextPageToken *string `json:"next_page_token,omitempty"`
+	Tokens        []Token `json:"tokens"`
+}
+
+// TokenSpec Example: {"label":"runner 7","principal":"ci"}
+type TokenSpec struct {
+	// ExpiresAt Without it the token lives until it is revoked.
+	ExpiresAt *time.Time `json:"expires_at,omitempty"`
+
+	// Label For people.
+	Label     *string `json:"label,omitempty"`
+	Principal string  `json:"principal"`
+
+	// SecretSha256 Of a secret that the client drew: 32 random bytes as 43 characters of base64url, of which this is the SHA-256. The token is perch_ID_SECRET then.
+	SecretSha256 *string `json:"secret_sha256,omitempty"`
 }
 
 // TransferSpec defines model for TransferSpec.
@@ -393,14 +653,29 @@ type TransferSpec struct {
 	To *string `json:"to,omitempty"`
 }
 
+// TxnRequest Example: {"ops":[{"op":"check","path":"app/leader","version":3},{"op":"put","path":"app/config","text":"green"}]}
+type TxnRequest struct {
+	Ops []Op `json:"ops"`
+}
+
+// TxnResult defines model for TxnResult.
+type TxnResult struct {
+	// Results One for each operation, in order.
+	Results []OpOutcome `json:"results"`
+	Zxid    int64       `json:"zxid"`
+}
+
 // WatchScope defines model for WatchScope.
 type WatchScope string
 
 // Consistency defines model for Consistency.
 type Consistency = ReadLevel
 
-// CreateMode defines model for CreateMode.
+// CreateMode What ends a node besides a request. ephemeral: the end of its session; container: the deletion of its last child; ttl: ttl_ms without a change of its data and without a child.
 type CreateMode = NodeMode
+
+// Depth defines model for Depth.
+type Depth = int32
 
 // IfMatch defines model for IfMatch.
 type IfMatch = string
@@ -423,8 +698,8 @@ type MemberID = string
 // MinZxid defines model for MinZxid.
 type MinZxid = int64
 
-// OpenTTL defines model for OpenTtl.
-type OpenTTL = int64
+// NodeTTL defines model for NodeTtl.
+type NodeTTL = int64
 
 // PageToken defines model for PageToken.
 type PageToken = string
@@ -437,6 +712,9 @@ type Path = string
 
 // Prefer defines model for Prefer.
 type Prefer = string
+
+// PrincipalName defines model for PrincipalName.
+type PrincipalName = string
 
 // PutMode defines model for PutMode.
 type PutMode string
@@ -462,11 +740,65 @@ type Since = string
 // Takeover defines model for Takeover.
 type Takeover = bool
 
+// TokenID defines model for TokenId.
+type TokenID = string
+
 // Version defines model for Version.
 type Version = int64
 
 // WaitMs defines model for WaitMs.
 type WaitMs = int32
+
+// DeleteDefaultACLParams defines parameters for DeleteDefaultACL.
+type DeleteDefaultACLParams struct {
+	// IfMatch One tag, or `*`. `"812"`, `812` and `W/"812"` are the same tag; `""` matches nothing; a list is refused.
+	IfMatch *IfMatch `json:"If-Match,omitempty"`
+
+	// PerchSession Session token, drawn by the server or by the client (22 to 128 of `A-Za-z0-9_-`). Renews the session on arrival.
+	PerchSession *SessionToken `json:"Perch-Session,omitempty"`
+}
+
+// GetDefaultACLParams defines parameters for GetDefaultACL.
+type GetDefaultACLParams struct {
+	// Consistency linearizable: as new as anything that was acknowledged before the request; local: what this node has, which may be old.
+	Consistency *Consistency `form:"consistency,omitempty" json:"consistency,omitempty"`
+
+	// MinZxid Answer from this position or a later one.
+	MinZxid *MinZxid `form:"min_zxid,omitempty" json:"min_zxid,omitempty"`
+
+	// PerchSession Session token, drawn by the server or by the client (22 to 128 of `A-Za-z0-9_-`). Renews the session on arrival.
+	PerchSession *SessionToken `json:"Perch-Session,omitempty"`
+}
+
+// SetDefaultACLParams defines parameters for SetDefaultACL.
+type SetDefaultACLParams struct {
+	// IfMatch One tag, or `*`. `"812"`, `812` and `W/"812"` are the same tag; `""` matches nothing; a list is refused.
+	IfMatch *IfMatch `json:"If-Match,omitempty"`
+
+	// PerchSession Session token, drawn by the server or by the client (22 to 128 of `A-Za-z0-9_-`). Renews the session on arrival.
+	PerchSession *SessionToken `json:"Perch-Session,omitempty"`
+}
+
+// GetACLParams defines parameters for GetACL.
+type GetACLParams struct {
+	// Consistency linearizable: as new as anything that was acknowledged before the request; local: what this node has, which may be old.
+	Consistency *Consistency `form:"consistency,omitempty" json:"consistency,omitempty"`
+
+	// MinZxid Answer from this position or a later one.
+	MinZxid *MinZxid `form:"min_zxid,omitempty" json:"min_zxid,omitempty"`
+
+	// PerchSession Session token, drawn by the server or by the client (22 to 128 of `A-Za-z0-9_-`). Renews the session on arrival.
+	PerchSession *SessionToken `json:"Perch-Session,omitempty"`
+}
+
+// SetACLParams defines parameters for SetACL.
+type SetACLParams struct {
+	// IfMatch One tag, or `*`. `"812"`, `812` and `W/"812"` are the same tag; `""` matches nothing; a list is refused.
+	IfMatch *IfMatch `json:"If-Match,omitempty"`
+
+	// PerchSession Session token, drawn by the server or by the client (22 to 128 of `A-Za-z0-9_-`). Renews the session on arrival.
+	PerchSession *SessionToken `json:"Perch-Session,omitempty"`
+}
 
 // ListChildrenParams defines parameters for ListChildren.
 type ListChildrenParams struct {
@@ -521,6 +853,15 @@ type RemoveMemberParams struct {
 
 // TransferLeadershipParams defines parameters for TransferLeadership.
 type TransferLeadershipParams struct {
+	// PerchSession Session token, drawn by the server or by the client (22 to 128 of `A-Za-z0-9_-`). Renews the session on arrival.
+	PerchSession *SessionToken `json:"Perch-Session,omitempty"`
+}
+
+// MultiParams defines parameters for Multi.
+type MultiParams struct {
+	// Include What to show besides, separated by commas.
+	Include *Include `form:"include,omitempty" json:"include,omitempty"`
+
 	// PerchSession Session token, drawn by the server or by the client (22 to 128 of `A-Za-z0-9_-`). Renews the session on arrival.
 	PerchSession *SessionToken `json:"Perch-Session,omitempty"`
 }
@@ -593,8 +934,8 @@ type CreateNodeParams struct {
 	// Parents Create missing parents too.
 	Parents *Parents `form:"parents,omitempty" json:"parents,omitempty"`
 
-	// TTLMs With mode=ephemeral, a token that was never seen opens a session with this TTL.
-	TTLMs *OpenTTL `form:"ttl_ms,omitempty" json:"ttl_ms,omitempty"`
+	// TTLMs With mode=ttl, that of the node, which needs one. With mode=ephemeral, a token that was never seen opens a session with this TTL.
+	TTLMs *NodeTTL `form:"ttl_ms,omitempty" json:"ttl_ms,omitempty"`
 
 	// PerchSession Session token, drawn by the server or by the client (22 to 128 of `A-Za-z0-9_-`). Renews the session on arrival.
 	PerchSession *SessionToken `json:"Perch-Session,omitempty"`
@@ -608,11 +949,11 @@ type PutNodeParams struct {
 	// Parents Create missing parents too.
 	Parents *Parents `form:"parents,omitempty" json:"parents,omitempty"`
 
-	// Mode Create or refresh a node of this kind, owned by the session of Perch-Session.
+	// Mode Create or refresh a node of this kind; an ephemeral one is owned by the session of Perch-Session. A node of another kind is 409 node_exists.
 	Mode *PutNodeParamsMode `form:"mode,omitempty" json:"mode,omitempty"`
 
-	// TTLMs With mode=ephemeral, a token that was never seen opens a session with this TTL.
-	TTLMs *OpenTTL `form:"ttl_ms,omitempty" json:"ttl_ms,omitempty"`
+	// TTLMs With mode=ttl, that of the node, which needs one. With mode=ephemeral, a token that was never seen opens a session with this TTL.
+	TTLMs *NodeTTL `form:"ttl_ms,omitempty" json:"ttl_ms,omitempty"`
 
 	// Takeover With mode=ephemeral, one of another session changes its owner.
 	Takeover *Takeover `form:"takeover,omitempty" json:"takeover,omitempty"`
@@ -629,6 +970,81 @@ type PutNodeParams struct {
 
 // PutNodeParamsMode defines parameters for PutNode.
 type PutNodeParamsMode string
+
+// ListPrincipalsParams defines parameters for ListPrincipals.
+type ListPrincipalsParams struct {
+	// Limit Most entries of a page; of a watch whole zxids, at least one.
+	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
+
+	// PageToken The next_page_token of the page before.
+	PageToken *PageToken `form:"page_token,omitempty" json:"page_token,omitempty"`
+
+	// Consistency linearizable: as new as anything that was acknowledged before the request; local: what this node has, which may be old.
+	Consistency *Consistency `form:"consistency,omitempty" json:"consistency,omitempty"`
+
+	// MinZxid Answer from this position or a later one.
+	MinZxid *MinZxid `form:"min_zxid,omitempty" json:"min_zxid,omitempty"`
+
+	// PerchSession Session token, drawn by the server or by the client (22 to 128 of `A-Za-z0-9_-`). Renews the session on arrival.
+	PerchSession *SessionToken `json:"Perch-Session,omitempty"`
+}
+
+// DeletePrincipalParams defines parameters for DeletePrincipal.
+type DeletePrincipalParams struct {
+	// IfMatch One tag, or `*`. `"812"`, `812` and `W/"812"` are the same tag; `""` matches nothing; a list is refused.
+	IfMatch *IfMatch `json:"If-Match,omitempty"`
+
+	// PerchSession Session token, drawn by the server or by the client (22 to 128 of `A-Za-z0-9_-`). Renews the session on arrival.
+	PerchSession *SessionToken `json:"Perch-Session,omitempty"`
+}
+
+// GetPrincipalParams defines parameters for GetPrincipal.
+type GetPrincipalParams struct {
+	// Consistency linearizable: as new as anything that was acknowledged before the request; local: what this node has, which may be old.
+	Consistency *Consistency `form:"consistency,omitempty" json:"consistency,omitempty"`
+
+	// MinZxid Answer from this position or a later one.
+	MinZxid *MinZxid `form:"min_zxid,omitempty" json:"min_zxid,omitempty"`
+
+	// PerchSession Session token, drawn by the server or by the client (22 to 128 of `A-Za-z0-9_-`). Renews the session on arrival.
+	PerchSession *SessionToken `json:"Perch-Session,omitempty"`
+}
+
+// PutPrincipalParams defines parameters for PutPrincipal.
+type PutPrincipalParams struct {
+	// IfMatch One tag, or `*`. `"812"`, `812` and `W/"812"` are the same tag; `""` matches nothing; a list is refused.
+	IfMatch *IfMatch `json:"If-Match,omitempty"`
+
+	// IfNoneMatch On a write only `*`. On a read one tag, or `*`; `"absent"` is the tag of a node that does not exist.
+	IfNoneMatch *IfNoneMatch `json:"If-None-Match,omitempty"`
+
+	// PerchSession Session token, drawn by the server or by the client (22 to 128 of `A-Za-z0-9_-`). Renews the session on arrival.
+	PerchSession *SessionToken `json:"Perch-Session,omitempty"`
+}
+
+// DeleteQuotaParams defines parameters for DeleteQuota.
+type DeleteQuotaParams struct {
+	// PerchSession Session token, drawn by the server or by the client (22 to 128 of `A-Za-z0-9_-`). Renews the session on arrival.
+	PerchSession *SessionToken `json:"Perch-Session,omitempty"`
+}
+
+// GetQuotaParams defines parameters for GetQuota.
+type GetQuotaParams struct {
+	// Consistency linearizable: as new as anything that was acknowledged before the request; local: what this node has, which may be old.
+	Consistency *Consistency `form:"consistency,omitempty" json:"consistency,omitempty"`
+
+	// MinZxid Answer from this position or a later one.
+	MinZxid *MinZxid `form:"min_zxid,omitempty" json:"min_zxid,omitempty"`
+
+	// PerchSession Session token, drawn by the server or by the client (22 to 128 of `A-Za-z0-9_-`). Renews the session on arrival.
+	PerchSession *SessionToken `json:"Perch-Session,omitempty"`
+}
+
+// SetQuotaParams defines parameters for SetQuota.
+type SetQuotaParams struct {
+	// PerchSession Session token, drawn by the server or by the client (22 to 128 of `A-Za-z0-9_-`). Renews the session on arrival.
+	PerchSession *SessionToken `json:"Perch-Session,omitempty"`
+}
 
 // ListSessionsParams defines parameters for ListSessions.
 type ListSessionsParams struct {
@@ -717,6 +1133,60 @@ type StreamNodeParams struct {
 	PerchSession *SessionToken `json:"Perch-Session,omitempty"`
 }
 
+// ListTokensParams defines parameters for ListTokens.
+type ListTokensParams struct {
+	// Limit Most entries of a page; of a watch whole zxids, at least one.
+	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
+
+	// PageToken The next_page_token of the page before.
+	PageToken *PageToken `form:"page_token,omitempty" json:"page_token,omitempty"`
+
+	// Consistency linearizable: as new as anything that was acknowledged before the request; local: what this node has, which may be old.
+	Consistency *Consistency `form:"consistency,omitempty" json:"consistency,omitempty"`
+
+	// MinZxid Answer from this position or a later one.
+	MinZxid *MinZxid `form:"min_zxid,omitempty" json:"min_zxid,omitempty"`
+
+	// PerchSession Session token, drawn by the server or by the client (22 to 128 of `A-Za-z0-9_-`). Renews the session on arrival.
+	PerchSession *SessionToken `json:"Perch-Session,omitempty"`
+}
+
+// CreateTokenParams defines parameters for CreateToken.
+type CreateTokenParams struct {
+	// PerchSession Session token, drawn by the server or by the client (22 to 128 of `A-Za-z0-9_-`). Renews the session on arrival.
+	PerchSession *SessionToken `json:"Perch-Session,omitempty"`
+}
+
+// RevokeTokenParams defines parameters for RevokeToken.
+type RevokeTokenParams struct {
+	// PerchSession Session token, drawn by the server or by the client (22 to 128 of `A-Za-z0-9_-`). Renews the session on arrival.
+	PerchSession *SessionToken `json:"Perch-Session,omitempty"`
+}
+
+// ListTreeParams defines parameters for ListTree.
+type ListTreeParams struct {
+	// Include What to show besides, separated by commas.
+	Include *Include `form:"include,omitempty" json:"include,omitempty"`
+
+	// Depth How many levels below the node; all of them without it.
+	Depth *Depth `form:"depth,omitempty" json:"depth,omitempty"`
+
+	// Limit Most entries of a page; of a watch whole zxids, at least one.
+	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
+
+	// PageToken The next_page_token of the page before.
+	PageToken *PageToken `form:"page_token,omitempty" json:"page_token,omitempty"`
+
+	// Consistency linearizable: as new as anything that was acknowledged before the request; local: what this node has, which may be old.
+	Consistency *Consistency `form:"consistency,omitempty" json:"consistency,omitempty"`
+
+	// MinZxid Answer from this position or a later one.
+	MinZxid *MinZxid `form:"min_zxid,omitempty" json:"min_zxid,omitempty"`
+
+	// PerchSession Session token, drawn by the server or by the client (22 to 128 of `A-Za-z0-9_-`). Renews the session on arrival.
+	PerchSession *SessionToken `json:"Perch-Session,omitempty"`
+}
+
 // WatchNodeParams defines parameters for WatchNode.
 type WatchNodeParams struct {
 	// Scope node: created, changed and deleted of the path; children: created and deleted of direct children, and deletion of the path; subtree: everything at and below it.
@@ -738,17 +1208,41 @@ type WatchNodeParams struct {
 	PerchSession *SessionToken `json:"Perch-Session,omitempty"`
 }
 
+// WhoamiParams defines parameters for Whoami.
+type WhoamiParams struct {
+	// PerchSession Session token, drawn by the server or by the client (22 to 128 of `A-Za-z0-9_-`). Renews the session on arrival.
+	PerchSession *SessionToken `json:"Perch-Session,omitempty"`
+}
+
+// SetDefaultACLJSONRequestBody defines body for SetDefaultACL for application/json ContentType.
+type SetDefaultACLJSONRequestBody = ACL
+
+// SetACLJSONRequestBody defines body for SetACL for application/json ContentType.
+type SetACLJSONRequestBody = ACL
+
 // AddMemberJSONRequestBody defines body for AddMember for application/json ContentType.
 type AddMemberJSONRequestBody = MembersSpec
 
 // TransferLeadershipJSONRequestBody defines body for TransferLeadership for application/json ContentType.
 type TransferLeadershipJSONRequestBody = TransferSpec
 
+// MultiJSONRequestBody defines body for Multi for application/json ContentType.
+type MultiJSONRequestBody = TxnRequest
+
+// PutPrincipalJSONRequestBody defines body for PutPrincipal for application/json ContentType.
+type PutPrincipalJSONRequestBody = PrincipalSpec
+
+// SetQuotaJSONRequestBody defines body for SetQuota for application/json ContentType.
+type SetQuotaJSONRequestBody = QuotaSpec
+
 // CreateSessionJSONRequestBody defines body for CreateSession for application/json ContentType.
 type CreateSessionJSONRequestBody = SessionSpec
 
 // KeepSessionAliveJSONRequestBody defines body for KeepSessionAlive for application/json ContentType.
 type KeepSessionAliveJSONRequestBody = KeepAlive
+
+// CreateTokenJSONRequestBody defines body for CreateToken for application/json ContentType.
+type CreateTokenJSONRequestBody = TokenSpec
 
 // ServerInterface represents all server handlers.
 type ServerInterface interface {
@@ -764,6 +1258,21 @@ type ServerInterface interface {
 	// Readyz Tell whether the node can serve
 	// (GET /readyz)
 	Readyz(w http.ResponseWriter, r *http.Request)
+	// DeleteDefaultACL Remove the default ACL of a subtree
+	// (DELETE /v1/acl-default/{path})
+	DeleteDefaultACL(w http.ResponseWriter, r *http.Request, path Path, params DeleteDefaultACLParams)
+	// GetDefaultACL Read the default ACL of a subtree
+	// (GET /v1/acl-default/{path})
+	GetDefaultACL(w http.ResponseWriter, r *http.Request, path Path, params GetDefaultACLParams)
+	// SetDefaultACL Set the default ACL of a subtree
+	// (PUT /v1/acl-default/{path})
+	SetDefaultACL(w http.ResponseWriter, r *http.Request, path Path, params SetDefaultACLParams)
+	// GetACL Read the ACL of a node
+	// (GET /v1/acl/{path})
+	GetACL(w http.ResponseWriter, r *http.Request, path Path, params GetACLParams)
+	// SetACL Replace the ACL of a node
+	// (PUT /v1/acl/{path})
+	SetACL(w http.ResponseWriter, r *http.Request, path Path, params SetACLParams)
 	// ListChildren List the children of a node
 	// (GET /v1/children/{path})
 	ListChildren(w http.ResponseWriter, r *http.Request, path Path, params ListChildrenParams)
@@ -779,6 +1288,9 @@ type ServerInterface interface {
 	// TransferLeadership Move leadership
 	// (POST /v1/cluster/transfer)
 	TransferLeadership(w http.ResponseWriter, r *http.Request, params TransferLeadershipParams)
+	// Multi Apply operations atomically
+	// (POST /v1/multi)
+	Multi(w http.ResponseWriter, r *http.Request, params MultiParams)
 	// DeleteNode Delete a node
 	// (DELETE /v1/nodes/{path})
 	DeleteNode(w http.ResponseWriter, r *http.Request, path Path, params DeleteNodeParams)
@@ -794,6 +1306,27 @@ type ServerInterface interface {
 	// PutNode Write a node, creating it if need be
 	// (PUT /v1/nodes/{path})
 	PutNode(w http.ResponseWriter, r *http.Request, path Path, params PutNodeParams)
+	// ListPrincipals List principals
+	// (GET /v1/principals)
+	ListPrincipals(w http.ResponseWriter, r *http.Request, params ListPrincipalsParams)
+	// DeletePrincipal Delete a principal and end its sessions
+	// (DELETE /v1/principals/{name})
+	DeletePrincipal(w http.ResponseWriter, r *http.Request, name PrincipalName, params DeletePrincipalParams)
+	// GetPrincipal Describe a principal
+	// (GET /v1/principals/{name})
+	GetPrincipal(w http.ResponseWriter, r *http.Request, name PrincipalName, params GetPrincipalParams)
+	// PutPrincipal Create or replace a principal
+	// (PUT /v1/principals/{name})
+	PutPrincipal(w http.ResponseWriter, r *http.Request, name PrincipalName, params PutPrincipalParams)
+	// DeleteQuota Remove the quota of a subtree
+	// (DELETE /v1/quota/{path})
+	DeleteQuota(w http.ResponseWriter, r *http.Request, path Path, params DeleteQuotaParams)
+	// GetQuota Read the quota of a subtree and its use
+	// (GET /v1/quota/{path})
+	GetQuota(w http.ResponseWriter, r *http.Request, path Path, params GetQuotaParams)
+	// SetQuota Bound a subtree
+	// (PUT /v1/quota/{path})
+	SetQuota(w http.ResponseWriter, r *http.Request, path Path, params SetQuotaParams)
 	// ListSessions List sessions
 	// (GET /v1/sessions)
 	ListSessions(w http.ResponseWriter, r *http.Request, params ListSessionsParams)
@@ -815,9 +1348,24 @@ type ServerInterface interface {
 	// StreamNode Stream changes
 	// (GET /v1/stream/{path})
 	StreamNode(w http.ResponseWriter, r *http.Request, path Path, params StreamNodeParams)
+	// ListTokens List API tokens
+	// (GET /v1/tokens)
+	ListTokens(w http.ResponseWriter, r *http.Request, params ListTokensParams)
+	// CreateToken Create an API token
+	// (POST /v1/tokens)
+	CreateToken(w http.ResponseWriter, r *http.Request, params CreateTokenParams)
+	// RevokeToken Revoke an API token
+	// (DELETE /v1/tokens/{id})
+	RevokeToken(w http.ResponseWriter, r *http.Request, id TokenID, params RevokeTokenParams)
+	// ListTree List a subtree
+	// (GET /v1/tree/{path})
+	ListTree(w http.ResponseWriter, r *http.Request, path Path, params ListTreeParams)
 	// WatchNode Wait for changes
 	// (GET /v1/watch/{path})
 	WatchNode(w http.ResponseWriter, r *http.Request, path Path, params WatchNodeParams)
+	// Whoami Tell who the caller is
+	// (GET /v1/whoami)
+	Whoami(w http.ResponseWriter, r *http.Request, params WhoamiParams)
 }
 
 // Unimplemented server implementation that returns http.StatusNotImplemented for each endpoint.
@@ -845,6 +1393,36 @@ func (_ Unimplemented) Openapi(w http.ResponseWriter, r *http.Request) {
 // Readyz Tell whether the node can serve
 // (GET /readyz)
 func (_ Unimplemented) Readyz(w http.ResponseWriter, r *http.Request) {
+	w.WriteHeader(http.StatusNotImplemented)
+}
+
+// DeleteDefaultACL Remove the default ACL of a subtree
+// (DELETE /v1/acl-default/{path})
+func (_ Unimplemented) DeleteDefaultACL(w http.ResponseWriter, r *http.Request, path Path, params DeleteDefaultACLParams) {
+	w.WriteHeader(http.StatusNotImplemented)
+}
+
+// GetDefaultACL Read the default ACL of a subtree
+// (GET /v1/acl-default/{path})
+func (_ Unimplemented) GetDefaultACL(w http.ResponseWriter, r *http.Request, path Path, params GetDefaultACLParams) {
+	w.WriteHeader(http.StatusNotImplemented)
+}
+
+// SetDefaultACL Set the default ACL of a subtree
+// (PUT /v1/acl-default/{path})
+func (_ Unimplemented) SetDefaultACL(w http.ResponseWriter, r *http.Request, path Path, params SetDefaultACLParams) {
+	w.WriteHeader(http.StatusNotImplemented)
+}
+
+// GetACL Read the ACL of a node
+// (GET /v1/acl/{path})
+func (_ Unimplemented) GetACL(w http.ResponseWriter, r *http.Request, path Path, params GetACLParams) {
+	w.WriteHeader(http.StatusNotImplemented)
+}
+
+// SetACL Replace the ACL of a node
+// (PUT /v1/acl/{path})
+func (_ Unimplemented) SetACL(w http.ResponseWriter, r *http.Request, path Path, params SetACLParams) {
 	w.WriteHeader(http.StatusNotImplemented)
 }
 
@@ -878,6 +1456,12 @@ func (_ Unimplemented) TransferLeadership(w http.ResponseWriter, r *http.Request
 	w.WriteHeader(http.StatusNotImplemented)
 }
 
+// Multi Apply operations atomically
+// (POST /v1/multi)
+func (_ Unimplemented) Multi(w http.ResponseWriter, r *http.Request, params MultiParams) {
+	w.WriteHeader(http.StatusNotImplemented)
+}
+
 // DeleteNode Delete a node
 // (DELETE /v1/nodes/{path})
 func (_ Unimplemented) DeleteNode(w http.ResponseWriter, r *http.Request, path Path, params DeleteNodeParams) {
@@ -905,6 +1489,48 @@ func (_ Unimplemented) CreateNode(w http.ResponseWriter, r *http.Request, path P
 // PutNode Write a node, creating it if need be
 // (PUT /v1/nodes/{path})
 func (_ Unimplemented) PutNode(w http.ResponseWriter, r *http.Request, path Path, params PutNodeParams) {
+	w.WriteHeader(http.StatusNotImplemented)
+}
+
+// ListPrincipals List principals
+// (GET /v1/principals)
+func (_ Unimplemented) ListPrincipals(w http.ResponseWriter, r *http.Request, params ListPrincipalsParams) {
+	w.WriteHeader(http.StatusNotImplemented)
+}
+
+// DeletePrincipal Delete a principal and end its sessions
+// (DELETE /v1/principals/{name})
+func (_ Unimplemented) DeletePrincipal(w http.ResponseWriter, r *http.Request, name PrincipalName, params DeletePrincipalParams) {
+	w.WriteHeader(http.StatusNotImplemented)
+}
+
+// GetPrincipal Describe a principal
+// (GET /v1/principals/{name})
+func (_ Unimplemented) GetPrincipal(w http.ResponseWriter, r *http.Request, name PrincipalName, params GetPrincipalParams) {
+	w.WriteHeader(http.StatusNotImplemented)
+}
+
+// PutPrincipal Create or replace a principal
+// (PUT /v1/principals/{name})
+func (_ Unimplemented) PutPrincipal(w http.ResponseWriter, r *http.Request, name PrincipalName, params PutPrincipalParams) {
+	w.WriteHeader(http.StatusNotImplemented)
+}
+
+// DeleteQuota Remove the quota of a subtree
+// (DELETE /v1/quota/{path})
+func (_ Unimplemented) DeleteQuota(w http.ResponseWriter, r *http.Request, path Path, params DeleteQuotaParams) {
+	w.WriteHeader(http.StatusNotImplemented)
+}
+
+// GetQuota Read the quota of a subtree and its use
+// (GET /v1/quota/{path})
+func (_ Unimplemented) GetQuota(w http.ResponseWriter, r *http.Request, path Path, params GetQuotaParams) {
+	w.WriteHeader(http.StatusNotImplemented)
+}
+
+// SetQuota Bound a subtree
+// (PUT /v1/quota/{path})
+func (_ Unimplemented) SetQuota(w http.ResponseWriter, r *http.Request, path Path, params SetQuotaParams) {
 	w.WriteHeader(http.StatusNotImplemented)
 }
 
@@ -950,9 +1576,39 @@ func (_ Unimplemented) StreamNode(w http.ResponseWriter, r *http.Request, path P
 	w.WriteHeader(http.StatusNotImplemented)
 }
 
+// ListTokens List API tokens
+// (GET /v1/tokens)
+func (_ Unimplemented) ListTokens(w http.ResponseWriter, r *http.Request, params ListTokensParams) {
+	w.WriteHeader(http.StatusNotImplemented)
+}
+
+// CreateToken Create an API token
+// (POST /v1/tokens)
+func (_ Unimplemented) CreateToken(w http.ResponseWriter, r *http.Request, params CreateTokenParams) {
+	w.WriteHeader(http.StatusNotImplemented)
+}
+
+// RevokeToken Revoke an API token
+// (DELETE /v1/tokens/{id})
+func (_ Unimplemented) RevokeToken(w http.ResponseWriter, r *http.Request, id TokenID, params RevokeTokenParams) {
+	w.WriteHeader(http.StatusNotImplemented)
+}
+
+// ListTree List a subtree
+// (GET /v1/tree/{path})
+func (_ Unimplemented) ListTree(w http.ResponseWriter, r *http.Request, path Path, params ListTreeParams) {
+	w.WriteHeader(http.StatusNotImplemented)
+}
+
 // WatchNode Wait for changes
 // (GET /v1/watch/{path})
 func (_ Unimplemented) WatchNode(w http.ResponseWriter, r *http.Request, path Path, params WatchNodeParams) {
+	w.WriteHeader(http.StatusNotImplemented)
+}
+
+// Whoami Tell who the caller is
+// (GET /v1/whoami)
+func (_ Unimplemented) Whoami(w http.ResponseWriter, r *http.Request, params WhoamiParams) {
 	w.WriteHeader(http.StatusNotImplemented)
 }
 
@@ -1012,6 +1668,365 @@ func (siw *ServerInterfaceWrapper) Readyz(w http.ResponseWriter, r *http.Request
 
 	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		siw.Handler.Readyz(w, r)
+	}))
+
+	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
+		handler = siw.HandlerMiddlewares[i](handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// DeleteDefaultACL operation middleware
+func (siw *ServerInterfaceWrapper) DeleteDefaultACL(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "path" -------------
+	var path Path
+
+	err = runtime.BindStyledParameterWithOptions("simple", "path", chi.URLParam(r, "path"), &path, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: r.URL.RawPath == ""})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "path", Err: err})
+		return
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params DeleteDefaultACLParams
+
+	headers := r.Header
+
+	// ------------- Optional header parameter "If-Match" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("If-Match")]; found {
+		var IfMatch IfMatch
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "If-Match", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "If-Match", valueList[0], &IfMatch, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "If-Match", Err: err})
+			return
+		}
+
+		params.IfMatch = &IfMatch
+
+	}
+
+	// ------------- Optional header parameter "Perch-Session" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Perch-Session")]; found {
+		var PerchSession SessionToken
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "Perch-Session", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Perch-Session", valueList[0], &PerchSession, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "Perch-Session", Err: err})
+			return
+		}
+
+		params.PerchSession = &PerchSession
+
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.DeleteDefaultACL(w, r, path, params)
+	}))
+
+	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
+		handler = siw.HandlerMiddlewares[i](handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// GetDefaultACL operation middleware
+func (siw *ServerInterfaceWrapper) GetDefaultACL(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "path" -------------
+	var path Path
+
+	err = runtime.BindStyledParameterWithOptions("simple", "path", chi.URLParam(r, "path"), &path, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: r.URL.RawPath == ""})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "path", Err: err})
+		return
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params GetDefaultACLParams
+
+	// ------------- Optional query parameter "consistency" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "consistency", r.URL.Query(), &params.Consistency, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "consistency"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "consistency", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "min_zxid" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "min_zxid", r.URL.Query(), &params.MinZxid, runtime.BindQueryParameterOptions{Type: "integer", Format: "int64"})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "min_zxid"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "min_zxid", Err: err})
+		}
+		return
+	}
+
+	headers := r.Header
+
+	// ------------- Optional header parameter "Perch-Session" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Perch-Session")]; found {
+		var PerchSession SessionToken
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "Perch-Session", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Perch-Session", valueList[0], &PerchSession, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "Perch-Session", Err: err})
+			return
+		}
+
+		params.PerchSession = &PerchSession
+
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.GetDefaultACL(w, r, path, params)
+	}))
+
+	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
+		handler = siw.HandlerMiddlewares[i](handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// SetDefaultACL operation middleware
+func (siw *ServerInterfaceWrapper) SetDefaultACL(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "path" -------------
+	var path Path
+
+	err = runtime.BindStyledParameterWithOptions("simple", "path", chi.URLParam(r, "path"), &path, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: r.URL.RawPath == ""})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "path", Err: err})
+		return
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params SetDefaultACLParams
+
+	headers := r.Header
+
+	// ------------- Optional header parameter "If-Match" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("If-Match")]; found {
+		var IfMatch IfMatch
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "If-Match", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "If-Match", valueList[0], &IfMatch, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "If-Match", Err: err})
+			return
+		}
+
+		params.IfMatch = &IfMatch
+
+	}
+
+	// ------------- Optional header parameter "Perch-Session" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Perch-Session")]; found {
+		var PerchSession SessionToken
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "Perch-Session", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Perch-Session", valueList[0], &PerchSession, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "Perch-Session", Err: err})
+			return
+		}
+
+		params.PerchSession = &PerchSession
+
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.SetDefaultACL(w, r, path, params)
+	}))
+
+	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
+		handler = siw.HandlerMiddlewares[i](handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// GetACL operation middleware
+func (siw *ServerInterfaceWrapper) GetACL(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "path" -------------
+	var path Path
+
+	err = runtime.BindStyledParameterWithOptions("simple", "path", chi.URLParam(r, "path"), &path, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: r.URL.RawPath == ""})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "path", Err: err})
+		return
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params GetACLParams
+
+	// ------------- Optional query parameter "consistency" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "consistency", r.URL.Query(), &params.Consistency, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "consistency"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "consistency", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "min_zxid" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "min_zxid", r.URL.Query(), &params.MinZxid, runtime.BindQueryParameterOptions{Type: "integer", Format: "int64"})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "min_zxid"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "min_zxid", Err: err})
+		}
+		return
+	}
+
+	headers := r.Header
+
+	// ------------- Optional header parameter "Perch-Session" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Perch-Session")]; found {
+		var PerchSession SessionToken
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "Perch-Session", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Perch-Session", valueList[0], &PerchSession, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "Perch-Session", Err: err})
+			return
+		}
+
+		params.PerchSession = &PerchSession
+
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.GetACL(w, r, path, params)
+	}))
+
+	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
+		handler = siw.HandlerMiddlewares[i](handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// SetACL operation middleware
+func (siw *ServerInterfaceWrapper) SetACL(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "path" -------------
+	var path Path
+
+	err = runtime.BindStyledParameterWithOptions("simple", "path", chi.URLParam(r, "path"), &path, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: r.URL.RawPath == ""})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "path", Err: err})
+		return
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params SetACLParams
+
+	headers := r.Header
+
+	// ------------- Optional header parameter "If-Match" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("If-Match")]; found {
+		var IfMatch IfMatch
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "If-Match", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "If-Match", valueList[0], &IfMatch, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "If-Match", Err: err})
+			return
+		}
+
+		params.IfMatch = &IfMatch
+
+	}
+
+	// ------------- Optional header parameter "Perch-Session" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Perch-Session")]; found {
+		var PerchSession SessionToken
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "Perch-Session", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Perch-Session", valueList[0], &PerchSession, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "Perch-Session", Err: err})
+			return
+		}
+
+		params.PerchSession = &PerchSession
+
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.SetACL(w, r, path, params)
 	}))
 
 	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
@@ -1364,6 +2379,60 @@ func (siw *ServerInterfaceWrapper) TransferLeadership(w http.ResponseWriter, r *
 
 	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		siw.Handler.TransferLeadership(w, r, params)
+	}))
+
+	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
+		handler = siw.HandlerMiddlewares[i](handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// Multi operation middleware
+func (siw *ServerInterfaceWrapper) Multi(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params MultiParams
+
+	// ------------- Optional query parameter "include" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", false, false, "include", r.URL.Query(), &params.Include, runtime.BindQueryParameterOptions{Type: "array", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "include"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "include", Err: err})
+		}
+		return
+	}
+
+	headers := r.Header
+
+	// ------------- Optional header parameter "Perch-Session" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Perch-Session")]; found {
+		var PerchSession SessionToken
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "Perch-Session", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Perch-Session", valueList[0], &PerchSession, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "Perch-Session", Err: err})
+			return
+		}
+
+		params.PerchSession = &PerchSession
+
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.Multi(w, r, params)
 	}))
 
 	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
@@ -1977,6 +3046,508 @@ func (siw *ServerInterfaceWrapper) PutNode(w http.ResponseWriter, r *http.Reques
 	handler.ServeHTTP(w, r)
 }
 
+// ListPrincipals operation middleware
+func (siw *ServerInterfaceWrapper) ListPrincipals(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ListPrincipalsParams
+
+	// ------------- Optional query parameter "limit" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", r.URL.Query(), &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: "int32"})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "limit"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "limit", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "page_token" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "page_token", r.URL.Query(), &params.PageToken, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "page_token"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "page_token", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "consistency" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "consistency", r.URL.Query(), &params.Consistency, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "consistency"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "consistency", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "min_zxid" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "min_zxid", r.URL.Query(), &params.MinZxid, runtime.BindQueryParameterOptions{Type: "integer", Format: "int64"})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "min_zxid"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "min_zxid", Err: err})
+		}
+		return
+	}
+
+	headers := r.Header
+
+	// ------------- Optional header parameter "Perch-Session" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Perch-Session")]; found {
+		var PerchSession SessionToken
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "Perch-Session", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Perch-Session", valueList[0], &PerchSession, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "Perch-Session", Err: err})
+			return
+		}
+
+		params.PerchSession = &PerchSession
+
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.ListPrincipals(w, r, params)
+	}))
+
+	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
+		handler = siw.HandlerMiddlewares[i](handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// DeletePrincipal operation middleware
+func (siw *ServerInterfaceWrapper) DeletePrincipal(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "name" -------------
+	var name PrincipalName
+
+	err = runtime.BindStyledParameterWithOptions("simple", "name", chi.URLParam(r, "name"), &name, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: r.URL.RawPath == ""})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "name", Err: err})
+		return
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params DeletePrincipalParams
+
+	headers := r.Header
+
+	// ------------- Optional header parameter "If-Match" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("If-Match")]; found {
+		var IfMatch IfMatch
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "If-Match", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "If-Match", valueList[0], &IfMatch, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "If-Match", Err: err})
+			return
+		}
+
+		params.IfMatch = &IfMatch
+
+	}
+
+	// ------------- Optional header parameter "Perch-Session" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Perch-Session")]; found {
+		var PerchSession SessionToken
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "Perch-Session", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Perch-Session", valueList[0], &PerchSession, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "Perch-Session", Err: err})
+			return
+		}
+
+		params.PerchSession = &PerchSession
+
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.DeletePrincipal(w, r, name, params)
+	}))
+
+	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
+		handler = siw.HandlerMiddlewares[i](handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// GetPrincipal operation middleware
+func (siw *ServerInterfaceWrapper) GetPrincipal(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "name" -------------
+	var name PrincipalName
+
+	err = runtime.BindStyledParameterWithOptions("simple", "name", chi.URLParam(r, "name"), &name, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: r.URL.RawPath == ""})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "name", Err: err})
+		return
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params GetPrincipalParams
+
+	// ------------- Optional query parameter "consistency" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "consistency", r.URL.Query(), &params.Consistency, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "consistency"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "consistency", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "min_zxid" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "min_zxid", r.URL.Query(), &params.MinZxid, runtime.BindQueryParameterOptions{Type: "integer", Format: "int64"})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "min_zxid"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "min_zxid", Err: err})
+		}
+		return
+	}
+
+	headers := r.Header
+
+	// ------------- Optional header parameter "Perch-Session" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Perch-Session")]; found {
+		var PerchSession SessionToken
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "Perch-Session", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Perch-Session", valueList[0], &PerchSession, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "Perch-Session", Err: err})
+			return
+		}
+
+		params.PerchSession = &PerchSession
+
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.GetPrincipal(w, r, name, params)
+	}))
+
+	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
+		handler = siw.HandlerMiddlewares[i](handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// PutPrincipal operation middleware
+func (siw *ServerInterfaceWrapper) PutPrincipal(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "name" -------------
+	var name PrincipalName
+
+	err = runtime.BindStyledParameterWithOptions("simple", "name", chi.URLParam(r, "name"), &name, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: r.URL.RawPath == ""})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "name", Err: err})
+		return
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params PutPrincipalParams
+
+	headers := r.Header
+
+	// ------------- Optional header parameter "If-Match" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("If-Match")]; found {
+		var IfMatch IfMatch
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "If-Match", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "If-Match", valueList[0], &IfMatch, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "If-Match", Err: err})
+			return
+		}
+
+		params.IfMatch = &IfMatch
+
+	}
+
+	// ------------- Optional header parameter "If-None-Match" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("If-None-Match")]; found {
+		var IfNoneMatch IfNoneMatch
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "If-None-Match", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "If-None-Match", valueList[0], &IfNoneMatch, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "If-None-Match", Err: err})
+			return
+		}
+
+		params.IfNoneMatch = &IfNoneMatch
+
+	}
+
+	// ------------- Optional header parameter "Perch-Session" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Perch-Session")]; found {
+		var PerchSession SessionToken
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "Perch-Session", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Perch-Session", valueList[0], &PerchSession, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "Perch-Session", Err: err})
+			return
+		}
+
+		params.PerchSession = &PerchSession
+
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.PutPrincipal(w, r, name, params)
+	}))
+
+	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
+		handler = siw.HandlerMiddlewares[i](handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// DeleteQuota operation middleware
+func (siw *ServerInterfaceWrapper) DeleteQuota(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "path" -------------
+	var path Path
+
+	err = runtime.BindStyledParameterWithOptions("simple", "path", chi.URLParam(r, "path"), &path, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: r.URL.RawPath == ""})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "path", Err: err})
+		return
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params DeleteQuotaParams
+
+	headers := r.Header
+
+	// ------------- Optional header parameter "Perch-Session" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Perch-Session")]; found {
+		var PerchSession SessionToken
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "Perch-Session", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Perch-Session", valueList[0], &PerchSession, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "Perch-Session", Err: err})
+			return
+		}
+
+		params.PerchSession = &PerchSession
+
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.DeleteQuota(w, r, path, params)
+	}))
+
+	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
+		handler = siw.HandlerMiddlewares[i](handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// GetQuota operation middleware
+func (siw *ServerInterfaceWrapper) GetQuota(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "path" -------------
+	var path Path
+
+	err = runtime.BindStyledParameterWithOptions("simple", "path", chi.URLParam(r, "path"), &path, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: r.URL.RawPath == ""})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "path", Err: err})
+		return
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params GetQuotaParams
+
+	// ------------- Optional query parameter "consistency" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "consistency", r.URL.Query(), &params.Consistency, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "consistency"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "consistency", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "min_zxid" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "min_zxid", r.URL.Query(), &params.MinZxid, runtime.BindQueryParameterOptions{Type: "integer", Format: "int64"})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "min_zxid"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "min_zxid", Err: err})
+		}
+		return
+	}
+
+	headers := r.Header
+
+	// ------------- Optional header parameter "Perch-Session" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Perch-Session")]; found {
+		var PerchSession SessionToken
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "Perch-Session", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Perch-Session", valueList[0], &PerchSession, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "Perch-Session", Err: err})
+			return
+		}
+
+		params.PerchSession = &PerchSession
+
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.GetQuota(w, r, path, params)
+	}))
+
+	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
+		handler = siw.HandlerMiddlewares[i](handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// SetQuota operation middleware
+func (siw *ServerInterfaceWrapper) SetQuota(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "path" -------------
+	var path Path
+
+	err = runtime.BindStyledParameterWithOptions("simple", "path", chi.URLParam(r, "path"), &path, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: r.URL.RawPath == ""})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "path", Err: err})
+		return
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params SetQuotaParams
+
+	headers := r.Header
+
+	// ------------- Optional header parameter "Perch-Session" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Perch-Session")]; found {
+		var PerchSession SessionToken
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "Perch-Session", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Perch-Session", valueList[0], &PerchSession, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "Perch-Session", Err: err})
+			return
+		}
+
+		params.PerchSession = &PerchSession
+
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.SetQuota(w, r, path, params)
+	}))
+
+	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
+		handler = siw.HandlerMiddlewares[i](handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
 // ListSessions operation middleware
 func (siw *ServerInterfaceWrapper) ListSessions(w http.ResponseWriter, r *http.Request) {
 
@@ -2522,6 +4093,318 @@ func (siw *ServerInterfaceWrapper) StreamNode(w http.ResponseWriter, r *http.Req
 	handler.ServeHTTP(w, r)
 }
 
+// ListTokens operation middleware
+func (siw *ServerInterfaceWrapper) ListTokens(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ListTokensParams
+
+	// ------------- Optional query parameter "limit" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", r.URL.Query(), &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: "int32"})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "limit"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "limit", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "page_token" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "page_token", r.URL.Query(), &params.PageToken, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "page_token"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "page_token", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "consistency" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "consistency", r.URL.Query(), &params.Consistency, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "consistency"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "consistency", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "min_zxid" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "min_zxid", r.URL.Query(), &params.MinZxid, runtime.BindQueryParameterOptions{Type: "integer", Format: "int64"})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "min_zxid"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "min_zxid", Err: err})
+		}
+		return
+	}
+
+	headers := r.Header
+
+	// ------------- Optional header parameter "Perch-Session" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Perch-Session")]; found {
+		var PerchSession SessionToken
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "Perch-Session", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Perch-Session", valueList[0], &PerchSession, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "Perch-Session", Err: err})
+			return
+		}
+
+		params.PerchSession = &PerchSession
+
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.ListTokens(w, r, params)
+	}))
+
+	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
+		handler = siw.HandlerMiddlewares[i](handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// CreateToken operation middleware
+func (siw *ServerInterfaceWrapper) CreateToken(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params CreateTokenParams
+
+	headers := r.Header
+
+	// ------------- Optional header parameter "Perch-Session" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Perch-Session")]; found {
+		var PerchSession SessionToken
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "Perch-Session", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Perch-Session", valueList[0], &PerchSession, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "Perch-Session", Err: err})
+			return
+		}
+
+		params.PerchSession = &PerchSession
+
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.CreateToken(w, r, params)
+	}))
+
+	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
+		handler = siw.HandlerMiddlewares[i](handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// RevokeToken operation middleware
+func (siw *ServerInterfaceWrapper) RevokeToken(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "id" -------------
+	var id TokenID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", chi.URLParam(r, "id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: r.URL.RawPath == ""})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "id", Err: err})
+		return
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params RevokeTokenParams
+
+	headers := r.Header
+
+	// ------------- Optional header parameter "Perch-Session" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Perch-Session")]; found {
+		var PerchSession SessionToken
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "Perch-Session", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Perch-Session", valueList[0], &PerchSession, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "Perch-Session", Err: err})
+			return
+		}
+
+		params.PerchSession = &PerchSession
+
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.RevokeToken(w, r, id, params)
+	}))
+
+	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
+		handler = siw.HandlerMiddlewares[i](handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// ListTree operation middleware
+func (siw *ServerInterfaceWrapper) ListTree(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "path" -------------
+	var path Path
+
+	err = runtime.BindStyledParameterWithOptions("simple", "path", chi.URLParam(r, "path"), &path, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: r.URL.RawPath == ""})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "path", Err: err})
+		return
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ListTreeParams
+
+	// ------------- Optional query parameter "include" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", false, false, "include", r.URL.Query(), &params.Include, runtime.BindQueryParameterOptions{Type: "array", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "include"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "include", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "depth" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "depth", r.URL.Query(), &params.Depth, runtime.BindQueryParameterOptions{Type: "integer", Format: "int32"})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "depth"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "depth", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "limit" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", r.URL.Query(), &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: "int32"})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "limit"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "limit", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "page_token" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "page_token", r.URL.Query(), &params.PageToken, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "page_token"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "page_token", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "consistency" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "consistency", r.URL.Query(), &params.Consistency, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "consistency"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "consistency", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "min_zxid" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "min_zxid", r.URL.Query(), &params.MinZxid, runtime.BindQueryParameterOptions{Type: "integer", Format: "int64"})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "min_zxid"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "min_zxid", Err: err})
+		}
+		return
+	}
+
+	headers := r.Header
+
+	// ------------- Optional header parameter "Perch-Session" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Perch-Session")]; found {
+		var PerchSession SessionToken
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "Perch-Session", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Perch-Session", valueList[0], &PerchSession, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "Perch-Session", Err: err})
+			return
+		}
+
+		params.PerchSession = &PerchSession
+
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.ListTree(w, r, path, params)
+	}))
+
+	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
+		handler = siw.HandlerMiddlewares[i](handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
 // WatchNode operation middleware
 func (siw *ServerInterfaceWrapper) WatchNode(w http.ResponseWriter, r *http.Request) {
 
@@ -2634,6 +4517,47 @@ func (siw *ServerInterfaceWrapper) WatchNode(w http.ResponseWriter, r *http.Requ
 
 	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		siw.Handler.WatchNode(w, r, path, params)
+	}))
+
+	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
+		handler = siw.HandlerMiddlewares[i](handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// Whoami operation middleware
+func (siw *ServerInterfaceWrapper) Whoami(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params WhoamiParams
+
+	headers := r.Header
+
+	// ------------- Optional header parameter "Perch-Session" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Perch-Session")]; found {
+		var PerchSession SessionToken
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "Perch-Session", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Perch-Session", valueList[0], &PerchSession, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "Perch-Session", Err: err})
+			return
+		}
+
+		params.PerchSession = &PerchSession
+
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.Whoami(w, r, params)
 	}))
 
 	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
@@ -2778,6 +4702,12 @@ func HandlerWithOptions(si ServerInterface, options ChiServerOptions) http.Handl
 		r.Get(options.BaseURL+"/v1/children/{path}", wrapper.ListChildren)
 	})
 	r.Group(func(r chi.Router) {
+		r.Get(options.BaseURL+"/v1/tree/{path}", wrapper.ListTree)
+	})
+	r.Group(func(r chi.Router) {
+		r.Post(options.BaseURL+"/v1/multi", wrapper.Multi)
+	})
+	r.Group(func(r chi.Router) {
 		r.Get(options.BaseURL+"/v1/watch/{path}", wrapper.WatchNode)
 	})
 	r.Group(func(r chi.Router) {
@@ -2797,6 +4727,54 @@ func HandlerWithOptions(si ServerInterface, options ChiServerOptions) http.Handl
 	})
 	r.Group(func(r chi.Router) {
 		r.Post(options.BaseURL+"/v1/sessions/{id}/keepalive", wrapper.KeepSessionAlive)
+	})
+	r.Group(func(r chi.Router) {
+		r.Get(options.BaseURL+"/v1/acl/{path}", wrapper.GetACL)
+	})
+	r.Group(func(r chi.Router) {
+		r.Put(options.BaseURL+"/v1/acl/{path}", wrapper.SetACL)
+	})
+	r.Group(func(r chi.Router) {
+		r.Delete(options.BaseURL+"/v1/acl-default/{path}", wrapper.DeleteDefaultACL)
+	})
+	r.Group(func(r chi.Router) {
+		r.Get(options.BaseURL+"/v1/acl-default/{path}", wrapper.GetDefaultACL)
+	})
+	r.Group(func(r chi.Router) {
+		r.Put(options.BaseURL+"/v1/acl-default/{path}", wrapper.SetDefaultACL)
+	})
+	r.Group(func(r chi.Router) {
+		r.Delete(options.BaseURL+"/v1/quota/{path}", wrapper.DeleteQuota)
+	})
+	r.Group(func(r chi.Router) {
+		r.Get(options.BaseURL+"/v1/quota/{path}", wrapper.GetQuota)
+	})
+	r.Group(func(r chi.Router) {
+		r.Put(options.BaseURL+"/v1/quota/{path}", wrapper.SetQuota)
+	})
+	r.Group(func(r chi.Router) {
+		r.Get(options.BaseURL+"/v1/tokens", wrapper.ListTokens)
+	})
+	r.Group(func(r chi.Router) {
+		r.Post(options.BaseURL+"/v1/tokens", wrapper.CreateToken)
+	})
+	r.Group(func(r chi.Router) {
+		r.Delete(options.BaseURL+"/v1/tokens/{id}", wrapper.RevokeToken)
+	})
+	r.Group(func(r chi.Router) {
+		r.Get(options.BaseURL+"/v1/principals", wrapper.ListPrincipals)
+	})
+	r.Group(func(r chi.Router) {
+		r.Delete(options.BaseURL+"/v1/principals/{name}", wrapper.DeletePrincipal)
+	})
+	r.Group(func(r chi.Router) {
+		r.Get(options.BaseURL+"/v1/principals/{name}", wrapper.GetPrincipal)
+	})
+	r.Group(func(r chi.Router) {
+		r.Put(options.BaseURL+"/v1/principals/{name}", wrapper.PutPrincipal)
+	})
+	r.Group(func(r chi.Router) {
+		r.Get(options.BaseURL+"/v1/whoami", wrapper.Whoami)
 	})
 	r.Group(func(r chi.Router) {
 		r.Get(options.BaseURL+"/v1/cluster", wrapper.GetCluster)
@@ -2827,12 +4805,13 @@ func HandlerWithOptions(si ServerInterface, options ChiServerOptions) http.Handl
 }
 
 type ProblemResponseHeaders struct {
-	Allow        *string
-	ETag         *string
-	PerchCluster *string
-	PerchCode    string
-	PerchZxid    *int64
-	RetryAfter   *int32
+	Allow           *string
+	ETag            *string
+	PerchCluster    *string
+	PerchCode       string
+	PerchZxid       *int64
+	RetryAfter      *int32
+	WWWAuthenticate *string
 }
 type ProblemApplicationProblemPlusJSONResponse struct {
 	Body Problem
@@ -2897,18 +4876,22 @@ func (response Livez4XXApplicationProblemPlusJSONResponse) VisitLivezResponse(w 
 	if response.Headers.RetryAfter != nil {
 		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
 	}
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
+	}
 	w.WriteHeader(response.StatusCode)
 	_, err := buf.WriteTo(w)
 	return err
 }
 
 type Livez5XXResponseHeaders struct {
-	Allow        *string
-	ETag         *string
-	PerchCluster *string
-	PerchCode    string
-	PerchZxid    *int64
-	RetryAfter   *int32
+	Allow           *string
+	ETag            *string
+	PerchCluster    *string
+	PerchCode       string
+	PerchZxid       *int64
+	RetryAfter      *int32
+	WWWAuthenticate *string
 }
 
 type Livez5XXApplicationProblemPlusJSONResponse struct {
@@ -2939,6 +4922,9 @@ func (response Livez5XXApplicationProblemPlusJSONResponse) VisitLivezResponse(w 
 	}
 	if response.Headers.RetryAfter != nil {
 		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
 	}
 	w.WriteHeader(response.StatusCode)
 	_, err := buf.WriteTo(w)
@@ -3002,18 +4988,22 @@ func (response Metrics4XXApplicationProblemPlusJSONResponse) VisitMetricsRespons
 	if response.Headers.RetryAfter != nil {
 		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
 	}
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
+	}
 	w.WriteHeader(response.StatusCode)
 	_, err := buf.WriteTo(w)
 	return err
 }
 
 type Metrics5XXResponseHeaders struct {
-	Allow        *string
-	ETag         *string
-	PerchCluster *string
-	PerchCode    string
-	PerchZxid    *int64
-	RetryAfter   *int32
+	Allow           *string
+	ETag            *string
+	PerchCluster    *string
+	PerchCode       string
+	PerchZxid       *int64
+	RetryAfter      *int32
+	WWWAuthenticate *string
 }
 
 type Metrics5XXApplicationProblemPlusJSONResponse struct {
@@ -3044,6 +5034,9 @@ func (response Metrics5XXApplicationProblemPlusJSONResponse) VisitMetricsRespons
 	}
 	if response.Headers.RetryAfter != nil {
 		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
 	}
 	w.WriteHeader(response.StatusCode)
 	_, err := buf.WriteTo(w)
@@ -3114,18 +5107,22 @@ func (response Openapi4XXApplicationProblemPlusJSONResponse) VisitOpenapiRespons
 	if response.Headers.RetryAfter != nil {
 		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
 	}
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
+	}
 	w.WriteHeader(response.StatusCode)
 	_, err := buf.WriteTo(w)
 	return err
 }
 
 type Openapi5XXResponseHeaders struct {
-	Allow        *string
-	ETag         *string
-	PerchCluster *string
-	PerchCode    string
-	PerchZxid    *int64
-	RetryAfter   *int32
+	Allow           *string
+	ETag            *string
+	PerchCluster    *string
+	PerchCode       string
+	PerchZxid       *int64
+	RetryAfter      *int32
+	WWWAuthenticate *string
 }
 
 type Openapi5XXApplicationProblemPlusJSONResponse struct {
@@ -3156,6 +5153,9 @@ func (response Openapi5XXApplicationProblemPlusJSONResponse) VisitOpenapiRespons
 	}
 	if response.Headers.RetryAfter != nil {
 		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
 	}
 	w.WriteHeader(response.StatusCode)
 	_, err := buf.WriteTo(w)
@@ -3219,18 +5219,22 @@ func (response Readyz4XXApplicationProblemPlusJSONResponse) VisitReadyzResponse(
 	if response.Headers.RetryAfter != nil {
 		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
 	}
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
+	}
 	w.WriteHeader(response.StatusCode)
 	_, err := buf.WriteTo(w)
 	return err
 }
 
 type Readyz5XXResponseHeaders struct {
-	Allow        *string
-	ETag         *string
-	PerchCluster *string
-	PerchCode    string
-	PerchZxid    *int64
-	RetryAfter   *int32
+	Allow           *string
+	ETag            *string
+	PerchCluster    *string
+	PerchCode       string
+	PerchZxid       *int64
+	RetryAfter      *int32
+	WWWAuthenticate *string
 }
 
 type Readyz5XXApplicationProblemPlusJSONResponse struct {
@@ -3261,6 +5265,606 @@ func (response Readyz5XXApplicationProblemPlusJSONResponse) VisitReadyzResponse(
 	}
 	if response.Headers.RetryAfter != nil {
 		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
+	}
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type DeleteDefaultACLRequestObject struct {
+	Path   Path `json:"path"`
+	Params DeleteDefaultACLParams
+}
+
+type DeleteDefaultACLResponseObject interface {
+	VisitDeleteDefaultACLResponse(w http.ResponseWriter) error
+}
+
+type DeleteDefaultACL204ResponseHeaders struct {
+	PerchCluster *string
+	PerchZxid    int64
+}
+
+type DeleteDefaultACL204Response struct {
+	Headers DeleteDefaultACL204ResponseHeaders
+}
+
+func (response DeleteDefaultACL204Response) VisitDeleteDefaultACLResponse(w http.ResponseWriter) error {
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	w.Header().Set("Perch-Zxid", fmt.Sprint(response.Headers.PerchZxid))
+	w.WriteHeader(204)
+	return nil
+}
+
+type DeleteDefaultACL4XXApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	Headers    ProblemResponseHeaders
+	StatusCode int
+}
+
+func (response DeleteDefaultACL4XXApplicationProblemPlusJSONResponse) VisitDeleteDefaultACLResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.Allow != nil {
+		w.Header().Set("Allow", fmt.Sprint(*response.Headers.Allow))
+	}
+	if response.Headers.ETag != nil {
+		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	w.Header().Set("Perch-Code", fmt.Sprint(response.Headers.PerchCode))
+	if response.Headers.PerchZxid != nil {
+		w.Header().Set("Perch-Zxid", fmt.Sprint(*response.Headers.PerchZxid))
+	}
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
+	}
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type DeleteDefaultACL5XXResponseHeaders struct {
+	Allow           *string
+	ETag            *string
+	PerchCluster    *string
+	PerchCode       string
+	PerchZxid       *int64
+	RetryAfter      *int32
+	WWWAuthenticate *string
+}
+
+type DeleteDefaultACL5XXApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	Headers    DeleteDefaultACL5XXResponseHeaders
+	StatusCode int
+}
+
+func (response DeleteDefaultACL5XXApplicationProblemPlusJSONResponse) VisitDeleteDefaultACLResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.Allow != nil {
+		w.Header().Set("Allow", fmt.Sprint(*response.Headers.Allow))
+	}
+	if response.Headers.ETag != nil {
+		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	w.Header().Set("Perch-Code", fmt.Sprint(response.Headers.PerchCode))
+	if response.Headers.PerchZxid != nil {
+		w.Header().Set("Perch-Zxid", fmt.Sprint(*response.Headers.PerchZxid))
+	}
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
+	}
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetDefaultACLRequestObject struct {
+	Path   Path `json:"path"`
+	Params GetDefaultACLParams
+}
+
+type GetDefaultACLResponseObject interface {
+	VisitGetDefaultACLResponse(w http.ResponseWriter) error
+}
+
+type GetDefaultACL200ResponseHeaders struct {
+	ETag         string
+	PerchCluster *string
+	PerchZxid    int64
+}
+
+type GetDefaultACL200JSONResponse struct {
+	Body    ACL
+	Headers GetDefaultACL200ResponseHeaders
+}
+
+func (response GetDefaultACL200JSONResponse) VisitGetDefaultACLResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("ETag", fmt.Sprint(response.Headers.ETag))
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	w.Header().Set("Perch-Zxid", fmt.Sprint(response.Headers.PerchZxid))
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetDefaultACL4XXApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	Headers    ProblemResponseHeaders
+	StatusCode int
+}
+
+func (response GetDefaultACL4XXApplicationProblemPlusJSONResponse) VisitGetDefaultACLResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.Allow != nil {
+		w.Header().Set("Allow", fmt.Sprint(*response.Headers.Allow))
+	}
+	if response.Headers.ETag != nil {
+		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	w.Header().Set("Perch-Code", fmt.Sprint(response.Headers.PerchCode))
+	if response.Headers.PerchZxid != nil {
+		w.Header().Set("Perch-Zxid", fmt.Sprint(*response.Headers.PerchZxid))
+	}
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
+	}
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetDefaultACL5XXResponseHeaders struct {
+	Allow           *string
+	ETag            *string
+	PerchCluster    *string
+	PerchCode       string
+	PerchZxid       *int64
+	RetryAfter      *int32
+	WWWAuthenticate *string
+}
+
+type GetDefaultACL5XXApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	Headers    GetDefaultACL5XXResponseHeaders
+	StatusCode int
+}
+
+func (response GetDefaultACL5XXApplicationProblemPlusJSONResponse) VisitGetDefaultACLResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.Allow != nil {
+		w.Header().Set("Allow", fmt.Sprint(*response.Headers.Allow))
+	}
+	if response.Headers.ETag != nil {
+		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	w.Header().Set("Perch-Code", fmt.Sprint(response.Headers.PerchCode))
+	if response.Headers.PerchZxid != nil {
+		w.Header().Set("Perch-Zxid", fmt.Sprint(*response.Headers.PerchZxid))
+	}
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
+	}
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type SetDefaultACLRequestObject struct {
+	Path   Path `json:"path"`
+	Params SetDefaultACLParams
+	Body   *SetDefaultACLJSONRequestBody
+}
+
+type SetDefaultACLResponseObject interface {
+	VisitSetDefaultACLResponse(w http.ResponseWriter) error
+}
+
+type SetDefaultACL200ResponseHeaders struct {
+	ETag         string
+	PerchCluster *string
+	PerchZxid    int64
+}
+
+type SetDefaultACL200JSONResponse struct {
+	Body    ACL
+	Headers SetDefaultACL200ResponseHeaders
+}
+
+func (response SetDefaultACL200JSONResponse) VisitSetDefaultACLResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("ETag", fmt.Sprint(response.Headers.ETag))
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	w.Header().Set("Perch-Zxid", fmt.Sprint(response.Headers.PerchZxid))
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type SetDefaultACL4XXApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	Headers    ProblemResponseHeaders
+	StatusCode int
+}
+
+func (response SetDefaultACL4XXApplicationProblemPlusJSONResponse) VisitSetDefaultACLResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.Allow != nil {
+		w.Header().Set("Allow", fmt.Sprint(*response.Headers.Allow))
+	}
+	if response.Headers.ETag != nil {
+		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	w.Header().Set("Perch-Code", fmt.Sprint(response.Headers.PerchCode))
+	if response.Headers.PerchZxid != nil {
+		w.Header().Set("Perch-Zxid", fmt.Sprint(*response.Headers.PerchZxid))
+	}
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
+	}
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type SetDefaultACL5XXResponseHeaders struct {
+	Allow           *string
+	ETag            *string
+	PerchCluster    *string
+	PerchCode       string
+	PerchZxid       *int64
+	RetryAfter      *int32
+	WWWAuthenticate *string
+}
+
+type SetDefaultACL5XXApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	Headers    SetDefaultACL5XXResponseHeaders
+	StatusCode int
+}
+
+func (response SetDefaultACL5XXApplicationProblemPlusJSONResponse) VisitSetDefaultACLResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.Allow != nil {
+		w.Header().Set("Allow", fmt.Sprint(*response.Headers.Allow))
+	}
+	if response.Headers.ETag != nil {
+		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	w.Header().Set("Perch-Code", fmt.Sprint(response.Headers.PerchCode))
+	if response.Headers.PerchZxid != nil {
+		w.Header().Set("Perch-Zxid", fmt.Sprint(*response.Headers.PerchZxid))
+	}
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
+	}
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetACLRequestObject struct {
+	Path   Path `json:"path"`
+	Params GetACLParams
+}
+
+type GetACLResponseObject interface {
+	VisitGetACLResponse(w http.ResponseWriter) error
+}
+
+type GetACL200ResponseHeaders struct {
+	ETag         string
+	PerchCluster *string
+	PerchZxid    int64
+}
+
+type GetACL200JSONResponse struct {
+	Body    ACL
+	Headers GetACL200ResponseHeaders
+}
+
+func (response GetACL200JSONResponse) VisitGetACLResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("ETag", fmt.Sprint(response.Headers.ETag))
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	w.Header().Set("Perch-Zxid", fmt.Sprint(response.Headers.PerchZxid))
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetACL4XXApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	Headers    ProblemResponseHeaders
+	StatusCode int
+}
+
+func (response GetACL4XXApplicationProblemPlusJSONResponse) VisitGetACLResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.Allow != nil {
+		w.Header().Set("Allow", fmt.Sprint(*response.Headers.Allow))
+	}
+	if response.Headers.ETag != nil {
+		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	w.Header().Set("Perch-Code", fmt.Sprint(response.Headers.PerchCode))
+	if response.Headers.PerchZxid != nil {
+		w.Header().Set("Perch-Zxid", fmt.Sprint(*response.Headers.PerchZxid))
+	}
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
+	}
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetACL5XXResponseHeaders struct {
+	Allow           *string
+	ETag            *string
+	PerchCluster    *string
+	PerchCode       string
+	PerchZxid       *int64
+	RetryAfter      *int32
+	WWWAuthenticate *string
+}
+
+type GetACL5XXApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	Headers    GetACL5XXResponseHeaders
+	StatusCode int
+}
+
+func (response GetACL5XXApplicationProblemPlusJSONResponse) VisitGetACLResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.Allow != nil {
+		w.Header().Set("Allow", fmt.Sprint(*response.Headers.Allow))
+	}
+	if response.Headers.ETag != nil {
+		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	w.Header().Set("Perch-Code", fmt.Sprint(response.Headers.PerchCode))
+	if response.Headers.PerchZxid != nil {
+		w.Header().Set("Perch-Zxid", fmt.Sprint(*response.Headers.PerchZxid))
+	}
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
+	}
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type SetACLRequestObject struct {
+	Path   Path `json:"path"`
+	Params SetACLParams
+	Body   *SetACLJSONRequestBody
+}
+
+type SetACLResponseObject interface {
+	VisitSetACLResponse(w http.ResponseWriter) error
+}
+
+type SetACL200ResponseHeaders struct {
+	ETag         string
+	PerchCluster *string
+	PerchZxid    int64
+}
+
+type SetACL200JSONResponse struct {
+	Body    Node
+	Headers SetACL200ResponseHeaders
+}
+
+func (response SetACL200JSONResponse) VisitSetACLResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("ETag", fmt.Sprint(response.Headers.ETag))
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	w.Header().Set("Perch-Zxid", fmt.Sprint(response.Headers.PerchZxid))
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type SetACL4XXApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	Headers    ProblemResponseHeaders
+	StatusCode int
+}
+
+func (response SetACL4XXApplicationProblemPlusJSONResponse) VisitSetACLResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.Allow != nil {
+		w.Header().Set("Allow", fmt.Sprint(*response.Headers.Allow))
+	}
+	if response.Headers.ETag != nil {
+		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	w.Header().Set("Perch-Code", fmt.Sprint(response.Headers.PerchCode))
+	if response.Headers.PerchZxid != nil {
+		w.Header().Set("Perch-Zxid", fmt.Sprint(*response.Headers.PerchZxid))
+	}
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
+	}
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type SetACL5XXResponseHeaders struct {
+	Allow           *string
+	ETag            *string
+	PerchCluster    *string
+	PerchCode       string
+	PerchZxid       *int64
+	RetryAfter      *int32
+	WWWAuthenticate *string
+}
+
+type SetACL5XXApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	Headers    SetACL5XXResponseHeaders
+	StatusCode int
+}
+
+func (response SetACL5XXApplicationProblemPlusJSONResponse) VisitSetACLResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.Allow != nil {
+		w.Header().Set("Allow", fmt.Sprint(*response.Headers.Allow))
+	}
+	if response.Headers.ETag != nil {
+		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	w.Header().Set("Perch-Code", fmt.Sprint(response.Headers.PerchCode))
+	if response.Headers.PerchZxid != nil {
+		w.Header().Set("Perch-Zxid", fmt.Sprint(*response.Headers.PerchZxid))
+	}
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
 	}
 	w.WriteHeader(response.StatusCode)
 	_, err := buf.WriteTo(w)
@@ -3355,18 +5959,22 @@ func (response ListChildren4XXApplicationProblemPlusJSONResponse) VisitListChild
 	if response.Headers.RetryAfter != nil {
 		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
 	}
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
+	}
 	w.WriteHeader(response.StatusCode)
 	_, err := buf.WriteTo(w)
 	return err
 }
 
 type ListChildren5XXResponseHeaders struct {
-	Allow        *string
-	ETag         *string
-	PerchCluster *string
-	PerchCode    string
-	PerchZxid    *int64
-	RetryAfter   *int32
+	Allow           *string
+	ETag            *string
+	PerchCluster    *string
+	PerchCode       string
+	PerchZxid       *int64
+	RetryAfter      *int32
+	WWWAuthenticate *string
 }
 
 type ListChildren5XXApplicationProblemPlusJSONResponse struct {
@@ -3397,6 +6005,9 @@ func (response ListChildren5XXApplicationProblemPlusJSONResponse) VisitListChild
 	}
 	if response.Headers.RetryAfter != nil {
 		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
 	}
 	w.WriteHeader(response.StatusCode)
 	_, err := buf.WriteTo(w)
@@ -3466,18 +6077,22 @@ func (response GetCluster4XXApplicationProblemPlusJSONResponse) VisitGetClusterR
 	if response.Headers.RetryAfter != nil {
 		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
 	}
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
+	}
 	w.WriteHeader(response.StatusCode)
 	_, err := buf.WriteTo(w)
 	return err
 }
 
 type GetCluster5XXResponseHeaders struct {
-	Allow        *string
-	ETag         *string
-	PerchCluster *string
-	PerchCode    string
-	PerchZxid    *int64
-	RetryAfter   *int32
+	Allow           *string
+	ETag            *string
+	PerchCluster    *string
+	PerchCode       string
+	PerchZxid       *int64
+	RetryAfter      *int32
+	WWWAuthenticate *string
 }
 
 type GetCluster5XXApplicationProblemPlusJSONResponse struct {
@@ -3508,6 +6123,9 @@ func (response GetCluster5XXApplicationProblemPlusJSONResponse) VisitGetClusterR
 	}
 	if response.Headers.RetryAfter != nil {
 		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
 	}
 	w.WriteHeader(response.StatusCode)
 	_, err := buf.WriteTo(w)
@@ -3578,18 +6196,22 @@ func (response AddMember4XXApplicationProblemPlusJSONResponse) VisitAddMemberRes
 	if response.Headers.RetryAfter != nil {
 		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
 	}
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
+	}
 	w.WriteHeader(response.StatusCode)
 	_, err := buf.WriteTo(w)
 	return err
 }
 
 type AddMember5XXResponseHeaders struct {
-	Allow        *string
-	ETag         *string
-	PerchCluster *string
-	PerchCode    string
-	PerchZxid    *int64
-	RetryAfter   *int32
+	Allow           *string
+	ETag            *string
+	PerchCluster    *string
+	PerchCode       string
+	PerchZxid       *int64
+	RetryAfter      *int32
+	WWWAuthenticate *string
 }
 
 type AddMember5XXApplicationProblemPlusJSONResponse struct {
@@ -3620,6 +6242,9 @@ func (response AddMember5XXApplicationProblemPlusJSONResponse) VisitAddMemberRes
 	}
 	if response.Headers.RetryAfter != nil {
 		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
 	}
 	w.WriteHeader(response.StatusCode)
 	_, err := buf.WriteTo(w)
@@ -3690,18 +6315,22 @@ func (response RemoveMember4XXApplicationProblemPlusJSONResponse) VisitRemoveMem
 	if response.Headers.RetryAfter != nil {
 		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
 	}
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
+	}
 	w.WriteHeader(response.StatusCode)
 	_, err := buf.WriteTo(w)
 	return err
 }
 
 type RemoveMember5XXResponseHeaders struct {
-	Allow        *string
-	ETag         *string
-	PerchCluster *string
-	PerchCode    string
-	PerchZxid    *int64
-	RetryAfter   *int32
+	Allow           *string
+	ETag            *string
+	PerchCluster    *string
+	PerchCode       string
+	PerchZxid       *int64
+	RetryAfter      *int32
+	WWWAuthenticate *string
 }
 
 type RemoveMember5XXApplicationProblemPlusJSONResponse struct {
@@ -3732,6 +6361,9 @@ func (response RemoveMember5XXApplicationProblemPlusJSONResponse) VisitRemoveMem
 	}
 	if response.Headers.RetryAfter != nil {
 		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
 	}
 	w.WriteHeader(response.StatusCode)
 	_, err := buf.WriteTo(w)
@@ -3802,18 +6434,22 @@ func (response TransferLeadership4XXApplicationProblemPlusJSONResponse) VisitTra
 	if response.Headers.RetryAfter != nil {
 		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
 	}
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
+	}
 	w.WriteHeader(response.StatusCode)
 	_, err := buf.WriteTo(w)
 	return err
 }
 
 type TransferLeadership5XXResponseHeaders struct {
-	Allow        *string
-	ETag         *string
-	PerchCluster *string
-	PerchCode    string
-	PerchZxid    *int64
-	RetryAfter   *int32
+	Allow           *string
+	ETag            *string
+	PerchCluster    *string
+	PerchCode       string
+	PerchZxid       *int64
+	RetryAfter      *int32
+	WWWAuthenticate *string
 }
 
 type TransferLeadership5XXApplicationProblemPlusJSONResponse struct {
@@ -3844,6 +6480,128 @@ func (response TransferLeadership5XXApplicationProblemPlusJSONResponse) VisitTra
 	}
 	if response.Headers.RetryAfter != nil {
 		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
+	}
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type MultiRequestObject struct {
+	Params MultiParams
+	Body   *MultiJSONRequestBody
+}
+
+type MultiResponseObject interface {
+	VisitMultiResponse(w http.ResponseWriter) error
+}
+
+type Multi200ResponseHeaders struct {
+	PerchCluster *string
+	PerchZxid    int64
+}
+
+type Multi200JSONResponse struct {
+	Body    TxnResult
+	Headers Multi200ResponseHeaders
+}
+
+func (response Multi200JSONResponse) VisitMultiResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	w.Header().Set("Perch-Zxid", fmt.Sprint(response.Headers.PerchZxid))
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type Multi4XXApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	Headers    ProblemResponseHeaders
+	StatusCode int
+}
+
+func (response Multi4XXApplicationProblemPlusJSONResponse) VisitMultiResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.Allow != nil {
+		w.Header().Set("Allow", fmt.Sprint(*response.Headers.Allow))
+	}
+	if response.Headers.ETag != nil {
+		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	w.Header().Set("Perch-Code", fmt.Sprint(response.Headers.PerchCode))
+	if response.Headers.PerchZxid != nil {
+		w.Header().Set("Perch-Zxid", fmt.Sprint(*response.Headers.PerchZxid))
+	}
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
+	}
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type Multi5XXResponseHeaders struct {
+	Allow           *string
+	ETag            *string
+	PerchCluster    *string
+	PerchCode       string
+	PerchZxid       *int64
+	RetryAfter      *int32
+	WWWAuthenticate *string
+}
+
+type Multi5XXApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	Headers    Multi5XXResponseHeaders
+	StatusCode int
+}
+
+func (response Multi5XXApplicationProblemPlusJSONResponse) VisitMultiResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.Allow != nil {
+		w.Header().Set("Allow", fmt.Sprint(*response.Headers.Allow))
+	}
+	if response.Headers.ETag != nil {
+		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	w.Header().Set("Perch-Code", fmt.Sprint(response.Headers.PerchCode))
+	if response.Headers.PerchZxid != nil {
+		w.Header().Set("Perch-Zxid", fmt.Sprint(*response.Headers.PerchZxid))
+	}
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
 	}
 	w.WriteHeader(response.StatusCode)
 	_, err := buf.WriteTo(w)
@@ -3906,18 +6664,22 @@ func (response DeleteNode4XXApplicationProblemPlusJSONResponse) VisitDeleteNodeR
 	if response.Headers.RetryAfter != nil {
 		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
 	}
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
+	}
 	w.WriteHeader(response.StatusCode)
 	_, err := buf.WriteTo(w)
 	return err
 }
 
 type DeleteNode5XXResponseHeaders struct {
-	Allow        *string
-	ETag         *string
-	PerchCluster *string
-	PerchCode    string
-	PerchZxid    *int64
-	RetryAfter   *int32
+	Allow           *string
+	ETag            *string
+	PerchCluster    *string
+	PerchCode       string
+	PerchZxid       *int64
+	RetryAfter      *int32
+	WWWAuthenticate *string
 }
 
 type DeleteNode5XXApplicationProblemPlusJSONResponse struct {
@@ -3948,6 +6710,9 @@ func (response DeleteNode5XXApplicationProblemPlusJSONResponse) VisitDeleteNodeR
 	}
 	if response.Headers.RetryAfter != nil {
 		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
 	}
 	w.WriteHeader(response.StatusCode)
 	_, err := buf.WriteTo(w)
@@ -4046,18 +6811,22 @@ func (response ReadNode4XXApplicationProblemPlusJSONResponse) VisitReadNodeRespo
 	if response.Headers.RetryAfter != nil {
 		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
 	}
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
+	}
 	w.WriteHeader(response.StatusCode)
 	_, err := buf.WriteTo(w)
 	return err
 }
 
 type ReadNode5XXResponseHeaders struct {
-	Allow        *string
-	ETag         *string
-	PerchCluster *string
-	PerchCode    string
-	PerchZxid    *int64
-	RetryAfter   *int32
+	Allow           *string
+	ETag            *string
+	PerchCluster    *string
+	PerchCode       string
+	PerchZxid       *int64
+	RetryAfter      *int32
+	WWWAuthenticate *string
 }
 
 type ReadNode5XXApplicationProblemPlusJSONResponse struct {
@@ -4088,6 +6857,9 @@ func (response ReadNode5XXApplicationProblemPlusJSONResponse) VisitReadNodeRespo
 	}
 	if response.Headers.RetryAfter != nil {
 		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
 	}
 	w.WriteHeader(response.StatusCode)
 	_, err := buf.WriteTo(w)
@@ -4174,18 +6946,22 @@ func (response HeadNode4XXApplicationProblemPlusJSONResponse) VisitHeadNodeRespo
 	if response.Headers.RetryAfter != nil {
 		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
 	}
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
+	}
 	w.WriteHeader(response.StatusCode)
 	_, err := buf.WriteTo(w)
 	return err
 }
 
 type HeadNode5XXResponseHeaders struct {
-	Allow        *string
-	ETag         *string
-	PerchCluster *string
-	PerchCode    string
-	PerchZxid    *int64
-	RetryAfter   *int32
+	Allow           *string
+	ETag            *string
+	PerchCluster    *string
+	PerchCode       string
+	PerchZxid       *int64
+	RetryAfter      *int32
+	WWWAuthenticate *string
 }
 
 type HeadNode5XXApplicationProblemPlusJSONResponse struct {
@@ -4216,6 +6992,9 @@ func (response HeadNode5XXApplicationProblemPlusJSONResponse) VisitHeadNodeRespo
 	}
 	if response.Headers.RetryAfter != nil {
 		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
 	}
 	w.WriteHeader(response.StatusCode)
 	_, err := buf.WriteTo(w)
@@ -4295,18 +7074,22 @@ func (response CreateNode4XXApplicationProblemPlusJSONResponse) VisitCreateNodeR
 	if response.Headers.RetryAfter != nil {
 		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
 	}
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
+	}
 	w.WriteHeader(response.StatusCode)
 	_, err := buf.WriteTo(w)
 	return err
 }
 
 type CreateNode5XXResponseHeaders struct {
-	Allow        *string
-	ETag         *string
-	PerchCluster *string
-	PerchCode    string
-	PerchZxid    *int64
-	RetryAfter   *int32
+	Allow           *string
+	ETag            *string
+	PerchCluster    *string
+	PerchCode       string
+	PerchZxid       *int64
+	RetryAfter      *int32
+	WWWAuthenticate *string
 }
 
 type CreateNode5XXApplicationProblemPlusJSONResponse struct {
@@ -4337,6 +7120,9 @@ func (response CreateNode5XXApplicationProblemPlusJSONResponse) VisitCreateNodeR
 	}
 	if response.Headers.RetryAfter != nil {
 		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
 	}
 	w.WriteHeader(response.StatusCode)
 	_, err := buf.WriteTo(w)
@@ -4448,18 +7234,22 @@ func (response PutNode4XXApplicationProblemPlusJSONResponse) VisitPutNodeRespons
 	if response.Headers.RetryAfter != nil {
 		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
 	}
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
+	}
 	w.WriteHeader(response.StatusCode)
 	_, err := buf.WriteTo(w)
 	return err
 }
 
 type PutNode5XXResponseHeaders struct {
-	Allow        *string
-	ETag         *string
-	PerchCluster *string
-	PerchCode    string
-	PerchZxid    *int64
-	RetryAfter   *int32
+	Allow           *string
+	ETag            *string
+	PerchCluster    *string
+	PerchCode       string
+	PerchZxid       *int64
+	RetryAfter      *int32
+	WWWAuthenticate *string
 }
 
 type PutNode5XXApplicationProblemPlusJSONResponse struct {
@@ -4490,6 +7280,831 @@ func (response PutNode5XXApplicationProblemPlusJSONResponse) VisitPutNodeRespons
 	}
 	if response.Headers.RetryAfter != nil {
 		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
+	}
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListPrincipalsRequestObject struct {
+	Params ListPrincipalsParams
+}
+
+type ListPrincipalsResponseObject interface {
+	VisitListPrincipalsResponse(w http.ResponseWriter) error
+}
+
+type ListPrincipals200ResponseHeaders struct {
+	PerchCluster *string
+	PerchZxid    int64
+}
+
+type ListPrincipals200JSONResponse struct {
+	Body    PrincipalPage
+	Headers ListPrincipals200ResponseHeaders
+}
+
+func (response ListPrincipals200JSONResponse) VisitListPrincipalsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	w.Header().Set("Perch-Zxid", fmt.Sprint(response.Headers.PerchZxid))
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListPrincipals4XXApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	Headers    ProblemResponseHeaders
+	StatusCode int
+}
+
+func (response ListPrincipals4XXApplicationProblemPlusJSONResponse) VisitListPrincipalsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.Allow != nil {
+		w.Header().Set("Allow", fmt.Sprint(*response.Headers.Allow))
+	}
+	if response.Headers.ETag != nil {
+		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	w.Header().Set("Perch-Code", fmt.Sprint(response.Headers.PerchCode))
+	if response.Headers.PerchZxid != nil {
+		w.Header().Set("Perch-Zxid", fmt.Sprint(*response.Headers.PerchZxid))
+	}
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
+	}
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListPrincipals5XXResponseHeaders struct {
+	Allow           *string
+	ETag            *string
+	PerchCluster    *string
+	PerchCode       string
+	PerchZxid       *int64
+	RetryAfter      *int32
+	WWWAuthenticate *string
+}
+
+type ListPrincipals5XXApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	Headers    ListPrincipals5XXResponseHeaders
+	StatusCode int
+}
+
+func (response ListPrincipals5XXApplicationProblemPlusJSONResponse) VisitListPrincipalsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.Allow != nil {
+		w.Header().Set("Allow", fmt.Sprint(*response.Headers.Allow))
+	}
+	if response.Headers.ETag != nil {
+		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	w.Header().Set("Perch-Code", fmt.Sprint(response.Headers.PerchCode))
+	if response.Headers.PerchZxid != nil {
+		w.Header().Set("Perch-Zxid", fmt.Sprint(*response.Headers.PerchZxid))
+	}
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
+	}
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type DeletePrincipalRequestObject struct {
+	Name   PrincipalName `json:"name"`
+	Params DeletePrincipalParams
+}
+
+type DeletePrincipalResponseObject interface {
+	VisitDeletePrincipalResponse(w http.ResponseWriter) error
+}
+
+type DeletePrincipal204ResponseHeaders struct {
+	PerchCluster *string
+	PerchZxid    int64
+}
+
+type DeletePrincipal204Response struct {
+	Headers DeletePrincipal204ResponseHeaders
+}
+
+func (response DeletePrincipal204Response) VisitDeletePrincipalResponse(w http.ResponseWriter) error {
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	w.Header().Set("Perch-Zxid", fmt.Sprint(response.Headers.PerchZxid))
+	w.WriteHeader(204)
+	return nil
+}
+
+type DeletePrincipal4XXApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	Headers    ProblemResponseHeaders
+	StatusCode int
+}
+
+func (response DeletePrincipal4XXApplicationProblemPlusJSONResponse) VisitDeletePrincipalResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.Allow != nil {
+		w.Header().Set("Allow", fmt.Sprint(*response.Headers.Allow))
+	}
+	if response.Headers.ETag != nil {
+		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	w.Header().Set("Perch-Code", fmt.Sprint(response.Headers.PerchCode))
+	if response.Headers.PerchZxid != nil {
+		w.Header().Set("Perch-Zxid", fmt.Sprint(*response.Headers.PerchZxid))
+	}
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
+	}
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type DeletePrincipal5XXResponseHeaders struct {
+	Allow           *string
+	ETag            *string
+	PerchCluster    *string
+	PerchCode       string
+	PerchZxid       *int64
+	RetryAfter      *int32
+	WWWAuthenticate *string
+}
+
+type DeletePrincipal5XXApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	Headers    DeletePrincipal5XXResponseHeaders
+	StatusCode int
+}
+
+func (response DeletePrincipal5XXApplicationProblemPlusJSONResponse) VisitDeletePrincipalResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.Allow != nil {
+		w.Header().Set("Allow", fmt.Sprint(*response.Headers.Allow))
+	}
+	if response.Headers.ETag != nil {
+		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	w.Header().Set("Perch-Code", fmt.Sprint(response.Headers.PerchCode))
+	if response.Headers.PerchZxid != nil {
+		w.Header().Set("Perch-Zxid", fmt.Sprint(*response.Headers.PerchZxid))
+	}
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
+	}
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetPrincipalRequestObject struct {
+	Name   PrincipalName `json:"name"`
+	Params GetPrincipalParams
+}
+
+type GetPrincipalResponseObject interface {
+	VisitGetPrincipalResponse(w http.ResponseWriter) error
+}
+
+type GetPrincipal200ResponseHeaders struct {
+	ETag         string
+	PerchCluster *string
+	PerchZxid    int64
+}
+
+type GetPrincipal200JSONResponse struct {
+	Body    Principal
+	Headers GetPrincipal200ResponseHeaders
+}
+
+func (response GetPrincipal200JSONResponse) VisitGetPrincipalResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("ETag", fmt.Sprint(response.Headers.ETag))
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	w.Header().Set("Perch-Zxid", fmt.Sprint(response.Headers.PerchZxid))
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetPrincipal4XXApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	Headers    ProblemResponseHeaders
+	StatusCode int
+}
+
+func (response GetPrincipal4XXApplicationProblemPlusJSONResponse) VisitGetPrincipalResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.Allow != nil {
+		w.Header().Set("Allow", fmt.Sprint(*response.Headers.Allow))
+	}
+	if response.Headers.ETag != nil {
+		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	w.Header().Set("Perch-Code", fmt.Sprint(response.Headers.PerchCode))
+	if response.Headers.PerchZxid != nil {
+		w.Header().Set("Perch-Zxid", fmt.Sprint(*response.Headers.PerchZxid))
+	}
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
+	}
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetPrincipal5XXResponseHeaders struct {
+	Allow           *string
+	ETag            *string
+	PerchCluster    *string
+	PerchCode       string
+	PerchZxid       *int64
+	RetryAfter      *int32
+	WWWAuthenticate *string
+}
+
+type GetPrincipal5XXApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	Headers    GetPrincipal5XXResponseHeaders
+	StatusCode int
+}
+
+func (response GetPrincipal5XXApplicationProblemPlusJSONResponse) VisitGetPrincipalResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.Allow != nil {
+		w.Header().Set("Allow", fmt.Sprint(*response.Headers.Allow))
+	}
+	if response.Headers.ETag != nil {
+		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	w.Header().Set("Perch-Code", fmt.Sprint(response.Headers.PerchCode))
+	if response.Headers.PerchZxid != nil {
+		w.Header().Set("Perch-Zxid", fmt.Sprint(*response.Headers.PerchZxid))
+	}
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
+	}
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type PutPrincipalRequestObject struct {
+	Name   PrincipalName `json:"name"`
+	Params PutPrincipalParams
+	Body   *PutPrincipalJSONRequestBody
+}
+
+type PutPrincipalResponseObject interface {
+	VisitPutPrincipalResponse(w http.ResponseWriter) error
+}
+
+type PutPrincipal200ResponseHeaders struct {
+	ETag         string
+	PerchCluster *string
+	PerchZxid    int64
+}
+
+type PutPrincipal200JSONResponse struct {
+	Body    Principal
+	Headers PutPrincipal200ResponseHeaders
+}
+
+func (response PutPrincipal200JSONResponse) VisitPutPrincipalResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("ETag", fmt.Sprint(response.Headers.ETag))
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	w.Header().Set("Perch-Zxid", fmt.Sprint(response.Headers.PerchZxid))
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type PutPrincipal4XXApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	Headers    ProblemResponseHeaders
+	StatusCode int
+}
+
+func (response PutPrincipal4XXApplicationProblemPlusJSONResponse) VisitPutPrincipalResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.Allow != nil {
+		w.Header().Set("Allow", fmt.Sprint(*response.Headers.Allow))
+	}
+	if response.Headers.ETag != nil {
+		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	w.Header().Set("Perch-Code", fmt.Sprint(response.Headers.PerchCode))
+	if response.Headers.PerchZxid != nil {
+		w.Header().Set("Perch-Zxid", fmt.Sprint(*response.Headers.PerchZxid))
+	}
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
+	}
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type PutPrincipal5XXResponseHeaders struct {
+	Allow           *string
+	ETag            *string
+	PerchCluster    *string
+	PerchCode       string
+	PerchZxid       *int64
+	RetryAfter      *int32
+	WWWAuthenticate *string
+}
+
+type PutPrincipal5XXApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	Headers    PutPrincipal5XXResponseHeaders
+	StatusCode int
+}
+
+func (response PutPrincipal5XXApplicationProblemPlusJSONResponse) VisitPutPrincipalResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.Allow != nil {
+		w.Header().Set("Allow", fmt.Sprint(*response.Headers.Allow))
+	}
+	if response.Headers.ETag != nil {
+		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	w.Header().Set("Perch-Code", fmt.Sprint(response.Headers.PerchCode))
+	if response.Headers.PerchZxid != nil {
+		w.Header().Set("Perch-Zxid", fmt.Sprint(*response.Headers.PerchZxid))
+	}
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
+	}
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type DeleteQuotaRequestObject struct {
+	Path   Path `json:"path"`
+	Params DeleteQuotaParams
+}
+
+type DeleteQuotaResponseObject interface {
+	VisitDeleteQuotaResponse(w http.ResponseWriter) error
+}
+
+type DeleteQuota204ResponseHeaders struct {
+	PerchCluster *string
+	PerchZxid    int64
+}
+
+type DeleteQuota204Response struct {
+	Headers DeleteQuota204ResponseHeaders
+}
+
+func (response DeleteQuota204Response) VisitDeleteQuotaResponse(w http.ResponseWriter) error {
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	w.Header().Set("Perch-Zxid", fmt.Sprint(response.Headers.PerchZxid))
+	w.WriteHeader(204)
+	return nil
+}
+
+type DeleteQuota4XXApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	Headers    ProblemResponseHeaders
+	StatusCode int
+}
+
+func (response DeleteQuota4XXApplicationProblemPlusJSONResponse) VisitDeleteQuotaResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.Allow != nil {
+		w.Header().Set("Allow", fmt.Sprint(*response.Headers.Allow))
+	}
+	if response.Headers.ETag != nil {
+		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	w.Header().Set("Perch-Code", fmt.Sprint(response.Headers.PerchCode))
+	if response.Headers.PerchZxid != nil {
+		w.Header().Set("Perch-Zxid", fmt.Sprint(*response.Headers.PerchZxid))
+	}
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
+	}
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type DeleteQuota5XXResponseHeaders struct {
+	Allow           *string
+	ETag            *string
+	PerchCluster    *string
+	PerchCode       string
+	PerchZxid       *int64
+	RetryAfter      *int32
+	WWWAuthenticate *string
+}
+
+type DeleteQuota5XXApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	Headers    DeleteQuota5XXResponseHeaders
+	StatusCode int
+}
+
+func (response DeleteQuota5XXApplicationProblemPlusJSONResponse) VisitDeleteQuotaResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.Allow != nil {
+		w.Header().Set("Allow", fmt.Sprint(*response.Headers.Allow))
+	}
+	if response.Headers.ETag != nil {
+		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	w.Header().Set("Perch-Code", fmt.Sprint(response.Headers.PerchCode))
+	if response.Headers.PerchZxid != nil {
+		w.Header().Set("Perch-Zxid", fmt.Sprint(*response.Headers.PerchZxid))
+	}
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
+	}
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetQuotaRequestObject struct {
+	Path   Path `json:"path"`
+	Params GetQuotaParams
+}
+
+type GetQuotaResponseObject interface {
+	VisitGetQuotaResponse(w http.ResponseWriter) error
+}
+
+type GetQuota200ResponseHeaders struct {
+	PerchCluster *string
+	PerchZxid    int64
+}
+
+type GetQuota200JSONResponse struct {
+	Body    Quota
+	Headers GetQuota200ResponseHeaders
+}
+
+func (response GetQuota200JSONResponse) VisitGetQuotaResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	w.Header().Set("Perch-Zxid", fmt.Sprint(response.Headers.PerchZxid))
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetQuota4XXApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	Headers    ProblemResponseHeaders
+	StatusCode int
+}
+
+func (response GetQuota4XXApplicationProblemPlusJSONResponse) VisitGetQuotaResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.Allow != nil {
+		w.Header().Set("Allow", fmt.Sprint(*response.Headers.Allow))
+	}
+	if response.Headers.ETag != nil {
+		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	w.Header().Set("Perch-Code", fmt.Sprint(response.Headers.PerchCode))
+	if response.Headers.PerchZxid != nil {
+		w.Header().Set("Perch-Zxid", fmt.Sprint(*response.Headers.PerchZxid))
+	}
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
+	}
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetQuota5XXResponseHeaders struct {
+	Allow           *string
+	ETag            *string
+	PerchCluster    *string
+	PerchCode       string
+	PerchZxid       *int64
+	RetryAfter      *int32
+	WWWAuthenticate *string
+}
+
+type GetQuota5XXApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	Headers    GetQuota5XXResponseHeaders
+	StatusCode int
+}
+
+func (response GetQuota5XXApplicationProblemPlusJSONResponse) VisitGetQuotaResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.Allow != nil {
+		w.Header().Set("Allow", fmt.Sprint(*response.Headers.Allow))
+	}
+	if response.Headers.ETag != nil {
+		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	w.Header().Set("Perch-Code", fmt.Sprint(response.Headers.PerchCode))
+	if response.Headers.PerchZxid != nil {
+		w.Header().Set("Perch-Zxid", fmt.Sprint(*response.Headers.PerchZxid))
+	}
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
+	}
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type SetQuotaRequestObject struct {
+	Path   Path `json:"path"`
+	Params SetQuotaParams
+	Body   *SetQuotaJSONRequestBody
+}
+
+type SetQuotaResponseObject interface {
+	VisitSetQuotaResponse(w http.ResponseWriter) error
+}
+
+type SetQuota200ResponseHeaders struct {
+	PerchCluster *string
+	PerchZxid    int64
+}
+
+type SetQuota200JSONResponse struct {
+	Body    Quota
+	Headers SetQuota200ResponseHeaders
+}
+
+func (response SetQuota200JSONResponse) VisitSetQuotaResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	w.Header().Set("Perch-Zxid", fmt.Sprint(response.Headers.PerchZxid))
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type SetQuota4XXApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	Headers    ProblemResponseHeaders
+	StatusCode int
+}
+
+func (response SetQuota4XXApplicationProblemPlusJSONResponse) VisitSetQuotaResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.Allow != nil {
+		w.Header().Set("Allow", fmt.Sprint(*response.Headers.Allow))
+	}
+	if response.Headers.ETag != nil {
+		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	w.Header().Set("Perch-Code", fmt.Sprint(response.Headers.PerchCode))
+	if response.Headers.PerchZxid != nil {
+		w.Header().Set("Perch-Zxid", fmt.Sprint(*response.Headers.PerchZxid))
+	}
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
+	}
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type SetQuota5XXResponseHeaders struct {
+	Allow           *string
+	ETag            *string
+	PerchCluster    *string
+	PerchCode       string
+	PerchZxid       *int64
+	RetryAfter      *int32
+	WWWAuthenticate *string
+}
+
+type SetQuota5XXApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	Headers    SetQuota5XXResponseHeaders
+	StatusCode int
+}
+
+func (response SetQuota5XXApplicationProblemPlusJSONResponse) VisitSetQuotaResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.Allow != nil {
+		w.Header().Set("Allow", fmt.Sprint(*response.Headers.Allow))
+	}
+	if response.Headers.ETag != nil {
+		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	w.Header().Set("Perch-Code", fmt.Sprint(response.Headers.PerchCode))
+	if response.Headers.PerchZxid != nil {
+		w.Header().Set("Perch-Zxid", fmt.Sprint(*response.Headers.PerchZxid))
+	}
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
 	}
 	w.WriteHeader(response.StatusCode)
 	_, err := buf.WriteTo(w)
@@ -4559,18 +8174,22 @@ func (response ListSessions4XXApplicationProblemPlusJSONResponse) VisitListSessi
 	if response.Headers.RetryAfter != nil {
 		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
 	}
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
+	}
 	w.WriteHeader(response.StatusCode)
 	_, err := buf.WriteTo(w)
 	return err
 }
 
 type ListSessions5XXResponseHeaders struct {
-	Allow        *string
-	ETag         *string
-	PerchCluster *string
-	PerchCode    string
-	PerchZxid    *int64
-	RetryAfter   *int32
+	Allow           *string
+	ETag            *string
+	PerchCluster    *string
+	PerchCode       string
+	PerchZxid       *int64
+	RetryAfter      *int32
+	WWWAuthenticate *string
 }
 
 type ListSessions5XXApplicationProblemPlusJSONResponse struct {
@@ -4601,6 +8220,9 @@ func (response ListSessions5XXApplicationProblemPlusJSONResponse) VisitListSessi
 	}
 	if response.Headers.RetryAfter != nil {
 		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
 	}
 	w.WriteHeader(response.StatusCode)
 	_, err := buf.WriteTo(w)
@@ -4677,18 +8299,22 @@ func (response CreateSession4XXApplicationProblemPlusJSONResponse) VisitCreateSe
 	if response.Headers.RetryAfter != nil {
 		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
 	}
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
+	}
 	w.WriteHeader(response.StatusCode)
 	_, err := buf.WriteTo(w)
 	return err
 }
 
 type CreateSession5XXResponseHeaders struct {
-	Allow        *string
-	ETag         *string
-	PerchCluster *string
-	PerchCode    string
-	PerchZxid    *int64
-	RetryAfter   *int32
+	Allow           *string
+	ETag            *string
+	PerchCluster    *string
+	PerchCode       string
+	PerchZxid       *int64
+	RetryAfter      *int32
+	WWWAuthenticate *string
 }
 
 type CreateSession5XXApplicationProblemPlusJSONResponse struct {
@@ -4719,6 +8345,9 @@ func (response CreateSession5XXApplicationProblemPlusJSONResponse) VisitCreateSe
 	}
 	if response.Headers.RetryAfter != nil {
 		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
 	}
 	w.WriteHeader(response.StatusCode)
 	_, err := buf.WriteTo(w)
@@ -4781,18 +8410,22 @@ func (response CloseSession4XXApplicationProblemPlusJSONResponse) VisitCloseSess
 	if response.Headers.RetryAfter != nil {
 		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
 	}
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
+	}
 	w.WriteHeader(response.StatusCode)
 	_, err := buf.WriteTo(w)
 	return err
 }
 
 type CloseSession5XXResponseHeaders struct {
-	Allow        *string
-	ETag         *string
-	PerchCluster *string
-	PerchCode    string
-	PerchZxid    *int64
-	RetryAfter   *int32
+	Allow           *string
+	ETag            *string
+	PerchCluster    *string
+	PerchCode       string
+	PerchZxid       *int64
+	RetryAfter      *int32
+	WWWAuthenticate *string
 }
 
 type CloseSession5XXApplicationProblemPlusJSONResponse struct {
@@ -4823,6 +8456,9 @@ func (response CloseSession5XXApplicationProblemPlusJSONResponse) VisitCloseSess
 	}
 	if response.Headers.RetryAfter != nil {
 		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
 	}
 	w.WriteHeader(response.StatusCode)
 	_, err := buf.WriteTo(w)
@@ -4897,18 +8533,22 @@ func (response GetSession4XXApplicationProblemPlusJSONResponse) VisitGetSessionR
 	if response.Headers.RetryAfter != nil {
 		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
 	}
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
+	}
 	w.WriteHeader(response.StatusCode)
 	_, err := buf.WriteTo(w)
 	return err
 }
 
 type GetSession5XXResponseHeaders struct {
-	Allow        *string
-	ETag         *string
-	PerchCluster *string
-	PerchCode    string
-	PerchZxid    *int64
-	RetryAfter   *int32
+	Allow           *string
+	ETag            *string
+	PerchCluster    *string
+	PerchCode       string
+	PerchZxid       *int64
+	RetryAfter      *int32
+	WWWAuthenticate *string
 }
 
 type GetSession5XXApplicationProblemPlusJSONResponse struct {
@@ -4939,6 +8579,9 @@ func (response GetSession5XXApplicationProblemPlusJSONResponse) VisitGetSessionR
 	}
 	if response.Headers.RetryAfter != nil {
 		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
 	}
 	w.WriteHeader(response.StatusCode)
 	_, err := buf.WriteTo(w)
@@ -5014,18 +8657,22 @@ func (response KeepSessionAlive4XXApplicationProblemPlusJSONResponse) VisitKeepS
 	if response.Headers.RetryAfter != nil {
 		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
 	}
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
+	}
 	w.WriteHeader(response.StatusCode)
 	_, err := buf.WriteTo(w)
 	return err
 }
 
 type KeepSessionAlive5XXResponseHeaders struct {
-	Allow        *string
-	ETag         *string
-	PerchCluster *string
-	PerchCode    string
-	PerchZxid    *int64
-	RetryAfter   *int32
+	Allow           *string
+	ETag            *string
+	PerchCluster    *string
+	PerchCode       string
+	PerchZxid       *int64
+	RetryAfter      *int32
+	WWWAuthenticate *string
 }
 
 type KeepSessionAlive5XXApplicationProblemPlusJSONResponse struct {
@@ -5056,6 +8703,9 @@ func (response KeepSessionAlive5XXApplicationProblemPlusJSONResponse) VisitKeepS
 	}
 	if response.Headers.RetryAfter != nil {
 		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
 	}
 	w.WriteHeader(response.StatusCode)
 	_, err := buf.WriteTo(w)
@@ -5148,18 +8798,22 @@ func (response StatNode4XXApplicationProblemPlusJSONResponse) VisitStatNodeRespo
 	if response.Headers.RetryAfter != nil {
 		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
 	}
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
+	}
 	w.WriteHeader(response.StatusCode)
 	_, err := buf.WriteTo(w)
 	return err
 }
 
 type StatNode5XXResponseHeaders struct {
-	Allow        *string
-	ETag         *string
-	PerchCluster *string
-	PerchCode    string
-	PerchZxid    *int64
-	RetryAfter   *int32
+	Allow           *string
+	ETag            *string
+	PerchCluster    *string
+	PerchCode       string
+	PerchZxid       *int64
+	RetryAfter      *int32
+	WWWAuthenticate *string
 }
 
 type StatNode5XXApplicationProblemPlusJSONResponse struct {
@@ -5190,6 +8844,9 @@ func (response StatNode5XXApplicationProblemPlusJSONResponse) VisitStatNodeRespo
 	}
 	if response.Headers.RetryAfter != nil {
 		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
 	}
 	w.WriteHeader(response.StatusCode)
 	_, err := buf.WriteTo(w)
@@ -5287,18 +8944,22 @@ func (response StreamNode4XXApplicationProblemPlusJSONResponse) VisitStreamNodeR
 	if response.Headers.RetryAfter != nil {
 		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
 	}
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
+	}
 	w.WriteHeader(response.StatusCode)
 	_, err := buf.WriteTo(w)
 	return err
 }
 
 type StreamNode5XXResponseHeaders struct {
-	Allow        *string
-	ETag         *string
-	PerchCluster *string
-	PerchCode    string
-	PerchZxid    *int64
-	RetryAfter   *int32
+	Allow           *string
+	ETag            *string
+	PerchCluster    *string
+	PerchCode       string
+	PerchZxid       *int64
+	RetryAfter      *int32
+	WWWAuthenticate *string
 }
 
 type StreamNode5XXApplicationProblemPlusJSONResponse struct {
@@ -5329,6 +8990,476 @@ func (response StreamNode5XXApplicationProblemPlusJSONResponse) VisitStreamNodeR
 	}
 	if response.Headers.RetryAfter != nil {
 		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
+	}
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListTokensRequestObject struct {
+	Params ListTokensParams
+}
+
+type ListTokensResponseObject interface {
+	VisitListTokensResponse(w http.ResponseWriter) error
+}
+
+type ListTokens200ResponseHeaders struct {
+	PerchCluster *string
+	PerchZxid    int64
+}
+
+type ListTokens200JSONResponse struct {
+	Body    TokenPage
+	Headers ListTokens200ResponseHeaders
+}
+
+func (response ListTokens200JSONResponse) VisitListTokensResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	w.Header().Set("Perch-Zxid", fmt.Sprint(response.Headers.PerchZxid))
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListTokens4XXApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	Headers    ProblemResponseHeaders
+	StatusCode int
+}
+
+func (response ListTokens4XXApplicationProblemPlusJSONResponse) VisitListTokensResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.Allow != nil {
+		w.Header().Set("Allow", fmt.Sprint(*response.Headers.Allow))
+	}
+	if response.Headers.ETag != nil {
+		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	w.Header().Set("Perch-Code", fmt.Sprint(response.Headers.PerchCode))
+	if response.Headers.PerchZxid != nil {
+		w.Header().Set("Perch-Zxid", fmt.Sprint(*response.Headers.PerchZxid))
+	}
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
+	}
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListTokens5XXResponseHeaders struct {
+	Allow           *string
+	ETag            *string
+	PerchCluster    *string
+	PerchCode       string
+	PerchZxid       *int64
+	RetryAfter      *int32
+	WWWAuthenticate *string
+}
+
+type ListTokens5XXApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	Headers    ListTokens5XXResponseHeaders
+	StatusCode int
+}
+
+func (response ListTokens5XXApplicationProblemPlusJSONResponse) VisitListTokensResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.Allow != nil {
+		w.Header().Set("Allow", fmt.Sprint(*response.Headers.Allow))
+	}
+	if response.Headers.ETag != nil {
+		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	w.Header().Set("Perch-Code", fmt.Sprint(response.Headers.PerchCode))
+	if response.Headers.PerchZxid != nil {
+		w.Header().Set("Perch-Zxid", fmt.Sprint(*response.Headers.PerchZxid))
+	}
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
+	}
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CreateTokenRequestObject struct {
+	Params CreateTokenParams
+	Body   *CreateTokenJSONRequestBody
+}
+
+type CreateTokenResponseObject interface {
+	VisitCreateTokenResponse(w http.ResponseWriter) error
+}
+
+type CreateToken201ResponseHeaders struct {
+	PerchCluster *string
+	PerchZxid    int64
+}
+
+type CreateToken201JSONResponse struct {
+	Body    Token
+	Headers CreateToken201ResponseHeaders
+}
+
+func (response CreateToken201JSONResponse) VisitCreateTokenResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	w.Header().Set("Perch-Zxid", fmt.Sprint(response.Headers.PerchZxid))
+	w.WriteHeader(201)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CreateToken4XXApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	Headers    ProblemResponseHeaders
+	StatusCode int
+}
+
+func (response CreateToken4XXApplicationProblemPlusJSONResponse) VisitCreateTokenResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.Allow != nil {
+		w.Header().Set("Allow", fmt.Sprint(*response.Headers.Allow))
+	}
+	if response.Headers.ETag != nil {
+		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	w.Header().Set("Perch-Code", fmt.Sprint(response.Headers.PerchCode))
+	if response.Headers.PerchZxid != nil {
+		w.Header().Set("Perch-Zxid", fmt.Sprint(*response.Headers.PerchZxid))
+	}
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
+	}
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CreateToken5XXResponseHeaders struct {
+	Allow           *string
+	ETag            *string
+	PerchCluster    *string
+	PerchCode       string
+	PerchZxid       *int64
+	RetryAfter      *int32
+	WWWAuthenticate *string
+}
+
+type CreateToken5XXApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	Headers    CreateToken5XXResponseHeaders
+	StatusCode int
+}
+
+func (response CreateToken5XXApplicationProblemPlusJSONResponse) VisitCreateTokenResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.Allow != nil {
+		w.Header().Set("Allow", fmt.Sprint(*response.Headers.Allow))
+	}
+	if response.Headers.ETag != nil {
+		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	w.Header().Set("Perch-Code", fmt.Sprint(response.Headers.PerchCode))
+	if response.Headers.PerchZxid != nil {
+		w.Header().Set("Perch-Zxid", fmt.Sprint(*response.Headers.PerchZxid))
+	}
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
+	}
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type RevokeTokenRequestObject struct {
+	ID     TokenID `json:"id"`
+	Params RevokeTokenParams
+}
+
+type RevokeTokenResponseObject interface {
+	VisitRevokeTokenResponse(w http.ResponseWriter) error
+}
+
+type RevokeToken204ResponseHeaders struct {
+	PerchCluster *string
+	PerchZxid    int64
+}
+
+type RevokeToken204Response struct {
+	Headers RevokeToken204ResponseHeaders
+}
+
+func (response RevokeToken204Response) VisitRevokeTokenResponse(w http.ResponseWriter) error {
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	w.Header().Set("Perch-Zxid", fmt.Sprint(response.Headers.PerchZxid))
+	w.WriteHeader(204)
+	return nil
+}
+
+type RevokeToken4XXApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	Headers    ProblemResponseHeaders
+	StatusCode int
+}
+
+func (response RevokeToken4XXApplicationProblemPlusJSONResponse) VisitRevokeTokenResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.Allow != nil {
+		w.Header().Set("Allow", fmt.Sprint(*response.Headers.Allow))
+	}
+	if response.Headers.ETag != nil {
+		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	w.Header().Set("Perch-Code", fmt.Sprint(response.Headers.PerchCode))
+	if response.Headers.PerchZxid != nil {
+		w.Header().Set("Perch-Zxid", fmt.Sprint(*response.Headers.PerchZxid))
+	}
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
+	}
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type RevokeToken5XXResponseHeaders struct {
+	Allow           *string
+	ETag            *string
+	PerchCluster    *string
+	PerchCode       string
+	PerchZxid       *int64
+	RetryAfter      *int32
+	WWWAuthenticate *string
+}
+
+type RevokeToken5XXApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	Headers    RevokeToken5XXResponseHeaders
+	StatusCode int
+}
+
+func (response RevokeToken5XXApplicationProblemPlusJSONResponse) VisitRevokeTokenResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.Allow != nil {
+		w.Header().Set("Allow", fmt.Sprint(*response.Headers.Allow))
+	}
+	if response.Headers.ETag != nil {
+		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	w.Header().Set("Perch-Code", fmt.Sprint(response.Headers.PerchCode))
+	if response.Headers.PerchZxid != nil {
+		w.Header().Set("Perch-Zxid", fmt.Sprint(*response.Headers.PerchZxid))
+	}
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
+	}
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListTreeRequestObject struct {
+	Path   Path `json:"path"`
+	Params ListTreeParams
+}
+
+type ListTreeResponseObject interface {
+	VisitListTreeResponse(w http.ResponseWriter) error
+}
+
+type ListTree200ResponseHeaders struct {
+	PerchCluster *string
+	PerchZxid    int64
+}
+
+type ListTree200JSONResponse struct {
+	Body    NodePage
+	Headers ListTree200ResponseHeaders
+}
+
+func (response ListTree200JSONResponse) VisitListTreeResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	w.Header().Set("Perch-Zxid", fmt.Sprint(response.Headers.PerchZxid))
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListTree4XXApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	Headers    ProblemResponseHeaders
+	StatusCode int
+}
+
+func (response ListTree4XXApplicationProblemPlusJSONResponse) VisitListTreeResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.Allow != nil {
+		w.Header().Set("Allow", fmt.Sprint(*response.Headers.Allow))
+	}
+	if response.Headers.ETag != nil {
+		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	w.Header().Set("Perch-Code", fmt.Sprint(response.Headers.PerchCode))
+	if response.Headers.PerchZxid != nil {
+		w.Header().Set("Perch-Zxid", fmt.Sprint(*response.Headers.PerchZxid))
+	}
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
+	}
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListTree5XXResponseHeaders struct {
+	Allow           *string
+	ETag            *string
+	PerchCluster    *string
+	PerchCode       string
+	PerchZxid       *int64
+	RetryAfter      *int32
+	WWWAuthenticate *string
+}
+
+type ListTree5XXApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	Headers    ListTree5XXResponseHeaders
+	StatusCode int
+}
+
+func (response ListTree5XXApplicationProblemPlusJSONResponse) VisitListTreeResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.Allow != nil {
+		w.Header().Set("Allow", fmt.Sprint(*response.Headers.Allow))
+	}
+	if response.Headers.ETag != nil {
+		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	w.Header().Set("Perch-Code", fmt.Sprint(response.Headers.PerchCode))
+	if response.Headers.PerchZxid != nil {
+		w.Header().Set("Perch-Zxid", fmt.Sprint(*response.Headers.PerchZxid))
+	}
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
 	}
 	w.WriteHeader(response.StatusCode)
 	_, err := buf.WriteTo(w)
@@ -5399,18 +9530,22 @@ func (response WatchNode4XXApplicationProblemPlusJSONResponse) VisitWatchNodeRes
 	if response.Headers.RetryAfter != nil {
 		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
 	}
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
+	}
 	w.WriteHeader(response.StatusCode)
 	_, err := buf.WriteTo(w)
 	return err
 }
 
 type WatchNode5XXResponseHeaders struct {
-	Allow        *string
-	ETag         *string
-	PerchCluster *string
-	PerchCode    string
-	PerchZxid    *int64
-	RetryAfter   *int32
+	Allow           *string
+	ETag            *string
+	PerchCluster    *string
+	PerchCode       string
+	PerchZxid       *int64
+	RetryAfter      *int32
+	WWWAuthenticate *string
 }
 
 type WatchNode5XXApplicationProblemPlusJSONResponse struct {
@@ -5442,6 +9577,127 @@ func (response WatchNode5XXApplicationProblemPlusJSONResponse) VisitWatchNodeRes
 	if response.Headers.RetryAfter != nil {
 		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
 	}
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
+	}
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type WhoamiRequestObject struct {
+	Params WhoamiParams
+}
+
+type WhoamiResponseObject interface {
+	VisitWhoamiResponse(w http.ResponseWriter) error
+}
+
+type Whoami200ResponseHeaders struct {
+	PerchCluster *string
+	PerchZxid    int64
+}
+
+type Whoami200JSONResponse struct {
+	Body    Identity
+	Headers Whoami200ResponseHeaders
+}
+
+func (response Whoami200JSONResponse) VisitWhoamiResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	w.Header().Set("Perch-Zxid", fmt.Sprint(response.Headers.PerchZxid))
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type Whoami4XXApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	Headers    ProblemResponseHeaders
+	StatusCode int
+}
+
+func (response Whoami4XXApplicationProblemPlusJSONResponse) VisitWhoamiResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.Allow != nil {
+		w.Header().Set("Allow", fmt.Sprint(*response.Headers.Allow))
+	}
+	if response.Headers.ETag != nil {
+		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	w.Header().Set("Perch-Code", fmt.Sprint(response.Headers.PerchCode))
+	if response.Headers.PerchZxid != nil {
+		w.Header().Set("Perch-Zxid", fmt.Sprint(*response.Headers.PerchZxid))
+	}
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
+	}
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type Whoami5XXResponseHeaders struct {
+	Allow           *string
+	ETag            *string
+	PerchCluster    *string
+	PerchCode       string
+	PerchZxid       *int64
+	RetryAfter      *int32
+	WWWAuthenticate *string
+}
+
+type Whoami5XXApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	Headers    Whoami5XXResponseHeaders
+	StatusCode int
+}
+
+func (response Whoami5XXApplicationProblemPlusJSONResponse) VisitWhoamiResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.Allow != nil {
+		w.Header().Set("Allow", fmt.Sprint(*response.Headers.Allow))
+	}
+	if response.Headers.ETag != nil {
+		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	w.Header().Set("Perch-Code", fmt.Sprint(response.Headers.PerchCode))
+	if response.Headers.PerchZxid != nil {
+		w.Header().Set("Perch-Zxid", fmt.Sprint(*response.Headers.PerchZxid))
+	}
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
+	}
 	w.WriteHeader(response.StatusCode)
 	_, err := buf.WriteTo(w)
 	return err
@@ -5461,6 +9717,21 @@ type StrictServerInterface interface {
 	// Readyz Tell whether the node can serve
 	// (GET /readyz)
 	Readyz(ctx context.Context, request ReadyzRequestObject) (ReadyzResponseObject, error)
+	// DeleteDefaultACL Remove the default ACL of a subtree
+	// (DELETE /v1/acl-default/{path})
+	DeleteDefaultACL(ctx context.Context, request DeleteDefaultACLRequestObject) (DeleteDefaultACLResponseObject, error)
+	// GetDefaultACL Read the default ACL of a subtree
+	// (GET /v1/acl-default/{path})
+	GetDefaultACL(ctx context.Context, request GetDefaultACLRequestObject) (GetDefaultACLResponseObject, error)
+	// SetDefaultACL Set the default ACL of a subtree
+	// (PUT /v1/acl-default/{path})
+	SetDefaultACL(ctx context.Context, request SetDefaultACLRequestObject) (SetDefaultACLResponseObject, error)
+	// GetACL Read the ACL of a node
+	// (GET /v1/acl/{path})
+	GetACL(ctx context.Context, request GetACLRequestObject) (GetACLResponseObject, error)
+	// SetACL Replace the ACL of a node
+	// (PUT /v1/acl/{path})
+	SetACL(ctx context.Context, request SetACLRequestObject) (SetACLResponseObject, error)
 	// ListChildren List the children of a node
 	// (GET /v1/children/{path})
 	ListChildren(ctx context.Context, request ListChildrenRequestObject) (ListChildrenResponseObject, error)
@@ -5476,6 +9747,9 @@ type StrictServerInterface interface {
 	// TransferLeadership Move leadership
 	// (POST /v1/cluster/transfer)
 	TransferLeadership(ctx context.Context, request TransferLeadershipRequestObject) (TransferLeadershipResponseObject, error)
+	// Multi Apply operations atomically
+	// (POST /v1/multi)
+	Multi(ctx context.Context, request MultiRequestObject) (MultiResponseObject, error)
 	// DeleteNode Delete a node
 	// (DELETE /v1/nodes/{path})
 	DeleteNode(ctx context.Context, request DeleteNodeRequestObject) (DeleteNodeResponseObject, error)
@@ -5491,6 +9765,27 @@ type StrictServerInterface interface {
 	// PutNode Write a node, creating it if need be
 	// (PUT /v1/nodes/{path})
 	PutNode(ctx context.Context, request PutNodeRequestObject) (PutNodeResponseObject, error)
+	// ListPrincipals List principals
+	// (GET /v1/principals)
+	ListPrincipals(ctx context.Context, request ListPrincipalsRequestObject) (ListPrincipalsResponseObject, error)
+	// DeletePrincipal Delete a principal and end its sessions
+	// (DELETE /v1/principals/{name})
+	DeletePrincipal(ctx context.Context, request DeletePrincipalRequestObject) (DeletePrincipalResponseObject, error)
+	// GetPrincipal Describe a principal
+	// (GET /v1/principals/{name})
+	GetPrincipal(ctx context.Context, request GetPrincipalRequestObject) (GetPrincipalResponseObject, error)
+	// PutPrincipal Create or replace a principal
+	// (PUT /v1/principals/{name})
+	PutPrincipal(ctx context.Context, request PutPrincipalRequestObject) (PutPrincipalResponseObject, error)
+	// DeleteQuota Remove the quota of a subtree
+	// (DELETE /v1/quota/{path})
+	DeleteQuota(ctx context.Context, request DeleteQuotaRequestObject) (DeleteQuotaResponseObject, error)
+	// GetQuota Read the quota of a subtree and its use
+	// (GET /v1/quota/{path})
+	GetQuota(ctx context.Context, request GetQuotaRequestObject) (GetQuotaResponseObject, error)
+	// SetQuota Bound a subtree
+	// (PUT /v1/quota/{path})
+	SetQuota(ctx context.Context, request SetQuotaRequestObject) (SetQuotaResponseObject, error)
 	// ListSessions List sessions
 	// (GET /v1/sessions)
 	ListSessions(ctx context.Context, request ListSessionsRequestObject) (ListSessionsResponseObject, error)
@@ -5512,9 +9807,24 @@ type StrictServerInterface interface {
 	// StreamNode Stream changes
 	// (GET /v1/stream/{path})
 	StreamNode(ctx context.Context, request StreamNodeRequestObject) (StreamNodeResponseObject, error)
+	// ListTokens List API tokens
+	// (GET /v1/tokens)
+	ListTokens(ctx context.Context, request ListTokensRequestObject) (ListTokensResponseObject, error)
+	// CreateToken Create an API token
+	// (POST /v1/tokens)
+	CreateToken(ctx context.Context, request CreateTokenRequestObject) (CreateTokenResponseObject, error)
+	// RevokeToken Revoke an API token
+	// (DELETE /v1/tokens/{id})
+	RevokeToken(ctx context.Context, request RevokeTokenRequestObject) (RevokeTokenResponseObject, error)
+	// ListTree List a subtree
+	// (GET /v1/tree/{path})
+	ListTree(ctx context.Context, request ListTreeRequestObject) (ListTreeResponseObject, error)
 	// WatchNode Wait for changes
 	// (GET /v1/watch/{path})
 	WatchNode(ctx context.Context, request WatchNodeRequestObject) (WatchNodeResponseObject, error)
+	// Whoami Tell who the caller is
+	// (GET /v1/whoami)
+	Whoami(ctx context.Context, request WhoamiRequestObject) (WhoamiResponseObject, error)
 }
 
 type StrictHandlerFunc func(ctx context.Context, w http.ResponseWriter, r *http.Request, request any) (any, error)
@@ -5645,6 +9955,155 @@ func (sh *strictHandler) Readyz(w http.ResponseWriter, r *http.Request) {
 		sh.options.ResponseErrorHandlerFunc(w, r, err)
 	} else if validResponse, ok := response.(ReadyzResponseObject); ok {
 		if err := validResponse.VisitReadyzResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// DeleteDefaultACL operation middleware
+func (sh *strictHandler) DeleteDefaultACL(w http.ResponseWriter, r *http.Request, path Path, params DeleteDefaultACLParams) {
+	var request DeleteDefaultACLRequestObject
+
+	request.Path = path
+	request.Params = params
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.DeleteDefaultACL(ctx, request.(DeleteDefaultACLRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "DeleteDefaultACL")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(DeleteDefaultACLResponseObject); ok {
+		if err := validResponse.VisitDeleteDefaultACLResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// GetDefaultACL operation middleware
+func (sh *strictHandler) GetDefaultACL(w http.ResponseWriter, r *http.Request, path Path, params GetDefaultACLParams) {
+	var request GetDefaultACLRequestObject
+
+	request.Path = path
+	request.Params = params
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.GetDefaultACL(ctx, request.(GetDefaultACLRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetDefaultACL")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(GetDefaultACLResponseObject); ok {
+		if err := validResponse.VisitGetDefaultACLResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// SetDefaultACL operation middleware
+func (sh *strictHandler) SetDefaultACL(w http.ResponseWriter, r *http.Request, path Path, params SetDefaultACLParams) {
+	var request SetDefaultACLRequestObject
+
+	request.Path = path
+	request.Params = params
+
+	var body SetDefaultACLJSONRequestBody
+	if err := runtime.BindJSONBody(r, &body); err != nil {
+		sh.options.RequestErrorHandlerFunc(w, r, fmt.Errorf("can't decode JSON body: %w", err))
+		return
+	}
+	request.Body = &body
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.SetDefaultACL(ctx, request.(SetDefaultACLRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "SetDefaultACL")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(SetDefaultACLResponseObject); ok {
+		if err := validResponse.VisitSetDefaultACLResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// GetACL operation middleware
+func (sh *strictHandler) GetACL(w http.ResponseWriter, r *http.Request, path Path, params GetACLParams) {
+	var request GetACLRequestObject
+
+	request.Path = path
+	request.Params = params
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.GetACL(ctx, request.(GetACLRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetACL")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(GetACLResponseObject); ok {
+		if err := validResponse.VisitGetACLResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// SetACL operation middleware
+func (sh *strictHandler) SetACL(w http.ResponseWriter, r *http.Request, path Path, params SetACLParams) {
+	var request SetACLRequestObject
+
+	request.Path = path
+	request.Params = params
+
+	var body SetACLJSONRequestBody
+	if err := runtime.BindJSONBody(r, &body); err != nil {
+		sh.options.RequestErrorHandlerFunc(w, r, fmt.Errorf("can't decode JSON body: %w", err))
+		return
+	}
+	request.Body = &body
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.SetACL(ctx, request.(SetACLRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "SetACL")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(SetACLResponseObject); ok {
+		if err := validResponse.VisitSetACLResponse(w); err != nil {
 			sh.options.ResponseErrorHandlerFunc(w, r, err)
 		}
 	} else if response != nil {
@@ -5801,6 +10260,39 @@ func (sh *strictHandler) TransferLeadership(w http.ResponseWriter, r *http.Reque
 	}
 }
 
+// Multi operation middleware
+func (sh *strictHandler) Multi(w http.ResponseWriter, r *http.Request, params MultiParams) {
+	var request MultiRequestObject
+
+	request.Params = params
+
+	var body MultiJSONRequestBody
+	if err := runtime.BindJSONBody(r, &body); err != nil {
+		sh.options.RequestErrorHandlerFunc(w, r, fmt.Errorf("can't decode JSON body: %w", err))
+		return
+	}
+	request.Body = &body
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.Multi(ctx, request.(MultiRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "Multi")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(MultiResponseObject); ok {
+		if err := validResponse.VisitMultiResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
 // DeleteNode operation middleware
 func (sh *strictHandler) DeleteNode(w http.ResponseWriter, r *http.Request, path Path, params DeleteNodeParams) {
 	var request DeleteNodeRequestObject
@@ -5933,6 +10425,208 @@ func (sh *strictHandler) PutNode(w http.ResponseWriter, r *http.Request, path Pa
 		sh.options.ResponseErrorHandlerFunc(w, r, err)
 	} else if validResponse, ok := response.(PutNodeResponseObject); ok {
 		if err := validResponse.VisitPutNodeResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// ListPrincipals operation middleware
+func (sh *strictHandler) ListPrincipals(w http.ResponseWriter, r *http.Request, params ListPrincipalsParams) {
+	var request ListPrincipalsRequestObject
+
+	request.Params = params
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.ListPrincipals(ctx, request.(ListPrincipalsRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListPrincipals")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(ListPrincipalsResponseObject); ok {
+		if err := validResponse.VisitListPrincipalsResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// DeletePrincipal operation middleware
+func (sh *strictHandler) DeletePrincipal(w http.ResponseWriter, r *http.Request, name PrincipalName, params DeletePrincipalParams) {
+	var request DeletePrincipalRequestObject
+
+	request.Name = name
+	request.Params = params
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.DeletePrincipal(ctx, request.(DeletePrincipalRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "DeletePrincipal")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(DeletePrincipalResponseObject); ok {
+		if err := validResponse.VisitDeletePrincipalResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// GetPrincipal operation middleware
+func (sh *strictHandler) GetPrincipal(w http.ResponseWriter, r *http.Request, name PrincipalName, params GetPrincipalParams) {
+	var request GetPrincipalRequestObject
+
+	request.Name = name
+	request.Params = params
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.GetPrincipal(ctx, request.(GetPrincipalRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetPrincipal")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(GetPrincipalResponseObject); ok {
+		if err := validResponse.VisitGetPrincipalResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// PutPrincipal operation middleware
+func (sh *strictHandler) PutPrincipal(w http.ResponseWriter, r *http.Request, name PrincipalName, params PutPrincipalParams) {
+	var request PutPrincipalRequestObject
+
+	request.Name = name
+	request.Params = params
+
+	var body PutPrincipalJSONRequestBody
+	if err := runtime.BindJSONBody(r, &body); err != nil {
+		sh.options.RequestErrorHandlerFunc(w, r, fmt.Errorf("can't decode JSON body: %w", err))
+		return
+	}
+	request.Body = &body
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.PutPrincipal(ctx, request.(PutPrincipalRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "PutPrincipal")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(PutPrincipalResponseObject); ok {
+		if err := validResponse.VisitPutPrincipalResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// DeleteQuota operation middleware
+func (sh *strictHandler) DeleteQuota(w http.ResponseWriter, r *http.Request, path Path, params DeleteQuotaParams) {
+	var request DeleteQuotaRequestObject
+
+	request.Path = path
+	request.Params = params
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.DeleteQuota(ctx, request.(DeleteQuotaRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "DeleteQuota")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(DeleteQuotaResponseObject); ok {
+		if err := validResponse.VisitDeleteQuotaResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// GetQuota operation middleware
+func (sh *strictHandler) GetQuota(w http.ResponseWriter, r *http.Request, path Path, params GetQuotaParams) {
+	var request GetQuotaRequestObject
+
+	request.Path = path
+	request.Params = params
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.GetQuota(ctx, request.(GetQuotaRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetQuota")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(GetQuotaResponseObject); ok {
+		if err := validResponse.VisitGetQuotaResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// SetQuota operation middleware
+func (sh *strictHandler) SetQuota(w http.ResponseWriter, r *http.Request, path Path, params SetQuotaParams) {
+	var request SetQuotaRequestObject
+
+	request.Path = path
+	request.Params = params
+
+	var body SetQuotaJSONRequestBody
+	if err := runtime.BindJSONBody(r, &body); err != nil {
+		sh.options.RequestErrorHandlerFunc(w, r, fmt.Errorf("can't decode JSON body: %w", err))
+		return
+	}
+	request.Body = &body
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.SetQuota(ctx, request.(SetQuotaRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "SetQuota")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(SetQuotaResponseObject); ok {
+		if err := validResponse.VisitSetQuotaResponse(w); err != nil {
 			sh.options.ResponseErrorHandlerFunc(w, r, err)
 		}
 	} else if response != nil {
@@ -6147,6 +10841,119 @@ func (sh *strictHandler) StreamNode(w http.ResponseWriter, r *http.Request, path
 	}
 }
 
+// ListTokens operation middleware
+func (sh *strictHandler) ListTokens(w http.ResponseWriter, r *http.Request, params ListTokensParams) {
+	var request ListTokensRequestObject
+
+	request.Params = params
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.ListTokens(ctx, request.(ListTokensRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListTokens")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(ListTokensResponseObject); ok {
+		if err := validResponse.VisitListTokensResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// CreateToken operation middleware
+func (sh *strictHandler) CreateToken(w http.ResponseWriter, r *http.Request, params CreateTokenParams) {
+	var request CreateTokenRequestObject
+
+	request.Params = params
+
+	var body CreateTokenJSONRequestBody
+	if err := runtime.BindJSONBody(r, &body); err != nil {
+		sh.options.RequestErrorHandlerFunc(w, r, fmt.Errorf("can't decode JSON body: %w", err))
+		return
+	}
+	request.Body = &body
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.CreateToken(ctx, request.(CreateTokenRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "CreateToken")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(CreateTokenResponseObject); ok {
+		if err := validResponse.VisitCreateTokenResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// RevokeToken operation middleware
+func (sh *strictHandler) RevokeToken(w http.ResponseWriter, r *http.Request, id TokenID, params RevokeTokenParams) {
+	var request RevokeTokenRequestObject
+
+	request.ID = id
+	request.Params = params
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.RevokeToken(ctx, request.(RevokeTokenRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "RevokeToken")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(RevokeTokenResponseObject); ok {
+		if err := validResponse.VisitRevokeTokenResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// ListTree operation middleware
+func (sh *strictHandler) ListTree(w http.ResponseWriter, r *http.Request, path Path, params ListTreeParams) {
+	var request ListTreeRequestObject
+
+	request.Path = path
+	request.Params = params
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.ListTree(ctx, request.(ListTreeRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListTree")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(ListTreeResponseObject); ok {
+		if err := validResponse.VisitListTreeResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
 // WatchNode operation middleware
 func (sh *strictHandler) WatchNode(w http.ResponseWriter, r *http.Request, path Path, params WatchNodeParams) {
 	var request WatchNodeRequestObject
@@ -6167,6 +10974,32 @@ func (sh *strictHandler) WatchNode(w http.ResponseWriter, r *http.Request, path 
 		sh.options.ResponseErrorHandlerFunc(w, r, err)
 	} else if validResponse, ok := response.(WatchNodeResponseObject); ok {
 		if err := validResponse.VisitWatchNodeResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// Whoami operation middleware
+func (sh *strictHandler) Whoami(w http.ResponseWriter, r *http.Request, params WhoamiParams) {
+	var request WhoamiRequestObject
+
+	request.Params = params
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.Whoami(ctx, request.(WhoamiRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "Whoami")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(WhoamiResponseObject); ok {
+		if err := validResponse.VisitWhoamiResponse(w); err != nil {
 			sh.options.ResponseErrorHandlerFunc(w, r, err)
 		}
 	} else if response != nil {

@@ -60,16 +60,55 @@ func (e MemberSpecRole) Valid() bool {
 
 // Defines values for NodeMode.
 const (
+	NodeModeContainer  NodeMode = "container"
 	NodeModeEphemeral  NodeMode = "ephemeral"
 	NodeModePersistent NodeMode = "persistent"
+	NodeModeTTL        NodeMode = "ttl"
 )
 
 // Valid indicates whether the value is a known member of the NodeMode enum.
 func (e NodeMode) Valid() bool {
 	switch e {
+	case NodeModeContainer:
+		return true
 	case NodeModeEphemeral:
 		return true
 	case NodeModePersistent:
+		return true
+	case NodeModeTTL:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for OpOp.
+const (
+	Check       OpOp = "check"
+	CheckAbsent OpOp = "check_absent"
+	Create      OpOp = "create"
+	Delete      OpOp = "delete"
+	Get         OpOp = "get"
+	Put         OpOp = "put"
+	Set         OpOp = "set"
+)
+
+// Valid indicates whether the value is a known member of the OpOp enum.
+func (e OpOp) Valid() bool {
+	switch e {
+	case Check:
+		return true
+	case CheckAbsent:
+		return true
+	case Create:
+		return true
+	case Delete:
+		return true
+	case Get:
+		return true
+	case Put:
+		return true
+	case Set:
 		return true
 	default:
 		return false
@@ -118,12 +157,15 @@ func (e WatchScope) Valid() bool {
 // Defines values for PutMode.
 const (
 	PutModeEphemeral PutMode = "ephemeral"
+	PutModeTTL       PutMode = "ttl"
 )
 
 // Valid indicates whether the value is a known member of the PutMode enum.
 func (e PutMode) Valid() bool {
 	switch e {
 	case PutModeEphemeral:
+		return true
+	case PutModeTTL:
 		return true
 	default:
 		return false
@@ -133,6 +175,7 @@ func (e PutMode) Valid() bool {
 // Defines values for PutNodeParamsMode.
 const (
 	PutNodeParamsModeEphemeral PutNodeParamsMode = "ephemeral"
+	PutNodeParamsModeTTL       PutNodeParamsMode = "ttl"
 )
 
 // Valid indicates whether the value is a known member of the PutNodeParamsMode enum.
@@ -140,9 +183,34 @@ func (e PutNodeParamsMode) Valid() bool {
 	switch e {
 	case PutNodeParamsModeEphemeral:
 		return true
+	case PutNodeParamsModeTTL:
+		return true
 	default:
 		return false
 	}
+}
+
+// ACL defines model for Acl.
+type ACL struct {
+	// Aversion Changes of the ACL; not of a default.
+	Aversion *int64 `json:"aversion,omitempty"`
+
+	// Entries At least one in a request. Every entry that matches the caller counts.
+	Entries []ACLEntry `json:"entries"`
+}
+
+// ACLEntry Lets the identities of a scheme that match id do what perms says.
+//
+// Example: {"id":"ci","perms":"rw","scheme":"principal"}
+type ACLEntry struct {
+	// ID anyone (world); empty, which stands for every identity of the caller (auth); a name (principal); user:base64(sha1(user:password)) (digest); an address or a CIDR prefix (ip); a URI SAN (x509).
+	ID string `json:"id"`
+
+	// Perms Of create, delete, read, write and admin the first letters. Create and delete are asked of the parent.
+	Perms string `json:"perms"`
+
+	// Scheme world, auth, principal, digest, ip or x509.
+	Scheme string `json:"scheme"`
 }
 
 // Child defines model for Child.
@@ -183,7 +251,7 @@ type Detail string
 
 // Event defines model for Event.
 type Event struct {
-	// Cause request, session_expired or session_closed; open set.
+	// Cause request, session_expired, session_closed, ttl or container; open set.
 	Cause string `json:"cause"`
 	Path  string `json:"path"`
 
@@ -205,9 +273,39 @@ type EventBatch struct {
 	More bool `json:"more"`
 }
 
+// GrantRule Allows perms to everything at and below prefix, in whole segments.
+//
+// Example: {"perms":["read","write"],"prefix":"/app"}
+type GrantRule struct {
+	// Perms read, write, create, delete, admin (ACLs and quotas), use (locks and the other primitives) and, on / of a principal without root, cluster (members, principals, tokens and all sessions; it passes every ACL); open set.
+	Perms []string `json:"perms"`
+
+	// Prefix Path of a node as the principal sees it.
+	Prefix string `json:"prefix"`
+}
+
 // Holder defines model for Holder.
 type Holder struct {
 	SessionID int64 `json:"session_id"`
+}
+
+// Identity defines model for Identity.
+type Identity struct {
+	// Address What ACLs of scheme ip are compared with.
+	Address *string `json:"address,omitempty"`
+
+	// Certificate URI SAN of the client certificate; what ACLs of scheme x509 are compared with.
+	Certificate *string     `json:"certificate,omitempty"`
+	Grants      []GrantRule `json:"grants"`
+
+	// Principal Empty when the caller is nobody in particular.
+	Principal string `json:"principal"`
+
+	// Roles Principals whose grants the caller has too, by its identity provider.
+	Roles *[]string `json:"roles,omitempty"`
+
+	// Root Absent when the whole tree can be seen.
+	Root *string `json:"root,omitempty"`
 }
 
 // KeepAlive defines model for KeepAlive.
@@ -275,7 +373,7 @@ type Node struct {
 	Text *string `json:"text,omitempty"`
 }
 
-// NodeMode defines model for NodeMode.
+// NodeMode What ends a node besides a request. ephemeral: the end of its session; container: the deletion of its last child; ttl: ttl_ms without a change of its data and without a child.
 type NodeMode string
 
 // NodePage defines model for NodePage.
@@ -294,12 +392,105 @@ type NodePage struct {
 	Zxid int64 `json:"zxid"`
 }
 
+// Op One operation and what it takes. create: data or text, mode, ttl_ms, sequential, parents, acl; set, which changes a node that exists: data or text, version, etag; put, which creates it if need be: besides those mode, which is ephemeral or ttl, ttl_ms and parents; delete: version, etag, recursive; check, of a node that exists: version, etag; check_absent and get: nothing.
+type Op struct {
+	// ACL ACL of the new node; without it the default of the subtree.
+	ACL  *[]ACLEntry `json:"acl,omitempty"`
+	Data *[]byte     `json:"data,omitempty"`
+
+	// Etag The tag that the node must have.
+	Etag *string `json:"etag,omitempty"`
+
+	// Mode What ends a node besides a request. ephemeral: the end of its session; container: the deletion of its last child; ttl: ttl_ms without a change of its data and without a child.
+	Mode    *NodeMode `json:"mode,omitempty"`
+	Op      OpOp      `json:"op"`
+	Parents *bool     `json:"parents,omitempty"`
+
+	// Path Leading slashes are as in a URL.
+	Path       *string `json:"path,omitempty"`
+	Recursive  *bool   `json:"recursive,omitempty"`
+	Sequential *bool   `json:"sequential,omitempty"`
+
+	// Text The value as UTF-8, instead of data.
+	Text *string `json:"text,omitempty"`
+
+	// TTLMs With mode ttl, that of the node.
+	TTLMs *int64 `json:"ttl_ms,omitempty"`
+
+	// Version The data version that the node must have.
+	Version *int64 `json:"version,omitempty"`
+}
+
+// OpOp defines model for Op.Op.
+type OpOp string
+
+// OpOutcome defines model for OpOutcome.
+type OpOutcome struct {
+	// Code no_node, of a get that found none.
+	Code *string `json:"code,omitempty"`
+
+	// Created Of put, that there was no node before.
+	Created *bool `json:"created,omitempty"`
+
+	// Data Of get.
+	Data *[]byte `json:"data,omitempty"`
+
+	// Etag Of the node; only with the last operation on its path.
+	Etag *string `json:"etag,omitempty"`
+	Op   string  `json:"op"`
+
+	// Path The real one, of a sequential node too.
+	Path string `json:"path"`
+
+	// Stat ZooKeeper's Stat.
+	Stat *Stat `json:"stat,omitempty"`
+
+	// Text Of get with include=text, where the value is UTF-8.
+	Text *string `json:"text,omitempty"`
+}
+
+// Principal defines model for Principal.
+type Principal struct {
+	Disabled *bool `json:"disabled,omitempty"`
+
+	// Etag The tag that If-Match takes, bare.
+	Etag   string      `json:"etag"`
+	Grants []GrantRule `json:"grants"`
+	Name   string      `json:"name"`
+
+	// Root Absent when it sees the whole tree.
+	Root *string `json:"root,omitempty"`
+}
+
+// PrincipalPage defines model for PrincipalPage.
+type PrincipalPage struct {
+	// NextPageToken Absent on the last page.
+	NextPageToken *string     `json:"next_page_token,omitempty"`
+	Principals    []Principal `json:"principals"`
+}
+
+// PrincipalSpec Example: {"grants":[{"perms":["read","write"],"prefix":"/app"}]}
+type PrincipalSpec struct {
+	// Disabled Its requests are refused; nothing of it is deleted.
+	Disabled *bool       `json:"disabled,omitempty"`
+	Grants   []GrantRule `json:"grants"`
+
+	// Name That of the URL; it may be left out.
+	Name *string `json:"name,omitempty"`
+
+	// Root The node that is / to this principal, which can neither name nor see anything that is not below it.
+	Root *string `json:"root,omitempty"`
+}
+
 // Problem RFC 9457.
 type Problem struct {
 	// Code Open set. A client takes an unknown code by its status.
 	Code        string  `json:"code"`
 	CurrentEtag *string `json:"current_etag,omitempty"`
 	Detail      *string `json:"detail,omitempty"`
+
+	// FailedIndex Of a multi, the operation that failed, counted from 0.
+	FailedIndex *int32 `json:"failed_index,omitempty"`
 
 	// Field JSON pointer, parameter or header at fault.
 	Field  *string `json:"field,omitempty"`
@@ -326,6 +517,30 @@ type Problem struct {
 	Zxid   *int64 `json:"zxid,omitempty"`
 }
 
+// Quota defines model for Quota.
+type Quota struct {
+	// Bytes Bytes of their data.
+	Bytes int64 `json:"bytes"`
+
+	// MaxBytes Absent when there is no such bound.
+	MaxBytes *int64 `json:"max_bytes,omitempty"`
+
+	// MaxNodes Absent when there is no such bound.
+	MaxNodes *int64 `json:"max_nodes,omitempty"`
+
+	// Nodes Nodes that there are, the one at the path included.
+	Nodes int64 `json:"nodes"`
+}
+
+// QuotaSpec Example: {"max_nodes":10000}
+type QuotaSpec struct {
+	// MaxBytes Most bytes of data.
+	MaxBytes *int64 `json:"max_bytes,omitempty"`
+
+	// MaxNodes Most nodes, the one at the path included.
+	MaxNodes *int64 `json:"max_nodes,omitempty"`
+}
+
 // ReadLevel defines model for ReadLevel.
 type ReadLevel string
 
@@ -334,8 +549,14 @@ type Session struct {
 	// EphemeralCount Nodes that the session owns.
 	EphemeralCount *int32 `json:"ephemeral_count,omitempty"`
 
+	// Ephemerals Their paths, sorted; only in the answer to getSession.
+	Ephemerals *[]string `json:"ephemerals,omitempty"`
+
 	// ID Public; the zxid that created it.
 	ID int64 `json:"id"`
+
+	// Principal Whose session it is; absent without authentication.
+	Principal *string `json:"principal,omitempty"`
 
 	// RemainingMs Only if the leader has confirmed this renewal: the session lives at least this long from the sending of the request.
 	RemainingMs *int64 `json:"remaining_ms,omitempty"`
@@ -374,9 +595,11 @@ type Stat struct {
 	DataLength int32 `json:"data_length"`
 
 	// EphemeralOwner Public id of the owning session; 0 when not ephemeral.
-	EphemeralOwner int64     `json:"ephemeral_owner"`
-	Mode           *NodeMode `json:"mode,omitempty"`
-	Mtime          time.Time `json:"mtime"`
+	EphemeralOwner int64 `json:"ephemeral_owner"`
+
+	// Mode What ends a node besides a request. ephemeral: the end of its session; container: the deletion of its last child; ttl: ttl_ms without a change of its data and without a child.
+	Mode  *NodeMode `json:"mode,omitempty"`
+	Mtime time.Time `json:"mtime"`
 
 	// Mzxid Zxid of the last change of the data.
 	Mzxid       int64 `json:"mzxid"`
@@ -385,8 +608,45 @@ type Stat struct {
 	// Pzxid Zxid of the last change of the list of children.
 	Pzxid int64 `json:"pzxid"`
 
+	// TTLMs With mode ttl.
+	TTLMs *int64 `json:"ttl_ms,omitempty"`
+
 	// Version Changes of the data.
 	Version int64 `json:"version"`
+}
+
+// Token defines model for Token.
+type Token struct {
+	CreatedAt time.Time `json:"created_at"`
+
+	// ExpiresAt Absent when it does not expire.
+	ExpiresAt *time.Time `json:"expires_at,omitempty"`
+	ID        string     `json:"id"`
+	Label     *string    `json:"label,omitempty"`
+	Principal string     `json:"principal"`
+
+	// Secret The token, to be sent as a bearer token; only in the answer to createToken, when the server drew it.
+	Secret *string `json:"secret,omitempty"`
+}
+
+// TokenPage defines model for TokenPage.
+type TokenPage struct {
+	// NextPageToken Absent on the last page.
+	NextPageToken *string `json:"next_page_token,omitempty"`
+	Tokens        []Token `json:"tokens"`
+}
+
+// TokenSpec Example: {"label":"runner 7","principal":"ci"}
+type TokenSpec struct {
+	// ExpiresAt Without it the token lives until it is revoked.
+	ExpiresAt *time.Time `json:"expires_at,omitempty"`
+
+	// Label For people.
+	Label     *string `json:"label,omitempty"`
+	Principal string  `json:"principal"`
+
+	// SecretSha256 Of a secret that the client drew: 32 random bytes as 43 characters of base64url, of which this is the SHA-256. The token is perch_ID_SECRET then.
+	SecretSha256 *string `json:"secret_sha256,omitempty"`
 }
 
 // TransferSpec defines model for TransferSpec.
@@ -395,14 +655,29 @@ type TransferSpec struct {
 	To *string `json:"to,omitempty"`
 }
 
+// TxnRequest Example: {"ops":[{"op":"check","path":"app/leader","version":3},{"op":"put","path":"app/config","text":"green"}]}
+type TxnRequest struct {
+	Ops []Op `json:"ops"`
+}
+
+// TxnResult defines model for TxnResult.
+type TxnResult struct {
+	// Results One for each operation, in order.
+	Results []OpOutcome `json:"results"`
+	Zxid    int64       `json:"zxid"`
+}
+
 // WatchScope defines model for WatchScope.
 type WatchScope string
 
 // Consistency defines model for Consistency.
 type Consistency = ReadLevel
 
-// CreateMode defines model for CreateMode.
+// CreateMode What ends a node besides a request. ephemeral: the end of its session; container: the deletion of its last child; ttl: ttl_ms without a change of its data and without a child.
 type CreateMode = NodeMode
+
+// Depth defines model for Depth.
+type Depth = int32
 
 // IfMatch defines model for IfMatch.
 type IfMatch = string
@@ -425,8 +700,8 @@ type MemberID = string
 // MinZxid defines model for MinZxid.
 type MinZxid = int64
 
-// OpenTTL defines model for OpenTtl.
-type OpenTTL = int64
+// NodeTTL defines model for NodeTtl.
+type NodeTTL = int64
 
 // PageToken defines model for PageToken.
 type PageToken = string
@@ -439,6 +714,9 @@ type Path = string
 
 // Prefer defines model for Prefer.
 type Prefer = string
+
+// PrincipalName defines model for PrincipalName.
+type PrincipalName = string
 
 // PutMode defines model for PutMode.
 type PutMode string
@@ -464,11 +742,65 @@ type Since = string
 // Takeover defines model for Takeover.
 type Takeover = bool
 
+// TokenID defines model for TokenId.
+type TokenID = string
+
 // Version defines model for Version.
 type Version = int64
 
 // WaitMs defines model for WaitMs.
 type WaitMs = int32
+
+// DeleteDefaultACLParams defines parameters for DeleteDefaultACL.
+type DeleteDefaultACLParams struct {
+	// IfMatch One tag, or `*`. `"812"`, `812` and `W/"812"` are the same tag; `""` matches nothing; a list is refused.
+	IfMatch *IfMatch `json:"If-Match,omitempty"`
+
+	// PerchSession Session token, drawn by the server or by the client (22 to 128 of `A-Za-z0-9_-`). Renews the session on arrival.
+	PerchSession *SessionToken `json:"Perch-Session,omitempty"`
+}
+
+// GetDefaultACLParams defines parameters for GetDefaultACL.
+type GetDefaultACLParams struct {
+	// Consistency linearizable: as new as anything that was acknowledged before the request; local: what this node has, which may be old.
+	Consistency *Consistency `form:"consistency,omitempty" json:"consistency,omitempty"`
+
+	// MinZxid Answer from this position or a later one.
+	MinZxid *MinZxid `form:"min_zxid,omitempty" json:"min_zxid,omitempty"`
+
+	// PerchSession Session token, drawn by the server or by the client (22 to 128 of `A-Za-z0-9_-`). Renews the session on arrival.
+	PerchSession *SessionToken `json:"Perch-Session,omitempty"`
+}
+
+// SetDefaultACLParams defines parameters for SetDefaultACL.
+type SetDefaultACLParams struct {
+	// IfMatch One tag, or `*`. `"812"`, `812` and `W/"812"` are the same tag; `""` matches nothing; a list is refused.
+	IfMatch *IfMatch `json:"If-Match,omitempty"`
+
+	// PerchSession Session token, drawn by the server or by the client (22 to 128 of `A-Za-z0-9_-`). Renews the session on arrival.
+	PerchSession *SessionToken `json:"Perch-Session,omitempty"`
+}
+
+// GetACLParams defines parameters for GetACL.
+type GetACLParams struct {
+	// Consistency linearizable: as new as anything that was acknowledged before the request; local: what this node has, which may be old.
+	Consistency *Consistency `form:"consistency,omitempty" json:"consistency,omitempty"`
+
+	// MinZxid Answer from this position or a later one.
+	MinZxid *MinZxid `form:"min_zxid,omitempty" json:"min_zxid,omitempty"`
+
+	// PerchSession Session token, drawn by the server or by the client (22 to 128 of `A-Za-z0-9_-`). Renews the session on arrival.
+	PerchSession *SessionToken `json:"Perch-Session,omitempty"`
+}
+
+// SetACLParams defines parameters for SetACL.
+type SetACLParams struct {
+	// IfMatch One tag, or `*`. `"812"`, `812` and `W/"812"` are the same tag; `""` matches nothing; a list is refused.
+	IfMatch *IfMatch `json:"If-Match,omitempty"`
+
+	// PerchSession Session token, drawn by the server or by the client (22 to 128 of `A-Za-z0-9_-`). Renews the session on arrival.
+	PerchSession *SessionToken `json:"Perch-Session,omitempty"`
+}
 
 // ListChildrenParams defines parameters for ListChildren.
 type ListChildrenParams struct {
@@ -523,6 +855,15 @@ type RemoveMemberParams struct {
 
 // TransferLeadershipParams defines parameters for TransferLeadership.
 type TransferLeadershipParams struct {
+	// PerchSession Session token, drawn by the server or by the client (22 to 128 of `A-Za-z0-9_-`). Renews the session on arrival.
+	PerchSession *SessionToken `json:"Perch-Session,omitempty"`
+}
+
+// MultiParams defines parameters for Multi.
+type MultiParams struct {
+	// Include What to show besides, separated by commas.
+	Include *Include `form:"include,omitempty" json:"include,omitempty"`
+
 	// PerchSession Session token, drawn by the server or by the client (22 to 128 of `A-Za-z0-9_-`). Renews the session on arrival.
 	PerchSession *SessionToken `json:"Perch-Session,omitempty"`
 }
@@ -595,8 +936,8 @@ type CreateNodeParams struct {
 	// Parents Create missing parents too.
 	Parents *Parents `form:"parents,omitempty" json:"parents,omitempty"`
 
-	// TTLMs With mode=ephemeral, a token that was never seen opens a session with this TTL.
-	TTLMs *OpenTTL `form:"ttl_ms,omitempty" json:"ttl_ms,omitempty"`
+	// TTLMs With mode=ttl, that of the node, which needs one. With mode=ephemeral, a token that was never seen opens a session with this TTL.
+	TTLMs *NodeTTL `form:"ttl_ms,omitempty" json:"ttl_ms,omitempty"`
 
 	// PerchSession Session token, drawn by the server or by the client (22 to 128 of `A-Za-z0-9_-`). Renews the session on arrival.
 	PerchSession *SessionToken `json:"Perch-Session,omitempty"`
@@ -610,11 +951,11 @@ type PutNodeParams struct {
 	// Parents Create missing parents too.
 	Parents *Parents `form:"parents,omitempty" json:"parents,omitempty"`
 
-	// Mode Create or refresh a node of this kind, owned by the session of Perch-Session.
+	// Mode Create or refresh a node of this kind; an ephemeral one is owned by the session of Perch-Session. A node of another kind is 409 node_exists.
 	Mode *PutNodeParamsMode `form:"mode,omitempty" json:"mode,omitempty"`
 
-	// TTLMs With mode=ephemeral, a token that was never seen opens a session with this TTL.
-	TTLMs *OpenTTL `form:"ttl_ms,omitempty" json:"ttl_ms,omitempty"`
+	// TTLMs With mode=ttl, that of the node, which needs one. With mode=ephemeral, a token that was never seen opens a session with this TTL.
+	TTLMs *NodeTTL `form:"ttl_ms,omitempty" json:"ttl_ms,omitempty"`
 
 	// Takeover With mode=ephemeral, one of another session changes its owner.
 	Takeover *Takeover `form:"takeover,omitempty" json:"takeover,omitempty"`
@@ -631,6 +972,81 @@ type PutNodeParams struct {
 
 // PutNodeParamsMode defines parameters for PutNode.
 type PutNodeParamsMode string
+
+// ListPrincipalsParams defines parameters for ListPrincipals.
+type ListPrincipalsParams struct {
+	// Limit Most entries of a page; of a watch whole zxids, at least one.
+	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
+
+	// PageToken The next_page_token of the page before.
+	PageToken *PageToken `form:"page_token,omitempty" json:"page_token,omitempty"`
+
+	// Consistency linearizable: as new as anything that was acknowledged before the request; local: what this node has, which may be old.
+	Consistency *Consistency `form:"consistency,omitempty" json:"consistency,omitempty"`
+
+	// MinZxid Answer from this position or a later one.
+	MinZxid *MinZxid `form:"min_zxid,omitempty" json:"min_zxid,omitempty"`
+
+	// PerchSession Session token, drawn by the server or by the client (22 to 128 of `A-Za-z0-9_-`). Renews the session on arrival.
+	PerchSession *SessionToken `json:"Perch-Session,omitempty"`
+}
+
+// DeletePrincipalParams defines parameters for DeletePrincipal.
+type DeletePrincipalParams struct {
+	// IfMatch One tag, or `*`. `"812"`, `812` and `W/"812"` are the same tag; `""` matches nothing; a list is refused.
+	IfMatch *IfMatch `json:"If-Match,omitempty"`
+
+	// PerchSession Session token, drawn by the server or by the client (22 to 128 of `A-Za-z0-9_-`). Renews the session on arrival.
+	PerchSession *SessionToken `json:"Perch-Session,omitempty"`
+}
+
+// GetPrincipalParams defines parameters for GetPrincipal.
+type GetPrincipalParams struct {
+	// Consistency linearizable: as new as anything that was acknowledged before the request; local: what this node has, which may be old.
+	Consistency *Consistency `form:"consistency,omitempty" json:"consistency,omitempty"`
+
+	// MinZxid Answer from this position or a later one.
+	MinZxid *MinZxid `form:"min_zxid,omitempty" json:"min_zxid,omitempty"`
+
+	// PerchSession Session token, drawn by the server or by the client (22 to 128 of `A-Za-z0-9_-`). Renews the session on arrival.
+	PerchSession *SessionToken `json:"Perch-Session,omitempty"`
+}
+
+// PutPrincipalParams defines parameters for PutPrincipal.
+type PutPrincipalParams struct {
+	// IfMatch One tag, or `*`. `"812"`, `812` and `W/"812"` are the same tag; `""` matches nothing; a list is refused.
+	IfMatch *IfMatch `json:"If-Match,omitempty"`
+
+	// IfNoneMatch On a write only `*`. On a read one tag, or `*`; `"absent"` is the tag of a node that does not exist.
+	IfNoneMatch *IfNoneMatch `json:"If-None-Match,omitempty"`
+
+	// PerchSession Session token, drawn by the server or by the client (22 to 128 of `A-Za-z0-9_-`). Renews the session on arrival.
+	PerchSession *SessionToken `json:"Perch-Session,omitempty"`
+}
+
+// DeleteQuotaParams defines parameters for DeleteQuota.
+type DeleteQuotaParams struct {
+	// PerchSession Session token, drawn by the server or by the client (22 to 128 of `A-Za-z0-9_-`). Renews the session on arrival.
+	PerchSession *SessionToken `json:"Perch-Session,omitempty"`
+}
+
+// GetQuotaParams defines parameters for GetQuota.
+type GetQuotaParams struct {
+	// Consistency linearizable: as new as anything that was acknowledged before the request; local: what this node has, which may be old.
+	Consistency *Consistency `form:"consistency,omitempty" json:"consistency,omitempty"`
+
+	// MinZxid Answer from this position or a later one.
+	MinZxid *MinZxid `form:"min_zxid,omitempty" json:"min_zxid,omitempty"`
+
+	// PerchSession Session token, drawn by the server or by the client (22 to 128 of `A-Za-z0-9_-`). Renews the session on arrival.
+	PerchSession *SessionToken `json:"Perch-Session,omitempty"`
+}
+
+// SetQuotaParams defines parameters for SetQuota.
+type SetQuotaParams struct {
+	// PerchSession Session token, drawn by the server or by the client (22 to 128 of `A-Za-z0-9_-`). Renews the session on arrival.
+	PerchSession *SessionToken `json:"Perch-Session,omitempty"`
+}
 
 // ListSessionsParams defines parameters for ListSessions.
 type ListSessionsParams struct {
@@ -719,6 +1135,60 @@ type StreamNodeParams struct {
 	PerchSession *SessionToken `json:"Perch-Session,omitempty"`
 }
 
+// ListTokensParams defines parameters for ListTokens.
+type ListTokensParams struct {
+	// Limit Most entries of a page; of a watch whole zxids, at least one.
+	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
+
+	// PageToken The next_page_token of the page before.
+	PageToken *PageToken `form:"page_token,omitempty" json:"page_token,omitempty"`
+
+	// Consistency linearizable: as new as anything that was acknowledged before the request; local: what this node has, which may be old.
+	Consistency *Consistency `form:"consistency,omitempty" json:"consistency,omitempty"`
+
+	// MinZxid Answer from this position or a later one.
+	MinZxid *MinZxid `form:"min_zxid,omitempty" json:"min_zxid,omitempty"`
+
+	// PerchSession Session token, drawn by the server or by the client (22 to 128 of `A-Za-z0-9_-`). Renews the session on arrival.
+	PerchSession *SessionToken `json:"Perch-Session,omitempty"`
+}
+
+// CreateTokenParams defines parameters for CreateToken.
+type CreateTokenParams struct {
+	// PerchSession Session token, drawn by the server or by the client (22 to 128 of `A-Za-z0-9_-`). Renews the session on arrival.
+	PerchSession *SessionToken `json:"Perch-Session,omitempty"`
+}
+
+// RevokeTokenParams defines parameters for RevokeToken.
+type RevokeTokenParams struct {
+	// PerchSession Session token, drawn by the server or by the client (22 to 128 of `A-Za-z0-9_-`). Renews the session on arrival.
+	PerchSession *SessionToken `json:"Perch-Session,omitempty"`
+}
+
+// ListTreeParams defines parameters for ListTree.
+type ListTreeParams struct {
+	// Include What to show besides, separated by commas.
+	Include *Include `form:"include,omitempty" json:"include,omitempty"`
+
+	// Depth How many levels below the node; all of them without it.
+	Depth *Depth `form:"depth,omitempty" json:"depth,omitempty"`
+
+	// Limit Most entries of a page; of a watch whole zxids, at least one.
+	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
+
+	// PageToken The next_page_token of the page before.
+	PageToken *PageToken `form:"page_token,omitempty" json:"page_token,omitempty"`
+
+	// Consistency linearizable: as new as anything that was acknowledged before the request; local: what this node has, which may be old.
+	Consistency *Consistency `form:"consistency,omitempty" json:"consistency,omitempty"`
+
+	// MinZxid Answer from this position or a later one.
+	MinZxid *MinZxid `form:"min_zxid,omitempty" json:"min_zxid,omitempty"`
+
+	// PerchSession Session token, drawn by the server or by the client (22 to 128 of `A-Za-z0-9_-`). Renews the session on arrival.
+	PerchSession *SessionToken `json:"Perch-Session,omitempty"`
+}
+
 // WatchNodeParams defines parameters for WatchNode.
 type WatchNodeParams struct {
 	// Scope node: created, changed and deleted of the path; children: created and deleted of direct children, and deletion of the path; subtree: everything at and below it.
@@ -740,17 +1210,41 @@ type WatchNodeParams struct {
 	PerchSession *SessionToken `json:"Perch-Session,omitempty"`
 }
 
+// WhoamiParams defines parameters for Whoami.
+type WhoamiParams struct {
+	// PerchSession Session token, drawn by the server or by the client (22 to 128 of `A-Za-z0-9_-`). Renews the session on arrival.
+	PerchSession *SessionToken `json:"Perch-Session,omitempty"`
+}
+
+// SetDefaultACLJSONRequestBody defines body for SetDefaultACL for application/json ContentType.
+type SetDefaultACLJSONRequestBody = ACL
+
+// SetACLJSONRequestBody defines body for SetACL for application/json ContentType.
+type SetACLJSONRequestBody = ACL
+
 // AddMemberJSONRequestBody defines body for AddMember for application/json ContentType.
 type AddMemberJSONRequestBody = MembersSpec
 
 // TransferLeadershipJSONRequestBody defines body for TransferLeadership for application/json ContentType.
 type TransferLeadershipJSONRequestBody = TransferSpec
 
+// MultiJSONRequestBody defines body for Multi for application/json ContentType.
+type MultiJSONRequestBody = TxnRequest
+
+// PutPrincipalJSONRequestBody defines body for PutPrincipal for application/json ContentType.
+type PutPrincipalJSONRequestBody = PrincipalSpec
+
+// SetQuotaJSONRequestBody defines body for SetQuota for application/json ContentType.
+type SetQuotaJSONRequestBody = QuotaSpec
+
 // CreateSessionJSONRequestBody defines body for CreateSession for application/json ContentType.
 type CreateSessionJSONRequestBody = SessionSpec
 
 // KeepSessionAliveJSONRequestBody defines body for KeepSessionAlive for application/json ContentType.
 type KeepSessionAliveJSONRequestBody = KeepAlive
+
+// CreateTokenJSONRequestBody defines body for CreateToken for application/json ContentType.
+type CreateTokenJSONRequestBody = TokenSpec
 
 // RequestEditorFn is the function signature for the RequestEditor callback function
 type RequestEditorFn func(ctx context.Context, req *http.Request) error
@@ -854,6 +1348,63 @@ type ClientInterface interface {
 	// Corresponds with GET /readyz (the `Readyz` operationId).
 	Readyz(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error)
 
+	// DeleteDefaultACL Remove the default ACL of a subtree
+	//
+	// Needs admin on the node. Where there is none it does nothing, unless If-Match asks for one.
+	//
+	// Corresponds with DELETE /v1/acl-default/{path} (the `DeleteDefaultACL` operationId).
+	DeleteDefaultACL(ctx context.Context, path Path, params *DeleteDefaultACLParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// GetDefaultACL Read the default ACL of a subtree
+	//
+	// The ACL of nodes that are created at or below the path without one of their own, unless a default further down is nearer to them. No entry and the tag "d0" when none is set here.
+	//
+	// Corresponds with GET /v1/acl-default/{path} (the `GetDefaultACL` operationId).
+	GetDefaultACL(ctx context.Context, path Path, params *GetDefaultACLParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// SetDefaultACLWithBody Set the default ACL of a subtree
+	//
+	// Needs admin on the node, which must exist; the default goes when it is deleted. Nodes that exist keep their ACLs. `If-Match: "d0"` only sets one where there is none.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with PUT /v1/acl-default/{path} (the `SetDefaultACL` operationId).
+	SetDefaultACLWithBody(ctx context.Context, path Path, params *SetDefaultACLParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// SetDefaultACL Set the default ACL of a subtree
+	//
+	// Needs admin on the node, which must exist; the default goes when it is deleted. Nodes that exist keep their ACLs. `If-Match: "d0"` only sets one where there is none.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with PUT /v1/acl-default/{path} (the `SetDefaultACL` operationId).
+	SetDefaultACL(ctx context.Context, path Path, params *SetDefaultACLParams, body SetDefaultACLJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// GetACL Read the ACL of a node
+	//
+	// Needs read or admin. To a caller without admin, the part of a digest after the user name is shown as x. A node without an ACL has the open one: world, anyone, cdrwa.
+	//
+	// Corresponds with GET /v1/acl/{path} (the `GetACL` operationId).
+	GetACL(ctx context.Context, path Path, params *GetACLParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// SetACLWithBody Replace the ACL of a node
+	//
+	// Needs admin. It is not inherited, and nodes that exist below keep theirs. An aversion in the body is a condition, as is If-Match.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with PUT /v1/acl/{path} (the `SetACL` operationId).
+	SetACLWithBody(ctx context.Context, path Path, params *SetACLParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// SetACL Replace the ACL of a node
+	//
+	// Needs admin. It is not inherited, and nodes that exist below keep theirs. An aversion in the body is a condition, as is If-Match.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with PUT /v1/acl/{path} (the `SetACL` operationId).
+	SetACL(ctx context.Context, path Path, params *SetACLParams, body SetACLJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
 	// ListChildren List the children of a node
 	//
 	// Children in the order of their names, in pages that all show the state at one zxid. Entries hold only path unless include asks for more; then there is no ETag. If-None-Match and waiting are for a plain list from its beginning.
@@ -911,6 +1462,24 @@ type ClientInterface interface {
 	// Corresponds with POST /v1/cluster/transfer (the `TransferLeadership` operationId).
 	TransferLeadership(ctx context.Context, params *TransferLeadershipParams, body TransferLeadershipJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
+	// MultiWithBody Apply operations atomically
+	//
+	// Up to 128 operations at one zxid, all of them or none; a later one sees what earlier ones have changed. The first that fails refuses the whole, with its own status and code and with its index in failed_index. When all are check, check_absent and get nothing is written, all see one state, and a get of a node that is missing is a result with the code no_node; elsewhere it fails. Values are at most 1 MiB together.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /v1/multi (the `Multi` operationId).
+	MultiWithBody(ctx context.Context, params *MultiParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// Multi Apply operations atomically
+	//
+	// Up to 128 operations at one zxid, all of them or none; a later one sees what earlier ones have changed. The first that fails refuses the whole, with its own status and code and with its index in failed_index. When all are check, check_absent and get nothing is written, all see one state, and a get of a node that is missing is a result with the code no_node; elsewhere it fails. Values are at most 1 MiB together.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /v1/multi (the `Multi` operationId).
+	Multi(ctx context.Context, params *MultiParams, body MultiJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
 	// DeleteNode Delete a node
 	//
 	// Deletes a node without children, or with recursive everything below it too, at one zxid.
@@ -949,6 +1518,77 @@ type ClientInterface interface {
 	//
 	// Corresponds with PUT /v1/nodes/{path} (the `PutNode` operationId).
 	PutNodeWithBody(ctx context.Context, path Path, params *PutNodeParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ListPrincipals List principals
+	//
+	// Principals in the order of their names, in pages that all show the state at one zxid. Needs cluster.
+	//
+	// Corresponds with GET /v1/principals (the `ListPrincipals` operationId).
+	ListPrincipals(ctx context.Context, params *ListPrincipalsParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// DeletePrincipal Delete a principal and end its sessions
+	//
+	// Its API tokens and its sessions with their ephemerals go at the same zxid. The last principal that can use its permission cluster stays. Needs cluster.
+	//
+	// Corresponds with DELETE /v1/principals/{name} (the `DeletePrincipal` operationId).
+	DeletePrincipal(ctx context.Context, name PrincipalName, params *DeletePrincipalParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// GetPrincipal Describe a principal
+	//
+	// Its root and its grants. Needs cluster.
+	//
+	// Corresponds with GET /v1/principals/{name} (the `GetPrincipal` operationId).
+	GetPrincipal(ctx context.Context, name PrincipalName, params *GetPrincipalParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// PutPrincipalWithBody Create or replace a principal
+	//
+	// Replaces root, grants and disabled as a whole; the change holds for every request that is applied after it. `If-None-Match: *` only creates, If-Match only replaces what was read. A root that does not exist is created. The last principal that can use its permission cluster stays. Needs cluster.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with PUT /v1/principals/{name} (the `PutPrincipal` operationId).
+	PutPrincipalWithBody(ctx context.Context, name PrincipalName, params *PutPrincipalParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// PutPrincipal Create or replace a principal
+	//
+	// Replaces root, grants and disabled as a whole; the change holds for every request that is applied after it. `If-None-Match: *` only creates, If-Match only replaces what was read. A root that does not exist is created. The last principal that can use its permission cluster stays. Needs cluster.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with PUT /v1/principals/{name} (the `PutPrincipal` operationId).
+	PutPrincipal(ctx context.Context, name PrincipalName, params *PutPrincipalParams, body PutPrincipalJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// DeleteQuota Remove the quota of a subtree
+	//
+	// Needs admin on the node. Where there is none it does nothing.
+	//
+	// Corresponds with DELETE /v1/quota/{path} (the `DeleteQuota` operationId).
+	DeleteQuota(ctx context.Context, path Path, params *DeleteQuotaParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// GetQuota Read the quota of a subtree and its use
+	//
+	// What the subtree holds at this zxid, exactly, and its bounds where it has any. So this also counts a subtree without a quota.
+	//
+	// Corresponds with GET /v1/quota/{path} (the `GetQuota` operationId).
+	GetQuota(ctx context.Context, path Path, params *GetQuotaParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// SetQuotaWithBody Bound a subtree
+	//
+	// Needs admin on the node, which must exist; the quota goes when it is deleted. At least one bound; one that is left out is none. Quotas nest, and each is checked for every node that is created and every value that grows at or below its path: 409 quota_exceeded. Deleting and shrinking are never refused, and a bound below the present use only stops growth.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with PUT /v1/quota/{path} (the `SetQuota` operationId).
+	SetQuotaWithBody(ctx context.Context, path Path, params *SetQuotaParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// SetQuota Bound a subtree
+	//
+	// Needs admin on the node, which must exist; the quota goes when it is deleted. At least one bound; one that is left out is none. Quotas nest, and each is checked for every node that is created and every value that grows at or below its path: 409 quota_exceeded. Deleting and shrinking are never refused, and a bound below the present use only stops growth.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with PUT /v1/quota/{path} (the `SetQuota` operationId).
+	SetQuota(ctx context.Context, path Path, params *SetQuotaParams, body SetQuotaJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// ListSessions List sessions
 	//
@@ -1021,12 +1661,58 @@ type ClientInterface interface {
 	// Corresponds with GET /v1/stream/{path} (the `StreamNode` operationId).
 	StreamNode(ctx context.Context, path Path, params *StreamNodeParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 
+	// ListTokens List API tokens
+	//
+	// Tokens in the order of their ids, without their secrets, in pages that all show the state at one zxid. Needs cluster.
+	//
+	// Corresponds with GET /v1/tokens (the `ListTokens` operationId).
+	ListTokens(ctx context.Context, params *ListTokensParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// CreateTokenWithBody Create an API token
+	//
+	// A token for a principal, of which two may live at a time so that one can take over from the other. Without secret_sha256 the server draws the secret and tells the token once; only the SHA-256 of the secret is stored. Needs cluster.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /v1/tokens (the `CreateToken` operationId).
+	CreateTokenWithBody(ctx context.Context, params *CreateTokenParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// CreateToken Create an API token
+	//
+	// A token for a principal, of which two may live at a time so that one can take over from the other. Without secret_sha256 the server draws the secret and tells the token once; only the SHA-256 of the secret is stored. Needs cluster.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /v1/tokens (the `CreateToken` operationId).
+	CreateToken(ctx context.Context, params *CreateTokenParams, body CreateTokenJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// RevokeToken Revoke an API token
+	//
+	// From this zxid on the token proves nothing. Needs cluster.
+	//
+	// Corresponds with DELETE /v1/tokens/{id} (the `RevokeToken` operationId).
+	RevokeToken(ctx context.Context, id TokenID, params *RevokeTokenParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ListTree List a subtree
+	//
+	// The node and everything below it, parents before children and children in the order of their names, in pages that all show the state at one zxid. Entries hold only path unless include asks for more. A node that the caller may not read is listed without data, and nothing below it is.
+	//
+	// Corresponds with GET /v1/tree/{path} (the `ListTree` operationId).
+	ListTree(ctx context.Context, path Path, params *ListTreeParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
 	// WatchNode Wait for changes
 	//
 	// Every event of the scope after the cursor since, in order, none missing, none twice, a transaction never split. An empty batch still moves the cursor. Cursors are valid on every node of the cluster. Without since the watch begins at the present. The node need not exist.
 	//
 	// Corresponds with GET /v1/watch/{path} (the `WatchNode` operationId).
 	WatchNode(ctx context.Context, path Path, params *WatchNodeParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// Whoami Tell who the caller is
+	//
+	// Who the server takes the caller for, and what is granted to that principal and its roles at this zxid. Without authentication the principal is empty.
+	//
+	// Corresponds with GET /v1/whoami (the `Whoami` operationId).
+	Whoami(ctx context.Context, params *WhoamiParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 }
 
 // Livez Tell whether the process is alive
@@ -1087,6 +1773,133 @@ func (c *Client) Openapi(ctx context.Context, reqEditors ...RequestEditorFn) (*h
 // Corresponds with GET /readyz (the `Readyz` operationId).
 func (c *Client) Readyz(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewReadyzRequest(c.Server)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// DeleteDefaultACL Remove the default ACL of a subtree
+//
+// Needs admin on the node. Where there is none it does nothing, unless If-Match asks for one.
+//
+// Corresponds with DELETE /v1/acl-default/{path} (the `DeleteDefaultACL` operationId).
+func (c *Client) DeleteDefaultACL(ctx context.Context, path Path, params *DeleteDefaultACLParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewDeleteDefaultACLRequest(c.Server, path, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// GetDefaultACL Read the default ACL of a subtree
+//
+// The ACL of nodes that are created at or below the path without one of their own, unless a default further down is nearer to them. No entry and the tag "d0" when none is set here.
+//
+// Corresponds with GET /v1/acl-default/{path} (the `GetDefaultACL` operationId).
+func (c *Client) GetDefaultACL(ctx context.Context, path Path, params *GetDefaultACLParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewGetDefaultACLRequest(c.Server, path, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// SetDefaultACLWithBody Set the default ACL of a subtree
+//
+// Needs admin on the node, which must exist; the default goes when it is deleted. Nodes that exist keep their ACLs. `If-Match: "d0"` only sets one where there is none.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with PUT /v1/acl-default/{path} (the `SetDefaultACL` operationId).
+func (c *Client) SetDefaultACLWithBody(ctx context.Context, path Path, params *SetDefaultACLParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewSetDefaultACLRequestWithBody(c.Server, path, params, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// SetDefaultACL Set the default ACL of a subtree
+//
+// Needs admin on the node, which must exist; the default goes when it is deleted. Nodes that exist keep their ACLs. `If-Match: "d0"` only sets one where there is none.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with PUT /v1/acl-default/{path} (the `SetDefaultACL` operationId).
+func (c *Client) SetDefaultACL(ctx context.Context, path Path, params *SetDefaultACLParams, body SetDefaultACLJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewSetDefaultACLRequest(c.Server, path, params, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// GetACL Read the ACL of a node
+//
+// Needs read or admin. To a caller without admin, the part of a digest after the user name is shown as x. A node without an ACL has the open one: world, anyone, cdrwa.
+//
+// Corresponds with GET /v1/acl/{path} (the `GetACL` operationId).
+func (c *Client) GetACL(ctx context.Context, path Path, params *GetACLParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewGetACLRequest(c.Server, path, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// SetACLWithBody Replace the ACL of a node
+//
+// Needs admin. It is not inherited, and nodes that exist below keep theirs. An aversion in the body is a condition, as is If-Match.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with PUT /v1/acl/{path} (the `SetACL` operationId).
+func (c *Client) SetACLWithBody(ctx context.Context, path Path, params *SetACLParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewSetACLRequestWithBody(c.Server, path, params, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// SetACL Replace the ACL of a node
+//
+// Needs admin. It is not inherited, and nodes that exist below keep theirs. An aversion in the body is a condition, as is If-Match.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with PUT /v1/acl/{path} (the `SetACL` operationId).
+func (c *Client) SetACL(ctx context.Context, path Path, params *SetACLParams, body SetACLJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewSetACLRequest(c.Server, path, params, body)
 	if err != nil {
 		return nil, err
 	}
@@ -1224,6 +2037,44 @@ func (c *Client) TransferLeadership(ctx context.Context, params *TransferLeaders
 	return c.Client.Do(req)
 }
 
+// MultiWithBody Apply operations atomically
+//
+// Up to 128 operations at one zxid, all of them or none; a later one sees what earlier ones have changed. The first that fails refuses the whole, with its own status and code and with its index in failed_index. When all are check, check_absent and get nothing is written, all see one state, and a get of a node that is missing is a result with the code no_node; elsewhere it fails. Values are at most 1 MiB together.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /v1/multi (the `Multi` operationId).
+func (c *Client) MultiWithBody(ctx context.Context, params *MultiParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewMultiRequestWithBody(c.Server, params, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// Multi Apply operations atomically
+//
+// Up to 128 operations at one zxid, all of them or none; a later one sees what earlier ones have changed. The first that fails refuses the whole, with its own status and code and with its index in failed_index. When all are check, check_absent and get nothing is written, all see one state, and a get of a node that is missing is a result with the code no_node; elsewhere it fails. Values are at most 1 MiB together.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /v1/multi (the `Multi` operationId).
+func (c *Client) Multi(ctx context.Context, params *MultiParams, body MultiJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewMultiRequest(c.Server, params, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
 // DeleteNode Delete a node
 //
 // Deletes a node without children, or with recursive everything below it too, at one zxid.
@@ -1303,6 +2154,167 @@ func (c *Client) CreateNodeWithBody(ctx context.Context, path Path, params *Crea
 // Corresponds with PUT /v1/nodes/{path} (the `PutNode` operationId).
 func (c *Client) PutNodeWithBody(ctx context.Context, path Path, params *PutNodeParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewPutNodeRequestWithBody(c.Server, path, params, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ListPrincipals List principals
+//
+// Principals in the order of their names, in pages that all show the state at one zxid. Needs cluster.
+//
+// Corresponds with GET /v1/principals (the `ListPrincipals` operationId).
+func (c *Client) ListPrincipals(ctx context.Context, params *ListPrincipalsParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewListPrincipalsRequest(c.Server, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// DeletePrincipal Delete a principal and end its sessions
+//
+// Its API tokens and its sessions with their ephemerals go at the same zxid. The last principal that can use its permission cluster stays. Needs cluster.
+//
+// Corresponds with DELETE /v1/principals/{name} (the `DeletePrincipal` operationId).
+func (c *Client) DeletePrincipal(ctx context.Context, name PrincipalName, params *DeletePrincipalParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewDeletePrincipalRequest(c.Server, name, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// GetPrincipal Describe a principal
+//
+// Its root and its grants. Needs cluster.
+//
+// Corresponds with GET /v1/principals/{name} (the `GetPrincipal` operationId).
+func (c *Client) GetPrincipal(ctx context.Context, name PrincipalName, params *GetPrincipalParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewGetPrincipalRequest(c.Server, name, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// PutPrincipalWithBody Create or replace a principal
+//
+// Replaces root, grants and disabled as a whole; the change holds for every request that is applied after it. `If-None-Match: *` only creates, If-Match only replaces what was read. A root that does not exist is created. The last principal that can use its permission cluster stays. Needs cluster.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with PUT /v1/principals/{name} (the `PutPrincipal` operationId).
+func (c *Client) PutPrincipalWithBody(ctx context.Context, name PrincipalName, params *PutPrincipalParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewPutPrincipalRequestWithBody(c.Server, name, params, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// PutPrincipal Create or replace a principal
+//
+// Replaces root, grants and disabled as a whole; the change holds for every request that is applied after it. `If-None-Match: *` only creates, If-Match only replaces what was read. A root that does not exist is created. The last principal that can use its permission cluster stays. Needs cluster.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with PUT /v1/principals/{name} (the `PutPrincipal` operationId).
+func (c *Client) PutPrincipal(ctx context.Context, name PrincipalName, params *PutPrincipalParams, body PutPrincipalJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewPutPrincipalRequest(c.Server, name, params, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// DeleteQuota Remove the quota of a subtree
+//
+// Needs admin on the node. Where there is none it does nothing.
+//
+// Corresponds with DELETE /v1/quota/{path} (the `DeleteQuota` operationId).
+func (c *Client) DeleteQuota(ctx context.Context, path Path, params *DeleteQuotaParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewDeleteQuotaRequest(c.Server, path, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// GetQuota Read the quota of a subtree and its use
+//
+// What the subtree holds at this zxid, exactly, and its bounds where it has any. So this also counts a subtree without a quota.
+//
+// Corresponds with GET /v1/quota/{path} (the `GetQuota` operationId).
+func (c *Client) GetQuota(ctx context.Context, path Path, params *GetQuotaParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewGetQuotaRequest(c.Server, path, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// SetQuotaWithBody Bound a subtree
+//
+// Needs admin on the node, which must exist; the quota goes when it is deleted. At least one bound; one that is left out is none. Quotas nest, and each is checked for every node that is created and every value that grows at or below its path: 409 quota_exceeded. Deleting and shrinking are never refused, and a bound below the present use only stops growth.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with PUT /v1/quota/{path} (the `SetQuota` operationId).
+func (c *Client) SetQuotaWithBody(ctx context.Context, path Path, params *SetQuotaParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewSetQuotaRequestWithBody(c.Server, path, params, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// SetQuota Bound a subtree
+//
+// Needs admin on the node, which must exist; the quota goes when it is deleted. At least one bound; one that is left out is none. Quotas nest, and each is checked for every node that is created and every value that grows at or below its path: 409 quota_exceeded. Deleting and shrinking are never refused, and a bound below the present use only stops growth.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with PUT /v1/quota/{path} (the `SetQuota` operationId).
+func (c *Client) SetQuota(ctx context.Context, path Path, params *SetQuotaParams, body SetQuotaJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewSetQuotaRequest(c.Server, path, params, body)
 	if err != nil {
 		return nil, err
 	}
@@ -1474,6 +2486,95 @@ func (c *Client) StreamNode(ctx context.Context, path Path, params *StreamNodePa
 	return c.Client.Do(req)
 }
 
+// ListTokens List API tokens
+//
+// Tokens in the order of their ids, without their secrets, in pages that all show the state at one zxid. Needs cluster.
+//
+// Corresponds with GET /v1/tokens (the `ListTokens` operationId).
+func (c *Client) ListTokens(ctx context.Context, params *ListTokensParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewListTokensRequest(c.Server, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// CreateTokenWithBody Create an API token
+//
+// A token for a principal, of which two may live at a time so that one can take over from the other. Without secret_sha256 the server draws the secret and tells the token once; only the SHA-256 of the secret is stored. Needs cluster.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /v1/tokens (the `CreateToken` operationId).
+func (c *Client) CreateTokenWithBody(ctx context.Context, params *CreateTokenParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewCreateTokenRequestWithBody(c.Server, params, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// CreateToken Create an API token
+//
+// A token for a principal, of which two may live at a time so that one can take over from the other. Without secret_sha256 the server draws the secret and tells the token once; only the SHA-256 of the secret is stored. Needs cluster.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /v1/tokens (the `CreateToken` operationId).
+func (c *Client) CreateToken(ctx context.Context, params *CreateTokenParams, body CreateTokenJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewCreateTokenRequest(c.Server, params, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// RevokeToken Revoke an API token
+//
+// From this zxid on the token proves nothing. Needs cluster.
+//
+// Corresponds with DELETE /v1/tokens/{id} (the `RevokeToken` operationId).
+func (c *Client) RevokeToken(ctx context.Context, id TokenID, params *RevokeTokenParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewRevokeTokenRequest(c.Server, id, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ListTree List a subtree
+//
+// The node and everything below it, parents before children and children in the order of their names, in pages that all show the state at one zxid. Entries hold only path unless include asks for more. A node that the caller may not read is listed without data, and nothing below it is.
+//
+// Corresponds with GET /v1/tree/{path} (the `ListTree` operationId).
+func (c *Client) ListTree(ctx context.Context, path Path, params *ListTreeParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewListTreeRequest(c.Server, path, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
 // WatchNode Wait for changes
 //
 // Every event of the scope after the cursor since, in order, none missing, none twice, a transaction never split. An empty batch still moves the cursor. Cursors are valid on every node of the cluster. Without since the watch begins at the present. The node need not exist.
@@ -1481,6 +2582,23 @@ func (c *Client) StreamNode(ctx context.Context, path Path, params *StreamNodePa
 // Corresponds with GET /v1/watch/{path} (the `WatchNode` operationId).
 func (c *Client) WatchNode(ctx context.Context, path Path, params *WatchNodeParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewWatchNodeRequest(c.Server, path, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// Whoami Tell who the caller is
+//
+// Who the server takes the caller for, and what is granted to that principal and its roles at this zxid. Without authentication the principal is empty.
+//
+// Corresponds with GET /v1/whoami (the `Whoami` operationId).
+func (c *Client) Whoami(ctx context.Context, params *WhoamiParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewWhoamiRequest(c.Server, params)
 	if err != nil {
 		return nil, err
 	}
@@ -1594,6 +2712,388 @@ func NewReadyzRequest(server string) (*http.Request, error) {
 	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
 	if err != nil {
 		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewDeleteDefaultACLRequest constructs an http.Request for the DeleteDefaultACL method
+func NewDeleteDefaultACLRequest(server string, path Path, params *DeleteDefaultACLParams) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "path", path, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/acl-default/%s", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodDelete, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+
+		if params.IfMatch != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "If-Match", *params.IfMatch, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("If-Match", headerParam0)
+		}
+
+		if params.PerchSession != nil {
+			var headerParam1 string
+
+			headerParam1, err = runtime.StyleParamWithOptions("simple", false, "Perch-Session", *params.PerchSession, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Perch-Session", headerParam1)
+		}
+
+	}
+
+	return req, nil
+}
+
+// NewGetDefaultACLRequest constructs an http.Request for the GetDefaultACL method
+func NewGetDefaultACLRequest(server string, path Path, params *GetDefaultACLParams) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "path", path, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/acl-default/%s", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.Consistency != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "consistency", *params.Consistency, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.MinZxid != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "min_zxid", *params.MinZxid, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: "int64"}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+
+		if params.PerchSession != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "Perch-Session", *params.PerchSession, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Perch-Session", headerParam0)
+		}
+
+	}
+
+	return req, nil
+}
+
+// NewSetDefaultACLRequest calls the generic SetDefaultACL builder with application/json body
+func NewSetDefaultACLRequest(server string, path Path, params *SetDefaultACLParams, body SetDefaultACLJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewSetDefaultACLRequestWithBody(server, path, params, "application/json", bodyReader)
+}
+
+// NewSetDefaultACLRequestWithBody constructs an http.Request for the SetDefaultACL method, with any body, and a specified content type
+func NewSetDefaultACLRequestWithBody(server string, path Path, params *SetDefaultACLParams, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "path", path, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/acl-default/%s", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPut, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	if params != nil {
+
+		if params.IfMatch != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "If-Match", *params.IfMatch, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("If-Match", headerParam0)
+		}
+
+		if params.PerchSession != nil {
+			var headerParam1 string
+
+			headerParam1, err = runtime.StyleParamWithOptions("simple", false, "Perch-Session", *params.PerchSession, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Perch-Session", headerParam1)
+		}
+
+	}
+
+	return req, nil
+}
+
+// NewGetACLRequest constructs an http.Request for the GetACL method
+func NewGetACLRequest(server string, path Path, params *GetACLParams) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "path", path, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/acl/%s", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.Consistency != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "consistency", *params.Consistency, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.MinZxid != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "min_zxid", *params.MinZxid, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: "int64"}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+
+		if params.PerchSession != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "Perch-Session", *params.PerchSession, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Perch-Session", headerParam0)
+		}
+
+	}
+
+	return req, nil
+}
+
+// NewSetACLRequest calls the generic SetACL builder with application/json body
+func NewSetACLRequest(server string, path Path, params *SetACLParams, body SetACLJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewSetACLRequestWithBody(server, path, params, "application/json", bodyReader)
+}
+
+// NewSetACLRequestWithBody constructs an http.Request for the SetACL method, with any body, and a specified content type
+func NewSetACLRequestWithBody(server string, path Path, params *SetACLParams, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "path", path, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/acl/%s", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPut, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	if params != nil {
+
+		if params.IfMatch != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "If-Match", *params.IfMatch, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("If-Match", headerParam0)
+		}
+
+		if params.PerchSession != nil {
+			var headerParam1 string
+
+			headerParam1, err = runtime.StyleParamWithOptions("simple", false, "Perch-Session", *params.PerchSession, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Perch-Session", headerParam1)
+		}
+
 	}
 
 	return req, nil
@@ -1958,6 +3458,88 @@ func NewTransferLeadershipRequestWithBody(server string, params *TransferLeaders
 	queryURL, err := serverURL.Parse(operationPath)
 	if err != nil {
 		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	if params != nil {
+
+		if params.PerchSession != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "Perch-Session", *params.PerchSession, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Perch-Session", headerParam0)
+		}
+
+	}
+
+	return req, nil
+}
+
+// NewMultiRequest calls the generic Multi builder with application/json body
+func NewMultiRequest(server string, params *MultiParams, body MultiJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewMultiRequestWithBody(server, params, "application/json", bodyReader)
+}
+
+// NewMultiRequestWithBody constructs an http.Request for the Multi method, with any body, and a specified content type
+func NewMultiRequestWithBody(server string, params *MultiParams, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/multi")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.Include != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "include", *params.Include, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "array", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
 	}
 
 	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
@@ -2590,6 +4172,542 @@ func NewPutNodeRequestWithBody(server string, path Path, params *PutNodeParams, 
 	return req, nil
 }
 
+// NewListPrincipalsRequest constructs an http.Request for the ListPrincipals method
+func NewListPrincipalsRequest(server string, params *ListPrincipalsParams) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/principals")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.Limit != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "limit", *params.Limit, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: "int32"}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.PageToken != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "page_token", *params.PageToken, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Consistency != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "consistency", *params.Consistency, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.MinZxid != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "min_zxid", *params.MinZxid, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: "int64"}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+
+		if params.PerchSession != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "Perch-Session", *params.PerchSession, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Perch-Session", headerParam0)
+		}
+
+	}
+
+	return req, nil
+}
+
+// NewDeletePrincipalRequest constructs an http.Request for the DeletePrincipal method
+func NewDeletePrincipalRequest(server string, name PrincipalName, params *DeletePrincipalParams) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "name", name, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/principals/%s", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodDelete, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+
+		if params.IfMatch != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "If-Match", *params.IfMatch, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("If-Match", headerParam0)
+		}
+
+		if params.PerchSession != nil {
+			var headerParam1 string
+
+			headerParam1, err = runtime.StyleParamWithOptions("simple", false, "Perch-Session", *params.PerchSession, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Perch-Session", headerParam1)
+		}
+
+	}
+
+	return req, nil
+}
+
+// NewGetPrincipalRequest constructs an http.Request for the GetPrincipal method
+func NewGetPrincipalRequest(server string, name PrincipalName, params *GetPrincipalParams) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "name", name, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/principals/%s", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.Consistency != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "consistency", *params.Consistency, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.MinZxid != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "min_zxid", *params.MinZxid, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: "int64"}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+
+		if params.PerchSession != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "Perch-Session", *params.PerchSession, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Perch-Session", headerParam0)
+		}
+
+	}
+
+	return req, nil
+}
+
+// NewPutPrincipalRequest calls the generic PutPrincipal builder with application/json body
+func NewPutPrincipalRequest(server string, name PrincipalName, params *PutPrincipalParams, body PutPrincipalJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewPutPrincipalRequestWithBody(server, name, params, "application/json", bodyReader)
+}
+
+// NewPutPrincipalRequestWithBody constructs an http.Request for the PutPrincipal method, with any body, and a specified content type
+func NewPutPrincipalRequestWithBody(server string, name PrincipalName, params *PutPrincipalParams, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "name", name, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/principals/%s", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPut, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	if params != nil {
+
+		if params.IfMatch != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "If-Match", *params.IfMatch, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("If-Match", headerParam0)
+		}
+
+		if params.IfNoneMatch != nil {
+			var headerParam1 string
+
+			headerParam1, err = runtime.StyleParamWithOptions("simple", false, "If-None-Match", *params.IfNoneMatch, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("If-None-Match", headerParam1)
+		}
+
+		if params.PerchSession != nil {
+			var headerParam2 string
+
+			headerParam2, err = runtime.StyleParamWithOptions("simple", false, "Perch-Session", *params.PerchSession, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Perch-Session", headerParam2)
+		}
+
+	}
+
+	return req, nil
+}
+
+// NewDeleteQuotaRequest constructs an http.Request for the DeleteQuota method
+func NewDeleteQuotaRequest(server string, path Path, params *DeleteQuotaParams) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "path", path, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/quota/%s", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodDelete, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+
+		if params.PerchSession != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "Perch-Session", *params.PerchSession, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Perch-Session", headerParam0)
+		}
+
+	}
+
+	return req, nil
+}
+
+// NewGetQuotaRequest constructs an http.Request for the GetQuota method
+func NewGetQuotaRequest(server string, path Path, params *GetQuotaParams) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "path", path, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/quota/%s", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.Consistency != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "consistency", *params.Consistency, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.MinZxid != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "min_zxid", *params.MinZxid, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: "int64"}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+
+		if params.PerchSession != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "Perch-Session", *params.PerchSession, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Perch-Session", headerParam0)
+		}
+
+	}
+
+	return req, nil
+}
+
+// NewSetQuotaRequest calls the generic SetQuota builder with application/json body
+func NewSetQuotaRequest(server string, path Path, params *SetQuotaParams, body SetQuotaJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewSetQuotaRequestWithBody(server, path, params, "application/json", bodyReader)
+}
+
+// NewSetQuotaRequestWithBody constructs an http.Request for the SetQuota method, with any body, and a specified content type
+func NewSetQuotaRequestWithBody(server string, path Path, params *SetQuotaParams, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "path", path, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/quota/%s", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPut, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	if params != nil {
+
+		if params.PerchSession != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "Perch-Session", *params.PerchSession, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Perch-Session", headerParam0)
+		}
+
+	}
+
+	return req, nil
+}
+
 // NewListSessionsRequest constructs an http.Request for the ListSessions method
 func NewListSessionsRequest(server string, params *ListSessionsParams) (*http.Request, error) {
 	var err error
@@ -3182,6 +5300,351 @@ func NewStreamNodeRequest(server string, path Path, params *StreamNodeParams) (*
 	return req, nil
 }
 
+// NewListTokensRequest constructs an http.Request for the ListTokens method
+func NewListTokensRequest(server string, params *ListTokensParams) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/tokens")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.Limit != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "limit", *params.Limit, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: "int32"}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.PageToken != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "page_token", *params.PageToken, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Consistency != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "consistency", *params.Consistency, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.MinZxid != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "min_zxid", *params.MinZxid, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: "int64"}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+
+		if params.PerchSession != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "Perch-Session", *params.PerchSession, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Perch-Session", headerParam0)
+		}
+
+	}
+
+	return req, nil
+}
+
+// NewCreateTokenRequest calls the generic CreateToken builder with application/json body
+func NewCreateTokenRequest(server string, params *CreateTokenParams, body CreateTokenJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewCreateTokenRequestWithBody(server, params, "application/json", bodyReader)
+}
+
+// NewCreateTokenRequestWithBody constructs an http.Request for the CreateToken method, with any body, and a specified content type
+func NewCreateTokenRequestWithBody(server string, params *CreateTokenParams, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/tokens")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	if params != nil {
+
+		if params.PerchSession != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "Perch-Session", *params.PerchSession, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Perch-Session", headerParam0)
+		}
+
+	}
+
+	return req, nil
+}
+
+// NewRevokeTokenRequest constructs an http.Request for the RevokeToken method
+func NewRevokeTokenRequest(server string, id TokenID, params *RevokeTokenParams) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/tokens/%s", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodDelete, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+
+		if params.PerchSession != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "Perch-Session", *params.PerchSession, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Perch-Session", headerParam0)
+		}
+
+	}
+
+	return req, nil
+}
+
+// NewListTreeRequest constructs an http.Request for the ListTree method
+func NewListTreeRequest(server string, path Path, params *ListTreeParams) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "path", path, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/tree/%s", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.Include != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "include", *params.Include, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "array", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Depth != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "depth", *params.Depth, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: "int32"}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Limit != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "limit", *params.Limit, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: "int32"}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.PageToken != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "page_token", *params.PageToken, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Consistency != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "consistency", *params.Consistency, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.MinZxid != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "min_zxid", *params.MinZxid, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: "int64"}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+
+		if params.PerchSession != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "Perch-Session", *params.PerchSession, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Perch-Session", headerParam0)
+		}
+
+	}
+
+	return req, nil
+}
+
 // NewWatchNodeRequest constructs an http.Request for the WatchNode method
 func NewWatchNodeRequest(server string, path Path, params *WatchNodeParams) (*http.Request, error) {
 	var err error
@@ -3305,6 +5768,48 @@ func NewWatchNodeRequest(server string, path Path, params *WatchNodeParams) (*ht
 	return req, nil
 }
 
+// NewWhoamiRequest constructs an http.Request for the Whoami method
+func NewWhoamiRequest(server string, params *WhoamiParams) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/whoami")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+
+		if params.PerchSession != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "Perch-Session", *params.PerchSession, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Perch-Session", headerParam0)
+		}
+
+	}
+
+	return req, nil
+}
+
 func (c *Client) applyEditors(ctx context.Context, req *http.Request, additionalEditors []RequestEditorFn) error {
 	for _, r := range c.RequestEditors {
 		if err := r(ctx, req); err != nil {
@@ -3385,6 +5890,69 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with GET /readyz (the `Readyz` operationId).
 	ReadyzWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*ReadyzHTTPResponse, error)
 
+	// DeleteDefaultACLWithResponse Remove the default ACL of a subtree
+	//
+	// Needs admin on the node. Where there is none it does nothing, unless If-Match asks for one.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with DELETE /v1/acl-default/{path} (the `DeleteDefaultACL` operationId).
+	DeleteDefaultACLWithResponse(ctx context.Context, path Path, params *DeleteDefaultACLParams, reqEditors ...RequestEditorFn) (*DeleteDefaultACLHTTPResponse, error)
+
+	// GetDefaultACLWithResponse Read the default ACL of a subtree
+	//
+	// The ACL of nodes that are created at or below the path without one of their own, unless a default further down is nearer to them. No entry and the tag "d0" when none is set here.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /v1/acl-default/{path} (the `GetDefaultACL` operationId).
+	GetDefaultACLWithResponse(ctx context.Context, path Path, params *GetDefaultACLParams, reqEditors ...RequestEditorFn) (*GetDefaultACLHTTPResponse, error)
+
+	// SetDefaultACLWithBodyWithResponse Set the default ACL of a subtree
+	//
+	// Needs admin on the node, which must exist; the default goes when it is deleted. Nodes that exist keep their ACLs. `If-Match: "d0"` only sets one where there is none.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with PUT /v1/acl-default/{path} (the `SetDefaultACL` operationId).
+	SetDefaultACLWithBodyWithResponse(ctx context.Context, path Path, params *SetDefaultACLParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*SetDefaultACLHTTPResponse, error)
+
+	// SetDefaultACLWithResponse Set the default ACL of a subtree
+	//
+	// Needs admin on the node, which must exist; the default goes when it is deleted. Nodes that exist keep their ACLs. `If-Match: "d0"` only sets one where there is none.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with PUT /v1/acl-default/{path} (the `SetDefaultACL` operationId).
+	SetDefaultACLWithResponse(ctx context.Context, path Path, params *SetDefaultACLParams, body SetDefaultACLJSONRequestBody, reqEditors ...RequestEditorFn) (*SetDefaultACLHTTPResponse, error)
+
+	// GetACLWithResponse Read the ACL of a node
+	//
+	// Needs read or admin. To a caller without admin, the part of a digest after the user name is shown as x. A node without an ACL has the open one: world, anyone, cdrwa.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /v1/acl/{path} (the `GetACL` operationId).
+	GetACLWithResponse(ctx context.Context, path Path, params *GetACLParams, reqEditors ...RequestEditorFn) (*GetACLHTTPResponse, error)
+
+	// SetACLWithBodyWithResponse Replace the ACL of a node
+	//
+	// Needs admin. It is not inherited, and nodes that exist below keep theirs. An aversion in the body is a condition, as is If-Match.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with PUT /v1/acl/{path} (the `SetACL` operationId).
+	SetACLWithBodyWithResponse(ctx context.Context, path Path, params *SetACLParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*SetACLHTTPResponse, error)
+
+	// SetACLWithResponse Replace the ACL of a node
+	//
+	// Needs admin. It is not inherited, and nodes that exist below keep theirs. An aversion in the body is a condition, as is If-Match.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with PUT /v1/acl/{path} (the `SetACL` operationId).
+	SetACLWithResponse(ctx context.Context, path Path, params *SetACLParams, body SetACLJSONRequestBody, reqEditors ...RequestEditorFn) (*SetACLHTTPResponse, error)
+
 	// ListChildrenWithResponse List the children of a node
 	//
 	// Children in the order of their names, in pages that all show the state at one zxid. Entries hold only path unless include asks for more; then there is no ETag. If-None-Match and waiting are for a plain list from its beginning.
@@ -3448,6 +6016,24 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with POST /v1/cluster/transfer (the `TransferLeadership` operationId).
 	TransferLeadershipWithResponse(ctx context.Context, params *TransferLeadershipParams, body TransferLeadershipJSONRequestBody, reqEditors ...RequestEditorFn) (*TransferLeadershipHTTPResponse, error)
 
+	// MultiWithBodyWithResponse Apply operations atomically
+	//
+	// Up to 128 operations at one zxid, all of them or none; a later one sees what earlier ones have changed. The first that fails refuses the whole, with its own status and code and with its index in failed_index. When all are check, check_absent and get nothing is written, all see one state, and a get of a node that is missing is a result with the code no_node; elsewhere it fails. Values are at most 1 MiB together.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/multi (the `Multi` operationId).
+	MultiWithBodyWithResponse(ctx context.Context, params *MultiParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*MultiHTTPResponse, error)
+
+	// MultiWithResponse Apply operations atomically
+	//
+	// Up to 128 operations at one zxid, all of them or none; a later one sees what earlier ones have changed. The first that fails refuses the whole, with its own status and code and with its index in failed_index. When all are check, check_absent and get nothing is written, all see one state, and a get of a node that is missing is a result with the code no_node; elsewhere it fails. Values are at most 1 MiB together.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/multi (the `Multi` operationId).
+	MultiWithResponse(ctx context.Context, params *MultiParams, body MultiJSONRequestBody, reqEditors ...RequestEditorFn) (*MultiHTTPResponse, error)
+
 	// DeleteNodeWithResponse Delete a node
 	//
 	// Deletes a node without children, or with recursive everything below it too, at one zxid.
@@ -3492,6 +6078,87 @@ type ClientWithResponsesInterface interface {
 	//
 	// Corresponds with PUT /v1/nodes/{path} (the `PutNode` operationId).
 	PutNodeWithBodyWithResponse(ctx context.Context, path Path, params *PutNodeParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*PutNodeHTTPResponse, error)
+
+	// ListPrincipalsWithResponse List principals
+	//
+	// Principals in the order of their names, in pages that all show the state at one zxid. Needs cluster.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /v1/principals (the `ListPrincipals` operationId).
+	ListPrincipalsWithResponse(ctx context.Context, params *ListPrincipalsParams, reqEditors ...RequestEditorFn) (*ListPrincipalsHTTPResponse, error)
+
+	// DeletePrincipalWithResponse Delete a principal and end its sessions
+	//
+	// Its API tokens and its sessions with their ephemerals go at the same zxid. The last principal that can use its permission cluster stays. Needs cluster.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with DELETE /v1/principals/{name} (the `DeletePrincipal` operationId).
+	DeletePrincipalWithResponse(ctx context.Context, name PrincipalName, params *DeletePrincipalParams, reqEditors ...RequestEditorFn) (*DeletePrincipalHTTPResponse, error)
+
+	// GetPrincipalWithResponse Describe a principal
+	//
+	// Its root and its grants. Needs cluster.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /v1/principals/{name} (the `GetPrincipal` operationId).
+	GetPrincipalWithResponse(ctx context.Context, name PrincipalName, params *GetPrincipalParams, reqEditors ...RequestEditorFn) (*GetPrincipalHTTPResponse, error)
+
+	// PutPrincipalWithBodyWithResponse Create or replace a principal
+	//
+	// Replaces root, grants and disabled as a whole; the change holds for every request that is applied after it. `If-None-Match: *` only creates, If-Match only replaces what was read. A root that does not exist is created. The last principal that can use its permission cluster stays. Needs cluster.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with PUT /v1/principals/{name} (the `PutPrincipal` operationId).
+	PutPrincipalWithBodyWithResponse(ctx context.Context, name PrincipalName, params *PutPrincipalParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*PutPrincipalHTTPResponse, error)
+
+	// PutPrincipalWithResponse Create or replace a principal
+	//
+	// Replaces root, grants and disabled as a whole; the change holds for every request that is applied after it. `If-None-Match: *` only creates, If-Match only replaces what was read. A root that does not exist is created. The last principal that can use its permission cluster stays. Needs cluster.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with PUT /v1/principals/{name} (the `PutPrincipal` operationId).
+	PutPrincipalWithResponse(ctx context.Context, name PrincipalName, params *PutPrincipalParams, body PutPrincipalJSONRequestBody, reqEditors ...RequestEditorFn) (*PutPrincipalHTTPResponse, error)
+
+	// DeleteQuotaWithResponse Remove the quota of a subtree
+	//
+	// Needs admin on the node. Where there is none it does nothing.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with DELETE /v1/quota/{path} (the `DeleteQuota` operationId).
+	DeleteQuotaWithResponse(ctx context.Context, path Path, params *DeleteQuotaParams, reqEditors ...RequestEditorFn) (*DeleteQuotaHTTPResponse, error)
+
+	// GetQuotaWithResponse Read the quota of a subtree and its use
+	//
+	// What the subtree holds at this zxid, exactly, and its bounds where it has any. So this also counts a subtree without a quota.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /v1/quota/{path} (the `GetQuota` operationId).
+	GetQuotaWithResponse(ctx context.Context, path Path, params *GetQuotaParams, reqEditors ...RequestEditorFn) (*GetQuotaHTTPResponse, error)
+
+	// SetQuotaWithBodyWithResponse Bound a subtree
+	//
+	// Needs admin on the node, which must exist; the quota goes when it is deleted. At least one bound; one that is left out is none. Quotas nest, and each is checked for every node that is created and every value that grows at or below its path: 409 quota_exceeded. Deleting and shrinking are never refused, and a bound below the present use only stops growth.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with PUT /v1/quota/{path} (the `SetQuota` operationId).
+	SetQuotaWithBodyWithResponse(ctx context.Context, path Path, params *SetQuotaParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*SetQuotaHTTPResponse, error)
+
+	// SetQuotaWithResponse Bound a subtree
+	//
+	// Needs admin on the node, which must exist; the quota goes when it is deleted. At least one bound; one that is left out is none. Quotas nest, and each is checked for every node that is created and every value that grows at or below its path: 409 quota_exceeded. Deleting and shrinking are never refused, and a bound below the present use only stops growth.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with PUT /v1/quota/{path} (the `SetQuota` operationId).
+	SetQuotaWithResponse(ctx context.Context, path Path, params *SetQuotaParams, body SetQuotaJSONRequestBody, reqEditors ...RequestEditorFn) (*SetQuotaHTTPResponse, error)
 
 	// ListSessionsWithResponse List sessions
 	//
@@ -3574,6 +6241,51 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with GET /v1/stream/{path} (the `StreamNode` operationId).
 	StreamNodeWithResponse(ctx context.Context, path Path, params *StreamNodeParams, reqEditors ...RequestEditorFn) (*StreamNodeHTTPResponse, error)
 
+	// ListTokensWithResponse List API tokens
+	//
+	// Tokens in the order of their ids, without their secrets, in pages that all show the state at one zxid. Needs cluster.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /v1/tokens (the `ListTokens` operationId).
+	ListTokensWithResponse(ctx context.Context, params *ListTokensParams, reqEditors ...RequestEditorFn) (*ListTokensHTTPResponse, error)
+
+	// CreateTokenWithBodyWithResponse Create an API token
+	//
+	// A token for a principal, of which two may live at a time so that one can take over from the other. Without secret_sha256 the server draws the secret and tells the token once; only the SHA-256 of the secret is stored. Needs cluster.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/tokens (the `CreateToken` operationId).
+	CreateTokenWithBodyWithResponse(ctx context.Context, params *CreateTokenParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*CreateTokenHTTPResponse, error)
+
+	// CreateTokenWithResponse Create an API token
+	//
+	// A token for a principal, of which two may live at a time so that one can take over from the other. Without secret_sha256 the server draws the secret and tells the token once; only the SHA-256 of the secret is stored. Needs cluster.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/tokens (the `CreateToken` operationId).
+	CreateTokenWithResponse(ctx context.Context, params *CreateTokenParams, body CreateTokenJSONRequestBody, reqEditors ...RequestEditorFn) (*CreateTokenHTTPResponse, error)
+
+	// RevokeTokenWithResponse Revoke an API token
+	//
+	// From this zxid on the token proves nothing. Needs cluster.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with DELETE /v1/tokens/{id} (the `RevokeToken` operationId).
+	RevokeTokenWithResponse(ctx context.Context, id TokenID, params *RevokeTokenParams, reqEditors ...RequestEditorFn) (*RevokeTokenHTTPResponse, error)
+
+	// ListTreeWithResponse List a subtree
+	//
+	// The node and everything below it, parents before children and children in the order of their names, in pages that all show the state at one zxid. Entries hold only path unless include asks for more. A node that the caller may not read is listed without data, and nothing below it is.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /v1/tree/{path} (the `ListTree` operationId).
+	ListTreeWithResponse(ctx context.Context, path Path, params *ListTreeParams, reqEditors ...RequestEditorFn) (*ListTreeHTTPResponse, error)
+
 	// WatchNodeWithResponse Wait for changes
 	//
 	// Every event of the scope after the cursor since, in order, none missing, none twice, a transaction never split. An empty batch still moves the cursor. Cursors are valid on every node of the cluster. Without since the watch begins at the present. The node need not exist.
@@ -3582,6 +6294,15 @@ type ClientWithResponsesInterface interface {
 	//
 	// Corresponds with GET /v1/watch/{path} (the `WatchNode` operationId).
 	WatchNodeWithResponse(ctx context.Context, path Path, params *WatchNodeParams, reqEditors ...RequestEditorFn) (*WatchNodeHTTPResponse, error)
+
+	// WhoamiWithResponse Tell who the caller is
+	//
+	// Who the server takes the caller for, and what is granted to that principal and its roles at this zxid. Without authentication the principal is empty.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /v1/whoami (the `Whoami` operationId).
+	WhoamiWithResponse(ctx context.Context, params *WhoamiParams, reqEditors ...RequestEditorFn) (*WhoamiHTTPResponse, error)
 }
 
 // LivezHTTPResponse200Headers the declared response headers of an HTTP 200 response for Livez
@@ -3591,22 +6312,24 @@ type LivezHTTPResponse200Headers struct {
 
 // LivezHTTPResponse4XXHeaders the declared response headers of an HTTP 4XX response for Livez
 type LivezHTTPResponse4XXHeaders struct {
-	Allow        *string
-	ETag         *string
-	PerchCluster *string
-	PerchCode    string
-	PerchZxid    *int64
-	RetryAfter   *int32
+	Allow           *string
+	ETag            *string
+	PerchCluster    *string
+	PerchCode       string
+	PerchZxid       *int64
+	RetryAfter      *int32
+	WWWAuthenticate *string
 }
 
 // LivezHTTPResponse5XXHeaders the declared response headers of an HTTP 5XX response for Livez
 type LivezHTTPResponse5XXHeaders struct {
-	Allow        *string
-	ETag         *string
-	PerchCluster *string
-	PerchCode    string
-	PerchZxid    *int64
-	RetryAfter   *int32
+	Allow           *string
+	ETag            *string
+	PerchCluster    *string
+	PerchCode       string
+	PerchZxid       *int64
+	RetryAfter      *int32
+	WWWAuthenticate *string
 }
 
 type LivezHTTPResponse struct {
@@ -3670,22 +6393,24 @@ type MetricsHTTPResponse200Headers struct {
 
 // MetricsHTTPResponse4XXHeaders the declared response headers of an HTTP 4XX response for Metrics
 type MetricsHTTPResponse4XXHeaders struct {
-	Allow        *string
-	ETag         *string
-	PerchCluster *string
-	PerchCode    string
-	PerchZxid    *int64
-	RetryAfter   *int32
+	Allow           *string
+	ETag            *string
+	PerchCluster    *string
+	PerchCode       string
+	PerchZxid       *int64
+	RetryAfter      *int32
+	WWWAuthenticate *string
 }
 
 // MetricsHTTPResponse5XXHeaders the declared response headers of an HTTP 5XX response for Metrics
 type MetricsHTTPResponse5XXHeaders struct {
-	Allow        *string
-	ETag         *string
-	PerchCluster *string
-	PerchCode    string
-	PerchZxid    *int64
-	RetryAfter   *int32
+	Allow           *string
+	ETag            *string
+	PerchCluster    *string
+	PerchCode       string
+	PerchZxid       *int64
+	RetryAfter      *int32
+	WWWAuthenticate *string
 }
 
 type MetricsHTTPResponse struct {
@@ -3749,22 +6474,24 @@ type OpenapiHTTPResponse200Headers struct {
 
 // OpenapiHTTPResponse4XXHeaders the declared response headers of an HTTP 4XX response for Openapi
 type OpenapiHTTPResponse4XXHeaders struct {
-	Allow        *string
-	ETag         *string
-	PerchCluster *string
-	PerchCode    string
-	PerchZxid    *int64
-	RetryAfter   *int32
+	Allow           *string
+	ETag            *string
+	PerchCluster    *string
+	PerchCode       string
+	PerchZxid       *int64
+	RetryAfter      *int32
+	WWWAuthenticate *string
 }
 
 // OpenapiHTTPResponse5XXHeaders the declared response headers of an HTTP 5XX response for Openapi
 type OpenapiHTTPResponse5XXHeaders struct {
-	Allow        *string
-	ETag         *string
-	PerchCluster *string
-	PerchCode    string
-	PerchZxid    *int64
-	RetryAfter   *int32
+	Allow           *string
+	ETag            *string
+	PerchCluster    *string
+	PerchCode       string
+	PerchZxid       *int64
+	RetryAfter      *int32
+	WWWAuthenticate *string
 }
 
 type OpenapiHTTPResponse struct {
@@ -3835,22 +6562,24 @@ type ReadyzHTTPResponse200Headers struct {
 
 // ReadyzHTTPResponse4XXHeaders the declared response headers of an HTTP 4XX response for Readyz
 type ReadyzHTTPResponse4XXHeaders struct {
-	Allow        *string
-	ETag         *string
-	PerchCluster *string
-	PerchCode    string
-	PerchZxid    *int64
-	RetryAfter   *int32
+	Allow           *string
+	ETag            *string
+	PerchCluster    *string
+	PerchCode       string
+	PerchZxid       *int64
+	RetryAfter      *int32
+	WWWAuthenticate *string
 }
 
 // ReadyzHTTPResponse5XXHeaders the declared response headers of an HTTP 5XX response for Readyz
 type ReadyzHTTPResponse5XXHeaders struct {
-	Allow        *string
-	ETag         *string
-	PerchCluster *string
-	PerchCode    string
-	PerchZxid    *int64
-	RetryAfter   *int32
+	Allow           *string
+	ETag            *string
+	PerchCluster    *string
+	PerchCode       string
+	PerchZxid       *int64
+	RetryAfter      *int32
+	WWWAuthenticate *string
 }
 
 type ReadyzHTTPResponse struct {
@@ -3907,6 +6636,448 @@ func (r ReadyzHTTPResponse) ContentType() string {
 	return ""
 }
 
+// DeleteDefaultACLHTTPResponse204Headers the declared response headers of an HTTP 204 response for DeleteDefaultACL
+type DeleteDefaultACLHTTPResponse204Headers struct {
+	PerchCluster *string
+	PerchZxid    int64
+}
+
+// DeleteDefaultACLHTTPResponse4XXHeaders the declared response headers of an HTTP 4XX response for DeleteDefaultACL
+type DeleteDefaultACLHTTPResponse4XXHeaders struct {
+	Allow           *string
+	ETag            *string
+	PerchCluster    *string
+	PerchCode       string
+	PerchZxid       *int64
+	RetryAfter      *int32
+	WWWAuthenticate *string
+}
+
+// DeleteDefaultACLHTTPResponse5XXHeaders the declared response headers of an HTTP 5XX response for DeleteDefaultACL
+type DeleteDefaultACLHTTPResponse5XXHeaders struct {
+	Allow           *string
+	ETag            *string
+	PerchCluster    *string
+	PerchCode       string
+	PerchZxid       *int64
+	RetryAfter      *int32
+	WWWAuthenticate *string
+}
+
+type DeleteDefaultACLHTTPResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// ApplicationProblemJSON4XX the response for an HTTP 4XX `application/problem+json` response
+	ApplicationProblemJSON4XX *Problem
+	// ApplicationProblemJSON5XX the response for an HTTP 5XX `application/problem+json` response
+	ApplicationProblemJSON5XX *Problem
+	// Headers204 the parsed response headers for an HTTP 204 response
+	Headers204 *DeleteDefaultACLHTTPResponse204Headers
+	// Headers4XX the parsed response headers for an HTTP 4XX response
+	Headers4XX *DeleteDefaultACLHTTPResponse4XXHeaders
+	// Headers5XX the parsed response headers for an HTTP 5XX response
+	Headers5XX *DeleteDefaultACLHTTPResponse5XXHeaders
+}
+
+// GetApplicationProblemJSON4XX returns the response for an HTTP 4XX `application/problem+json` response
+func (r DeleteDefaultACLHTTPResponse) GetApplicationProblemJSON4XX() *Problem {
+	return r.ApplicationProblemJSON4XX
+}
+
+// GetApplicationProblemJSON5XX returns the response for an HTTP 5XX `application/problem+json` response
+func (r DeleteDefaultACLHTTPResponse) GetApplicationProblemJSON5XX() *Problem {
+	return r.ApplicationProblemJSON5XX
+}
+
+// GetBody returns the raw response body bytes
+func (r DeleteDefaultACLHTTPResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r DeleteDefaultACLHTTPResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r DeleteDefaultACLHTTPResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r DeleteDefaultACLHTTPResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+// GetDefaultACLHTTPResponse200Headers the declared response headers of an HTTP 200 response for GetDefaultACL
+type GetDefaultACLHTTPResponse200Headers struct {
+	ETag         string
+	PerchCluster *string
+	PerchZxid    int64
+}
+
+// GetDefaultACLHTTPResponse4XXHeaders the declared response headers of an HTTP 4XX response for GetDefaultACL
+type GetDefaultACLHTTPResponse4XXHeaders struct {
+	Allow           *string
+	ETag            *string
+	PerchCluster    *string
+	PerchCode       string
+	PerchZxid       *int64
+	RetryAfter      *int32
+	WWWAuthenticate *string
+}
+
+// GetDefaultACLHTTPResponse5XXHeaders the declared response headers of an HTTP 5XX response for GetDefaultACL
+type GetDefaultACLHTTPResponse5XXHeaders struct {
+	Allow           *string
+	ETag            *string
+	PerchCluster    *string
+	PerchCode       string
+	PerchZxid       *int64
+	RetryAfter      *int32
+	WWWAuthenticate *string
+}
+
+type GetDefaultACLHTTPResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *ACL
+	// ApplicationProblemJSON4XX the response for an HTTP 4XX `application/problem+json` response
+	ApplicationProblemJSON4XX *Problem
+	// ApplicationProblemJSON5XX the response for an HTTP 5XX `application/problem+json` response
+	ApplicationProblemJSON5XX *Problem
+	// Headers200 the parsed response headers for an HTTP 200 response
+	Headers200 *GetDefaultACLHTTPResponse200Headers
+	// Headers4XX the parsed response headers for an HTTP 4XX response
+	Headers4XX *GetDefaultACLHTTPResponse4XXHeaders
+	// Headers5XX the parsed response headers for an HTTP 5XX response
+	Headers5XX *GetDefaultACLHTTPResponse5XXHeaders
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r GetDefaultACLHTTPResponse) GetJSON200() *ACL {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSON4XX returns the response for an HTTP 4XX `application/problem+json` response
+func (r GetDefaultACLHTTPResponse) GetApplicationProblemJSON4XX() *Problem {
+	return r.ApplicationProblemJSON4XX
+}
+
+// GetApplicationProblemJSON5XX returns the response for an HTTP 5XX `application/problem+json` response
+func (r GetDefaultACLHTTPResponse) GetApplicationProblemJSON5XX() *Problem {
+	return r.ApplicationProblemJSON5XX
+}
+
+// GetBody returns the raw response body bytes
+func (r GetDefaultACLHTTPResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r GetDefaultACLHTTPResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r GetDefaultACLHTTPResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r GetDefaultACLHTTPResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+// SetDefaultACLHTTPResponse200Headers the declared response headers of an HTTP 200 response for SetDefaultACL
+type SetDefaultACLHTTPResponse200Headers struct {
+	ETag         string
+	PerchCluster *string
+	PerchZxid    int64
+}
+
+// SetDefaultACLHTTPResponse4XXHeaders the declared response headers of an HTTP 4XX response for SetDefaultACL
+type SetDefaultACLHTTPResponse4XXHeaders struct {
+	Allow           *string
+	ETag            *string
+	PerchCluster    *string
+	PerchCode       string
+	PerchZxid       *int64
+	RetryAfter      *int32
+	WWWAuthenticate *string
+}
+
+// SetDefaultACLHTTPResponse5XXHeaders the declared response headers of an HTTP 5XX response for SetDefaultACL
+type SetDefaultACLHTTPResponse5XXHeaders struct {
+	Allow           *string
+	ETag            *string
+	PerchCluster    *string
+	PerchCode       string
+	PerchZxid       *int64
+	RetryAfter      *int32
+	WWWAuthenticate *string
+}
+
+type SetDefaultACLHTTPResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *ACL
+	// ApplicationProblemJSON4XX the response for an HTTP 4XX `application/problem+json` response
+	ApplicationProblemJSON4XX *Problem
+	// ApplicationProblemJSON5XX the response for an HTTP 5XX `application/problem+json` response
+	ApplicationProblemJSON5XX *Problem
+	// Headers200 the parsed response headers for an HTTP 200 response
+	Headers200 *SetDefaultACLHTTPResponse200Headers
+	// Headers4XX the parsed response headers for an HTTP 4XX response
+	Headers4XX *SetDefaultACLHTTPResponse4XXHeaders
+	// Headers5XX the parsed response headers for an HTTP 5XX response
+	Headers5XX *SetDefaultACLHTTPResponse5XXHeaders
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r SetDefaultACLHTTPResponse) GetJSON200() *ACL {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSON4XX returns the response for an HTTP 4XX `application/problem+json` response
+func (r SetDefaultACLHTTPResponse) GetApplicationProblemJSON4XX() *Problem {
+	return r.ApplicationProblemJSON4XX
+}
+
+// GetApplicationProblemJSON5XX returns the response for an HTTP 5XX `application/problem+json` response
+func (r SetDefaultACLHTTPResponse) GetApplicationProblemJSON5XX() *Problem {
+	return r.ApplicationProblemJSON5XX
+}
+
+// GetBody returns the raw response body bytes
+func (r SetDefaultACLHTTPResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r SetDefaultACLHTTPResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r SetDefaultACLHTTPResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r SetDefaultACLHTTPResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+// GetACLHTTPResponse200Headers the declared response headers of an HTTP 200 response for GetACL
+type GetACLHTTPResponse200Headers struct {
+	ETag         string
+	PerchCluster *string
+	PerchZxid    int64
+}
+
+// GetACLHTTPResponse4XXHeaders the declared response headers of an HTTP 4XX response for GetACL
+type GetACLHTTPResponse4XXHeaders struct {
+	Allow           *string
+	ETag            *string
+	PerchCluster    *string
+	PerchCode       string
+	PerchZxid       *int64
+	RetryAfter      *int32
+	WWWAuthenticate *string
+}
+
+// GetACLHTTPResponse5XXHeaders the declared response headers of an HTTP 5XX response for GetACL
+type GetACLHTTPResponse5XXHeaders struct {
+	Allow           *string
+	ETag            *string
+	PerchCluster    *string
+	PerchCode       string
+	PerchZxid       *int64
+	RetryAfter      *int32
+	WWWAuthenticate *string
+}
+
+type GetACLHTTPResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *ACL
+	// ApplicationProblemJSON4XX the response for an HTTP 4XX `application/problem+json` response
+	ApplicationProblemJSON4XX *Problem
+	// ApplicationProblemJSON5XX the response for an HTTP 5XX `application/problem+json` response
+	ApplicationProblemJSON5XX *Problem
+	// Headers200 the parsed response headers for an HTTP 200 response
+	Headers200 *GetACLHTTPResponse200Headers
+	// Headers4XX the parsed response headers for an HTTP 4XX response
+	Headers4XX *GetACLHTTPResponse4XXHeaders
+	// Headers5XX the parsed response headers for an HTTP 5XX response
+	Headers5XX *GetACLHTTPResponse5XXHeaders
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r GetACLHTTPResponse) GetJSON200() *ACL {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSON4XX returns the response for an HTTP 4XX `application/problem+json` response
+func (r GetACLHTTPResponse) GetApplicationProblemJSON4XX() *Problem {
+	return r.ApplicationProblemJSON4XX
+}
+
+// GetApplicationProblemJSON5XX returns the response for an HTTP 5XX `application/problem+json` response
+func (r GetACLHTTPResponse) GetApplicationProblemJSON5XX() *Problem {
+	return r.ApplicationProblemJSON5XX
+}
+
+// GetBody returns the raw response body bytes
+func (r GetACLHTTPResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r GetACLHTTPResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r GetACLHTTPResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r GetACLHTTPResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+// SetACLHTTPResponse200Headers the declared response headers of an HTTP 200 response for SetACL
+type SetACLHTTPResponse200Headers struct {
+	ETag         string
+	PerchCluster *string
+	PerchZxid    int64
+}
+
+// SetACLHTTPResponse4XXHeaders the declared response headers of an HTTP 4XX response for SetACL
+type SetACLHTTPResponse4XXHeaders struct {
+	Allow           *string
+	ETag            *string
+	PerchCluster    *string
+	PerchCode       string
+	PerchZxid       *int64
+	RetryAfter      *int32
+	WWWAuthenticate *string
+}
+
+// SetACLHTTPResponse5XXHeaders the declared response headers of an HTTP 5XX response for SetACL
+type SetACLHTTPResponse5XXHeaders struct {
+	Allow           *string
+	ETag            *string
+	PerchCluster    *string
+	PerchCode       string
+	PerchZxid       *int64
+	RetryAfter      *int32
+	WWWAuthenticate *string
+}
+
+type SetACLHTTPResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Node
+	// ApplicationProblemJSON4XX the response for an HTTP 4XX `application/problem+json` response
+	ApplicationProblemJSON4XX *Problem
+	// ApplicationProblemJSON5XX the response for an HTTP 5XX `application/problem+json` response
+	ApplicationProblemJSON5XX *Problem
+	// Headers200 the parsed response headers for an HTTP 200 response
+	Headers200 *SetACLHTTPResponse200Headers
+	// Headers4XX the parsed response headers for an HTTP 4XX response
+	Headers4XX *SetACLHTTPResponse4XXHeaders
+	// Headers5XX the parsed response headers for an HTTP 5XX response
+	Headers5XX *SetACLHTTPResponse5XXHeaders
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r SetACLHTTPResponse) GetJSON200() *Node {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSON4XX returns the response for an HTTP 4XX `application/problem+json` response
+func (r SetACLHTTPResponse) GetApplicationProblemJSON4XX() *Problem {
+	return r.ApplicationProblemJSON4XX
+}
+
+// GetApplicationProblemJSON5XX returns the response for an HTTP 5XX `application/problem+json` response
+func (r SetACLHTTPResponse) GetApplicationProblemJSON5XX() *Problem {
+	return r.ApplicationProblemJSON5XX
+}
+
+// GetBody returns the raw response body bytes
+func (r SetACLHTTPResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r SetACLHTTPResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r SetACLHTTPResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r SetACLHTTPResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
 // ListChildrenHTTPResponse200Headers the declared response headers of an HTTP 200 response for ListChildren
 type ListChildrenHTTPResponse200Headers struct {
 	ETag         *string
@@ -3923,22 +7094,24 @@ type ListChildrenHTTPResponse304Headers struct {
 
 // ListChildrenHTTPResponse4XXHeaders the declared response headers of an HTTP 4XX response for ListChildren
 type ListChildrenHTTPResponse4XXHeaders struct {
-	Allow        *string
-	ETag         *string
-	PerchCluster *string
-	PerchCode    string
-	PerchZxid    *int64
-	RetryAfter   *int32
+	Allow           *string
+	ETag            *string
+	PerchCluster    *string
+	PerchCode       string
+	PerchZxid       *int64
+	RetryAfter      *int32
+	WWWAuthenticate *string
 }
 
 // ListChildrenHTTPResponse5XXHeaders the declared response headers of an HTTP 5XX response for ListChildren
 type ListChildrenHTTPResponse5XXHeaders struct {
-	Allow        *string
-	ETag         *string
-	PerchCluster *string
-	PerchCode    string
-	PerchZxid    *int64
-	RetryAfter   *int32
+	Allow           *string
+	ETag            *string
+	PerchCluster    *string
+	PerchCode       string
+	PerchZxid       *int64
+	RetryAfter      *int32
+	WWWAuthenticate *string
 }
 
 type ListChildrenHTTPResponse struct {
@@ -4012,22 +7185,24 @@ type GetClusterHTTPResponse200Headers struct {
 
 // GetClusterHTTPResponse4XXHeaders the declared response headers of an HTTP 4XX response for GetCluster
 type GetClusterHTTPResponse4XXHeaders struct {
-	Allow        *string
-	ETag         *string
-	PerchCluster *string
-	PerchCode    string
-	PerchZxid    *int64
-	RetryAfter   *int32
+	Allow           *string
+	ETag            *string
+	PerchCluster    *string
+	PerchCode       string
+	PerchZxid       *int64
+	RetryAfter      *int32
+	WWWAuthenticate *string
 }
 
 // GetClusterHTTPResponse5XXHeaders the declared response headers of an HTTP 5XX response for GetCluster
 type GetClusterHTTPResponse5XXHeaders struct {
-	Allow        *string
-	ETag         *string
-	PerchCluster *string
-	PerchCode    string
-	PerchZxid    *int64
-	RetryAfter   *int32
+	Allow           *string
+	ETag            *string
+	PerchCluster    *string
+	PerchCode       string
+	PerchZxid       *int64
+	RetryAfter      *int32
+	WWWAuthenticate *string
 }
 
 type GetClusterHTTPResponse struct {
@@ -4099,22 +7274,24 @@ type AddMemberHTTPResponse200Headers struct {
 
 // AddMemberHTTPResponse4XXHeaders the declared response headers of an HTTP 4XX response for AddMember
 type AddMemberHTTPResponse4XXHeaders struct {
-	Allow        *string
-	ETag         *string
-	PerchCluster *string
-	PerchCode    string
-	PerchZxid    *int64
-	RetryAfter   *int32
+	Allow           *string
+	ETag            *string
+	PerchCluster    *string
+	PerchCode       string
+	PerchZxid       *int64
+	RetryAfter      *int32
+	WWWAuthenticate *string
 }
 
 // AddMemberHTTPResponse5XXHeaders the declared response headers of an HTTP 5XX response for AddMember
 type AddMemberHTTPResponse5XXHeaders struct {
-	Allow        *string
-	ETag         *string
-	PerchCluster *string
-	PerchCode    string
-	PerchZxid    *int64
-	RetryAfter   *int32
+	Allow           *string
+	ETag            *string
+	PerchCluster    *string
+	PerchCode       string
+	PerchZxid       *int64
+	RetryAfter      *int32
+	WWWAuthenticate *string
 }
 
 type AddMemberHTTPResponse struct {
@@ -4186,22 +7363,24 @@ type RemoveMemberHTTPResponse200Headers struct {
 
 // RemoveMemberHTTPResponse4XXHeaders the declared response headers of an HTTP 4XX response for RemoveMember
 type RemoveMemberHTTPResponse4XXHeaders struct {
-	Allow        *string
-	ETag         *string
-	PerchCluster *string
-	PerchCode    string
-	PerchZxid    *int64
-	RetryAfter   *int32
+	Allow           *string
+	ETag            *string
+	PerchCluster    *string
+	PerchCode       string
+	PerchZxid       *int64
+	RetryAfter      *int32
+	WWWAuthenticate *string
 }
 
 // RemoveMemberHTTPResponse5XXHeaders the declared response headers of an HTTP 5XX response for RemoveMember
 type RemoveMemberHTTPResponse5XXHeaders struct {
-	Allow        *string
-	ETag         *string
-	PerchCluster *string
-	PerchCode    string
-	PerchZxid    *int64
-	RetryAfter   *int32
+	Allow           *string
+	ETag            *string
+	PerchCluster    *string
+	PerchCode       string
+	PerchZxid       *int64
+	RetryAfter      *int32
+	WWWAuthenticate *string
 }
 
 type RemoveMemberHTTPResponse struct {
@@ -4273,22 +7452,24 @@ type TransferLeadershipHTTPResponse200Headers struct {
 
 // TransferLeadershipHTTPResponse4XXHeaders the declared response headers of an HTTP 4XX response for TransferLeadership
 type TransferLeadershipHTTPResponse4XXHeaders struct {
-	Allow        *string
-	ETag         *string
-	PerchCluster *string
-	PerchCode    string
-	PerchZxid    *int64
-	RetryAfter   *int32
+	Allow           *string
+	ETag            *string
+	PerchCluster    *string
+	PerchCode       string
+	PerchZxid       *int64
+	RetryAfter      *int32
+	WWWAuthenticate *string
 }
 
 // TransferLeadershipHTTPResponse5XXHeaders the declared response headers of an HTTP 5XX response for TransferLeadership
 type TransferLeadershipHTTPResponse5XXHeaders struct {
-	Allow        *string
-	ETag         *string
-	PerchCluster *string
-	PerchCode    string
-	PerchZxid    *int64
-	RetryAfter   *int32
+	Allow           *string
+	ETag            *string
+	PerchCluster    *string
+	PerchCode       string
+	PerchZxid       *int64
+	RetryAfter      *int32
+	WWWAuthenticate *string
 }
 
 type TransferLeadershipHTTPResponse struct {
@@ -4352,6 +7533,95 @@ func (r TransferLeadershipHTTPResponse) ContentType() string {
 	return ""
 }
 
+// MultiHTTPResponse200Headers the declared response headers of an HTTP 200 response for Multi
+type MultiHTTPResponse200Headers struct {
+	PerchCluster *string
+	PerchZxid    int64
+}
+
+// MultiHTTPResponse4XXHeaders the declared response headers of an HTTP 4XX response for Multi
+type MultiHTTPResponse4XXHeaders struct {
+	Allow           *string
+	ETag            *string
+	PerchCluster    *string
+	PerchCode       string
+	PerchZxid       *int64
+	RetryAfter      *int32
+	WWWAuthenticate *string
+}
+
+// MultiHTTPResponse5XXHeaders the declared response headers of an HTTP 5XX response for Multi
+type MultiHTTPResponse5XXHeaders struct {
+	Allow           *string
+	ETag            *string
+	PerchCluster    *string
+	PerchCode       string
+	PerchZxid       *int64
+	RetryAfter      *int32
+	WWWAuthenticate *string
+}
+
+type MultiHTTPResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *TxnResult
+	// ApplicationProblemJSON4XX the response for an HTTP 4XX `application/problem+json` response
+	ApplicationProblemJSON4XX *Problem
+	// ApplicationProblemJSON5XX the response for an HTTP 5XX `application/problem+json` response
+	ApplicationProblemJSON5XX *Problem
+	// Headers200 the parsed response headers for an HTTP 200 response
+	Headers200 *MultiHTTPResponse200Headers
+	// Headers4XX the parsed response headers for an HTTP 4XX response
+	Headers4XX *MultiHTTPResponse4XXHeaders
+	// Headers5XX the parsed response headers for an HTTP 5XX response
+	Headers5XX *MultiHTTPResponse5XXHeaders
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r MultiHTTPResponse) GetJSON200() *TxnResult {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSON4XX returns the response for an HTTP 4XX `application/problem+json` response
+func (r MultiHTTPResponse) GetApplicationProblemJSON4XX() *Problem {
+	return r.ApplicationProblemJSON4XX
+}
+
+// GetApplicationProblemJSON5XX returns the response for an HTTP 5XX `application/problem+json` response
+func (r MultiHTTPResponse) GetApplicationProblemJSON5XX() *Problem {
+	return r.ApplicationProblemJSON5XX
+}
+
+// GetBody returns the raw response body bytes
+func (r MultiHTTPResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r MultiHTTPResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r MultiHTTPResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r MultiHTTPResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
 // DeleteNodeHTTPResponse204Headers the declared response headers of an HTTP 204 response for DeleteNode
 type DeleteNodeHTTPResponse204Headers struct {
 	PerchCluster *string
@@ -4360,22 +7630,24 @@ type DeleteNodeHTTPResponse204Headers struct {
 
 // DeleteNodeHTTPResponse4XXHeaders the declared response headers of an HTTP 4XX response for DeleteNode
 type DeleteNodeHTTPResponse4XXHeaders struct {
-	Allow        *string
-	ETag         *string
-	PerchCluster *string
-	PerchCode    string
-	PerchZxid    *int64
-	RetryAfter   *int32
+	Allow           *string
+	ETag            *string
+	PerchCluster    *string
+	PerchCode       string
+	PerchZxid       *int64
+	RetryAfter      *int32
+	WWWAuthenticate *string
 }
 
 // DeleteNodeHTTPResponse5XXHeaders the declared response headers of an HTTP 5XX response for DeleteNode
 type DeleteNodeHTTPResponse5XXHeaders struct {
-	Allow        *string
-	ETag         *string
-	PerchCluster *string
-	PerchCode    string
-	PerchZxid    *int64
-	RetryAfter   *int32
+	Allow           *string
+	ETag            *string
+	PerchCluster    *string
+	PerchCode       string
+	PerchZxid       *int64
+	RetryAfter      *int32
+	WWWAuthenticate *string
 }
 
 type DeleteNodeHTTPResponse struct {
@@ -4449,22 +7721,24 @@ type ReadNodeHTTPResponse304Headers struct {
 
 // ReadNodeHTTPResponse4XXHeaders the declared response headers of an HTTP 4XX response for ReadNode
 type ReadNodeHTTPResponse4XXHeaders struct {
-	Allow        *string
-	ETag         *string
-	PerchCluster *string
-	PerchCode    string
-	PerchZxid    *int64
-	RetryAfter   *int32
+	Allow           *string
+	ETag            *string
+	PerchCluster    *string
+	PerchCode       string
+	PerchZxid       *int64
+	RetryAfter      *int32
+	WWWAuthenticate *string
 }
 
 // ReadNodeHTTPResponse5XXHeaders the declared response headers of an HTTP 5XX response for ReadNode
 type ReadNodeHTTPResponse5XXHeaders struct {
-	Allow        *string
-	ETag         *string
-	PerchCluster *string
-	PerchCode    string
-	PerchZxid    *int64
-	RetryAfter   *int32
+	Allow           *string
+	ETag            *string
+	PerchCluster    *string
+	PerchCode       string
+	PerchZxid       *int64
+	RetryAfter      *int32
+	WWWAuthenticate *string
 }
 
 type ReadNodeHTTPResponse struct {
@@ -4540,22 +7814,24 @@ type HeadNodeHTTPResponse304Headers struct {
 
 // HeadNodeHTTPResponse4XXHeaders the declared response headers of an HTTP 4XX response for HeadNode
 type HeadNodeHTTPResponse4XXHeaders struct {
-	Allow        *string
-	ETag         *string
-	PerchCluster *string
-	PerchCode    string
-	PerchZxid    *int64
-	RetryAfter   *int32
+	Allow           *string
+	ETag            *string
+	PerchCluster    *string
+	PerchCode       string
+	PerchZxid       *int64
+	RetryAfter      *int32
+	WWWAuthenticate *string
 }
 
 // HeadNodeHTTPResponse5XXHeaders the declared response headers of an HTTP 5XX response for HeadNode
 type HeadNodeHTTPResponse5XXHeaders struct {
-	Allow        *string
-	ETag         *string
-	PerchCluster *string
-	PerchCode    string
-	PerchZxid    *int64
-	RetryAfter   *int32
+	Allow           *string
+	ETag            *string
+	PerchCluster    *string
+	PerchCode       string
+	PerchZxid       *int64
+	RetryAfter      *int32
+	WWWAuthenticate *string
 }
 
 type HeadNodeHTTPResponse struct {
@@ -4625,22 +7901,24 @@ type CreateNodeHTTPResponse201Headers struct {
 
 // CreateNodeHTTPResponse4XXHeaders the declared response headers of an HTTP 4XX response for CreateNode
 type CreateNodeHTTPResponse4XXHeaders struct {
-	Allow        *string
-	ETag         *string
-	PerchCluster *string
-	PerchCode    string
-	PerchZxid    *int64
-	RetryAfter   *int32
+	Allow           *string
+	ETag            *string
+	PerchCluster    *string
+	PerchCode       string
+	PerchZxid       *int64
+	RetryAfter      *int32
+	WWWAuthenticate *string
 }
 
 // CreateNodeHTTPResponse5XXHeaders the declared response headers of an HTTP 5XX response for CreateNode
 type CreateNodeHTTPResponse5XXHeaders struct {
-	Allow        *string
-	ETag         *string
-	PerchCluster *string
-	PerchCode    string
-	PerchZxid    *int64
-	RetryAfter   *int32
+	Allow           *string
+	ETag            *string
+	PerchCluster    *string
+	PerchCode       string
+	PerchZxid       *int64
+	RetryAfter      *int32
+	WWWAuthenticate *string
 }
 
 type CreateNodeHTTPResponse struct {
@@ -4723,22 +8001,24 @@ type PutNodeHTTPResponse201Headers struct {
 
 // PutNodeHTTPResponse4XXHeaders the declared response headers of an HTTP 4XX response for PutNode
 type PutNodeHTTPResponse4XXHeaders struct {
-	Allow        *string
-	ETag         *string
-	PerchCluster *string
-	PerchCode    string
-	PerchZxid    *int64
-	RetryAfter   *int32
+	Allow           *string
+	ETag            *string
+	PerchCluster    *string
+	PerchCode       string
+	PerchZxid       *int64
+	RetryAfter      *int32
+	WWWAuthenticate *string
 }
 
 // PutNodeHTTPResponse5XXHeaders the declared response headers of an HTTP 5XX response for PutNode
 type PutNodeHTTPResponse5XXHeaders struct {
-	Allow        *string
-	ETag         *string
-	PerchCluster *string
-	PerchCode    string
-	PerchZxid    *int64
-	RetryAfter   *int32
+	Allow           *string
+	ETag            *string
+	PerchCluster    *string
+	PerchCode       string
+	PerchZxid       *int64
+	RetryAfter      *int32
+	WWWAuthenticate *string
 }
 
 type PutNodeHTTPResponse struct {
@@ -4811,6 +8091,617 @@ func (r PutNodeHTTPResponse) ContentType() string {
 	return ""
 }
 
+// ListPrincipalsHTTPResponse200Headers the declared response headers of an HTTP 200 response for ListPrincipals
+type ListPrincipalsHTTPResponse200Headers struct {
+	PerchCluster *string
+	PerchZxid    int64
+}
+
+// ListPrincipalsHTTPResponse4XXHeaders the declared response headers of an HTTP 4XX response for ListPrincipals
+type ListPrincipalsHTTPResponse4XXHeaders struct {
+	Allow           *string
+	ETag            *string
+	PerchCluster    *string
+	PerchCode       string
+	PerchZxid       *int64
+	RetryAfter      *int32
+	WWWAuthenticate *string
+}
+
+// ListPrincipalsHTTPResponse5XXHeaders the declared response headers of an HTTP 5XX response for ListPrincipals
+type ListPrincipalsHTTPResponse5XXHeaders struct {
+	Allow           *string
+	ETag            *string
+	PerchCluster    *string
+	PerchCode       string
+	PerchZxid       *int64
+	RetryAfter      *int32
+	WWWAuthenticate *string
+}
+
+type ListPrincipalsHTTPResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *PrincipalPage
+	// ApplicationProblemJSON4XX the response for an HTTP 4XX `application/problem+json` response
+	ApplicationProblemJSON4XX *Problem
+	// ApplicationProblemJSON5XX the response for an HTTP 5XX `application/problem+json` response
+	ApplicationProblemJSON5XX *Problem
+	// Headers200 the parsed response headers for an HTTP 200 response
+	Headers200 *ListPrincipalsHTTPResponse200Headers
+	// Headers4XX the parsed response headers for an HTTP 4XX response
+	Headers4XX *ListPrincipalsHTTPResponse4XXHeaders
+	// Headers5XX the parsed response headers for an HTTP 5XX response
+	Headers5XX *ListPrincipalsHTTPResponse5XXHeaders
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ListPrincipalsHTTPResponse) GetJSON200() *PrincipalPage {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSON4XX returns the response for an HTTP 4XX `application/problem+json` response
+func (r ListPrincipalsHTTPResponse) GetApplicationProblemJSON4XX() *Problem {
+	return r.ApplicationProblemJSON4XX
+}
+
+// GetApplicationProblemJSON5XX returns the response for an HTTP 5XX `application/problem+json` response
+func (r ListPrincipalsHTTPResponse) GetApplicationProblemJSON5XX() *Problem {
+	return r.ApplicationProblemJSON5XX
+}
+
+// GetBody returns the raw response body bytes
+func (r ListPrincipalsHTTPResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ListPrincipalsHTTPResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ListPrincipalsHTTPResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ListPrincipalsHTTPResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+// DeletePrincipalHTTPResponse204Headers the declared response headers of an HTTP 204 response for DeletePrincipal
+type DeletePrincipalHTTPResponse204Headers struct {
+	PerchCluster *string
+	PerchZxid    int64
+}
+
+// DeletePrincipalHTTPResponse4XXHeaders the declared response headers of an HTTP 4XX response for DeletePrincipal
+type DeletePrincipalHTTPResponse4XXHeaders struct {
+	Allow           *string
+	ETag            *string
+	PerchCluster    *string
+	PerchCode       string
+	PerchZxid       *int64
+	RetryAfter      *int32
+	WWWAuthenticate *string
+}
+
+// DeletePrincipalHTTPResponse5XXHeaders the declared response headers of an HTTP 5XX response for DeletePrincipal
+type DeletePrincipalHTTPResponse5XXHeaders struct {
+	Allow           *string
+	ETag            *string
+	PerchCluster    *string
+	PerchCode       string
+	PerchZxid       *int64
+	RetryAfter      *int32
+	WWWAuthenticate *string
+}
+
+type DeletePrincipalHTTPResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// ApplicationProblemJSON4XX the response for an HTTP 4XX `application/problem+json` response
+	ApplicationProblemJSON4XX *Problem
+	// ApplicationProblemJSON5XX the response for an HTTP 5XX `application/problem+json` response
+	ApplicationProblemJSON5XX *Problem
+	// Headers204 the parsed response headers for an HTTP 204 response
+	Headers204 *DeletePrincipalHTTPResponse204Headers
+	// Headers4XX the parsed response headers for an HTTP 4XX response
+	Headers4XX *DeletePrincipalHTTPResponse4XXHeaders
+	// Headers5XX the parsed response headers for an HTTP 5XX response
+	Headers5XX *DeletePrincipalHTTPResponse5XXHeaders
+}
+
+// GetApplicationProblemJSON4XX returns the response for an HTTP 4XX `application/problem+json` response
+func (r DeletePrincipalHTTPResponse) GetApplicationProblemJSON4XX() *Problem {
+	return r.ApplicationProblemJSON4XX
+}
+
+// GetApplicationProblemJSON5XX returns the response for an HTTP 5XX `application/problem+json` response
+func (r DeletePrincipalHTTPResponse) GetApplicationProblemJSON5XX() *Problem {
+	return r.ApplicationProblemJSON5XX
+}
+
+// GetBody returns the raw response body bytes
+func (r DeletePrincipalHTTPResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r DeletePrincipalHTTPResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r DeletePrincipalHTTPResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r DeletePrincipalHTTPResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+// GetPrincipalHTTPResponse200Headers the declared response headers of an HTTP 200 response for GetPrincipal
+type GetPrincipalHTTPResponse200Headers struct {
+	ETag         string
+	PerchCluster *string
+	PerchZxid    int64
+}
+
+// GetPrincipalHTTPResponse4XXHeaders the declared response headers of an HTTP 4XX response for GetPrincipal
+type GetPrincipalHTTPResponse4XXHeaders struct {
+	Allow           *string
+	ETag            *string
+	PerchCluster    *string
+	PerchCode       string
+	PerchZxid       *int64
+	RetryAfter      *int32
+	WWWAuthenticate *string
+}
+
+// GetPrincipalHTTPResponse5XXHeaders the declared response headers of an HTTP 5XX response for GetPrincipal
+type GetPrincipalHTTPResponse5XXHeaders struct {
+	Allow           *string
+	ETag            *string
+	PerchCluster    *string
+	PerchCode       string
+	PerchZxid       *int64
+	RetryAfter      *int32
+	WWWAuthenticate *string
+}
+
+type GetPrincipalHTTPResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Principal
+	// ApplicationProblemJSON4XX the response for an HTTP 4XX `application/problem+json` response
+	ApplicationProblemJSON4XX *Problem
+	// ApplicationProblemJSON5XX the response for an HTTP 5XX `application/problem+json` response
+	ApplicationProblemJSON5XX *Problem
+	// Headers200 the parsed response headers for an HTTP 200 response
+	Headers200 *GetPrincipalHTTPResponse200Headers
+	// Headers4XX the parsed response headers for an HTTP 4XX response
+	Headers4XX *GetPrincipalHTTPResponse4XXHeaders
+	// Headers5XX the parsed response headers for an HTTP 5XX response
+	Headers5XX *GetPrincipalHTTPResponse5XXHeaders
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r GetPrincipalHTTPResponse) GetJSON200() *Principal {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSON4XX returns the response for an HTTP 4XX `application/problem+json` response
+func (r GetPrincipalHTTPResponse) GetApplicationProblemJSON4XX() *Problem {
+	return r.ApplicationProblemJSON4XX
+}
+
+// GetApplicationProblemJSON5XX returns the response for an HTTP 5XX `application/problem+json` response
+func (r GetPrincipalHTTPResponse) GetApplicationProblemJSON5XX() *Problem {
+	return r.ApplicationProblemJSON5XX
+}
+
+// GetBody returns the raw response body bytes
+func (r GetPrincipalHTTPResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r GetPrincipalHTTPResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r GetPrincipalHTTPResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r GetPrincipalHTTPResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+// PutPrincipalHTTPResponse200Headers the declared response headers of an HTTP 200 response for PutPrincipal
+type PutPrincipalHTTPResponse200Headers struct {
+	ETag         string
+	PerchCluster *string
+	PerchZxid    int64
+}
+
+// PutPrincipalHTTPResponse4XXHeaders the declared response headers of an HTTP 4XX response for PutPrincipal
+type PutPrincipalHTTPResponse4XXHeaders struct {
+	Allow           *string
+	ETag            *string
+	PerchCluster    *string
+	PerchCode       string
+	PerchZxid       *int64
+	RetryAfter      *int32
+	WWWAuthenticate *string
+}
+
+// PutPrincipalHTTPResponse5XXHeaders the declared response headers of an HTTP 5XX response for PutPrincipal
+type PutPrincipalHTTPResponse5XXHeaders struct {
+	Allow           *string
+	ETag            *string
+	PerchCluster    *string
+	PerchCode       string
+	PerchZxid       *int64
+	RetryAfter      *int32
+	WWWAuthenticate *string
+}
+
+type PutPrincipalHTTPResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Principal
+	// ApplicationProblemJSON4XX the response for an HTTP 4XX `application/problem+json` response
+	ApplicationProblemJSON4XX *Problem
+	// ApplicationProblemJSON5XX the response for an HTTP 5XX `application/problem+json` response
+	ApplicationProblemJSON5XX *Problem
+	// Headers200 the parsed response headers for an HTTP 200 response
+	Headers200 *PutPrincipalHTTPResponse200Headers
+	// Headers4XX the parsed response headers for an HTTP 4XX response
+	Headers4XX *PutPrincipalHTTPResponse4XXHeaders
+	// Headers5XX the parsed response headers for an HTTP 5XX response
+	Headers5XX *PutPrincipalHTTPResponse5XXHeaders
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r PutPrincipalHTTPResponse) GetJSON200() *Principal {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSON4XX returns the response for an HTTP 4XX `application/problem+json` response
+func (r PutPrincipalHTTPResponse) GetApplicationProblemJSON4XX() *Problem {
+	return r.ApplicationProblemJSON4XX
+}
+
+// GetApplicationProblemJSON5XX returns the response for an HTTP 5XX `application/problem+json` response
+func (r PutPrincipalHTTPResponse) GetApplicationProblemJSON5XX() *Problem {
+	return r.ApplicationProblemJSON5XX
+}
+
+// GetBody returns the raw response body bytes
+func (r PutPrincipalHTTPResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r PutPrincipalHTTPResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r PutPrincipalHTTPResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r PutPrincipalHTTPResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+// DeleteQuotaHTTPResponse204Headers the declared response headers of an HTTP 204 response for DeleteQuota
+type DeleteQuotaHTTPResponse204Headers struct {
+	PerchCluster *string
+	PerchZxid    int64
+}
+
+// DeleteQuotaHTTPResponse4XXHeaders the declared response headers of an HTTP 4XX response for DeleteQuota
+type DeleteQuotaHTTPResponse4XXHeaders struct {
+	Allow           *string
+	ETag            *string
+	PerchCluster    *string
+	PerchCode       string
+	PerchZxid       *int64
+	RetryAfter      *int32
+	WWWAuthenticate *string
+}
+
+// DeleteQuotaHTTPResponse5XXHeaders the declared response headers of an HTTP 5XX response for DeleteQuota
+type DeleteQuotaHTTPResponse5XXHeaders struct {
+	Allow           *string
+	ETag            *string
+	PerchCluster    *string
+	PerchCode       string
+	PerchZxid       *int64
+	RetryAfter      *int32
+	WWWAuthenticate *string
+}
+
+type DeleteQuotaHTTPResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// ApplicationProblemJSON4XX the response for an HTTP 4XX `application/problem+json` response
+	ApplicationProblemJSON4XX *Problem
+	// ApplicationProblemJSON5XX the response for an HTTP 5XX `application/problem+json` response
+	ApplicationProblemJSON5XX *Problem
+	// Headers204 the parsed response headers for an HTTP 204 response
+	Headers204 *DeleteQuotaHTTPResponse204Headers
+	// Headers4XX the parsed response headers for an HTTP 4XX response
+	Headers4XX *DeleteQuotaHTTPResponse4XXHeaders
+	// Headers5XX the parsed response headers for an HTTP 5XX response
+	Headers5XX *DeleteQuotaHTTPResponse5XXHeaders
+}
+
+// GetApplicationProblemJSON4XX returns the response for an HTTP 4XX `application/problem+json` response
+func (r DeleteQuotaHTTPResponse) GetApplicationProblemJSON4XX() *Problem {
+	return r.ApplicationProblemJSON4XX
+}
+
+// GetApplicationProblemJSON5XX returns the response for an HTTP 5XX `application/problem+json` response
+func (r DeleteQuotaHTTPResponse) GetApplicationProblemJSON5XX() *Problem {
+	return r.ApplicationProblemJSON5XX
+}
+
+// GetBody returns the raw response body bytes
+func (r DeleteQuotaHTTPResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r DeleteQuotaHTTPResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r DeleteQuotaHTTPResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r DeleteQuotaHTTPResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+// GetQuotaHTTPResponse200Headers the declared response headers of an HTTP 200 response for GetQuota
+type GetQuotaHTTPResponse200Headers struct {
+	PerchCluster *string
+	PerchZxid    int64
+}
+
+// GetQuotaHTTPResponse4XXHeaders the declared response headers of an HTTP 4XX response for GetQuota
+type GetQuotaHTTPResponse4XXHeaders struct {
+	Allow           *string
+	ETag            *string
+	PerchCluster    *string
+	PerchCode       string
+	PerchZxid       *int64
+	RetryAfter      *int32
+	WWWAuthenticate *string
+}
+
+// GetQuotaHTTPResponse5XXHeaders the declared response headers of an HTTP 5XX response for GetQuota
+type GetQuotaHTTPResponse5XXHeaders struct {
+	Allow           *string
+	ETag            *string
+	PerchCluster    *string
+	PerchCode       string
+	PerchZxid       *int64
+	RetryAfter      *int32
+	WWWAuthenticate *string
+}
+
+type GetQuotaHTTPResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Quota
+	// ApplicationProblemJSON4XX the response for an HTTP 4XX `application/problem+json` response
+	ApplicationProblemJSON4XX *Problem
+	// ApplicationProblemJSON5XX the response for an HTTP 5XX `application/problem+json` response
+	ApplicationProblemJSON5XX *Problem
+	// Headers200 the parsed response headers for an HTTP 200 response
+	Headers200 *GetQuotaHTTPResponse200Headers
+	// Headers4XX the parsed response headers for an HTTP 4XX response
+	Headers4XX *GetQuotaHTTPResponse4XXHeaders
+	// Headers5XX the parsed response headers for an HTTP 5XX response
+	Headers5XX *GetQuotaHTTPResponse5XXHeaders
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r GetQuotaHTTPResponse) GetJSON200() *Quota {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSON4XX returns the response for an HTTP 4XX `application/problem+json` response
+func (r GetQuotaHTTPResponse) GetApplicationProblemJSON4XX() *Problem {
+	return r.ApplicationProblemJSON4XX
+}
+
+// GetApplicationProblemJSON5XX returns the response for an HTTP 5XX `application/problem+json` response
+func (r GetQuotaHTTPResponse) GetApplicationProblemJSON5XX() *Problem {
+	return r.ApplicationProblemJSON5XX
+}
+
+// GetBody returns the raw response body bytes
+func (r GetQuotaHTTPResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r GetQuotaHTTPResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r GetQuotaHTTPResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r GetQuotaHTTPResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+// SetQuotaHTTPResponse200Headers the declared response headers of an HTTP 200 response for SetQuota
+type SetQuotaHTTPResponse200Headers struct {
+	PerchCluster *string
+	PerchZxid    int64
+}
+
+// SetQuotaHTTPResponse4XXHeaders the declared response headers of an HTTP 4XX response for SetQuota
+type SetQuotaHTTPResponse4XXHeaders struct {
+	Allow           *string
+	ETag            *string
+	PerchCluster    *string
+	PerchCode       string
+	PerchZxid       *int64
+	RetryAfter      *int32
+	WWWAuthenticate *string
+}
+
+// SetQuotaHTTPResponse5XXHeaders the declared response headers of an HTTP 5XX response for SetQuota
+type SetQuotaHTTPResponse5XXHeaders struct {
+	Allow           *string
+	ETag            *string
+	PerchCluster    *string
+	PerchCode       string
+	PerchZxid       *int64
+	RetryAfter      *int32
+	WWWAuthenticate *string
+}
+
+type SetQuotaHTTPResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Quota
+	// ApplicationProblemJSON4XX the response for an HTTP 4XX `application/problem+json` response
+	ApplicationProblemJSON4XX *Problem
+	// ApplicationProblemJSON5XX the response for an HTTP 5XX `application/problem+json` response
+	ApplicationProblemJSON5XX *Problem
+	// Headers200 the parsed response headers for an HTTP 200 response
+	Headers200 *SetQuotaHTTPResponse200Headers
+	// Headers4XX the parsed response headers for an HTTP 4XX response
+	Headers4XX *SetQuotaHTTPResponse4XXHeaders
+	// Headers5XX the parsed response headers for an HTTP 5XX response
+	Headers5XX *SetQuotaHTTPResponse5XXHeaders
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r SetQuotaHTTPResponse) GetJSON200() *Quota {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSON4XX returns the response for an HTTP 4XX `application/problem+json` response
+func (r SetQuotaHTTPResponse) GetApplicationProblemJSON4XX() *Problem {
+	return r.ApplicationProblemJSON4XX
+}
+
+// GetApplicationProblemJSON5XX returns the response for an HTTP 5XX `application/problem+json` response
+func (r SetQuotaHTTPResponse) GetApplicationProblemJSON5XX() *Problem {
+	return r.ApplicationProblemJSON5XX
+}
+
+// GetBody returns the raw response body bytes
+func (r SetQuotaHTTPResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r SetQuotaHTTPResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r SetQuotaHTTPResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r SetQuotaHTTPResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
 // ListSessionsHTTPResponse200Headers the declared response headers of an HTTP 200 response for ListSessions
 type ListSessionsHTTPResponse200Headers struct {
 	PerchCluster *string
@@ -4819,22 +8710,24 @@ type ListSessionsHTTPResponse200Headers struct {
 
 // ListSessionsHTTPResponse4XXHeaders the declared response headers of an HTTP 4XX response for ListSessions
 type ListSessionsHTTPResponse4XXHeaders struct {
-	Allow        *string
-	ETag         *string
-	PerchCluster *string
-	PerchCode    string
-	PerchZxid    *int64
-	RetryAfter   *int32
+	Allow           *string
+	ETag            *string
+	PerchCluster    *string
+	PerchCode       string
+	PerchZxid       *int64
+	RetryAfter      *int32
+	WWWAuthenticate *string
 }
 
 // ListSessionsHTTPResponse5XXHeaders the declared response headers of an HTTP 5XX response for ListSessions
 type ListSessionsHTTPResponse5XXHeaders struct {
-	Allow        *string
-	ETag         *string
-	PerchCluster *string
-	PerchCode    string
-	PerchZxid    *int64
-	RetryAfter   *int32
+	Allow           *string
+	ETag            *string
+	PerchCluster    *string
+	PerchCode       string
+	PerchZxid       *int64
+	RetryAfter      *int32
+	WWWAuthenticate *string
 }
 
 type ListSessionsHTTPResponse struct {
@@ -4908,22 +8801,24 @@ type CreateSessionHTTPResponse201Headers struct {
 
 // CreateSessionHTTPResponse4XXHeaders the declared response headers of an HTTP 4XX response for CreateSession
 type CreateSessionHTTPResponse4XXHeaders struct {
-	Allow        *string
-	ETag         *string
-	PerchCluster *string
-	PerchCode    string
-	PerchZxid    *int64
-	RetryAfter   *int32
+	Allow           *string
+	ETag            *string
+	PerchCluster    *string
+	PerchCode       string
+	PerchZxid       *int64
+	RetryAfter      *int32
+	WWWAuthenticate *string
 }
 
 // CreateSessionHTTPResponse5XXHeaders the declared response headers of an HTTP 5XX response for CreateSession
 type CreateSessionHTTPResponse5XXHeaders struct {
-	Allow        *string
-	ETag         *string
-	PerchCluster *string
-	PerchCode    string
-	PerchZxid    *int64
-	RetryAfter   *int32
+	Allow           *string
+	ETag            *string
+	PerchCluster    *string
+	PerchCode       string
+	PerchZxid       *int64
+	RetryAfter      *int32
+	WWWAuthenticate *string
 }
 
 type CreateSessionHTTPResponse struct {
@@ -4995,22 +8890,24 @@ type CloseSessionHTTPResponse204Headers struct {
 
 // CloseSessionHTTPResponse4XXHeaders the declared response headers of an HTTP 4XX response for CloseSession
 type CloseSessionHTTPResponse4XXHeaders struct {
-	Allow        *string
-	ETag         *string
-	PerchCluster *string
-	PerchCode    string
-	PerchZxid    *int64
-	RetryAfter   *int32
+	Allow           *string
+	ETag            *string
+	PerchCluster    *string
+	PerchCode       string
+	PerchZxid       *int64
+	RetryAfter      *int32
+	WWWAuthenticate *string
 }
 
 // CloseSessionHTTPResponse5XXHeaders the declared response headers of an HTTP 5XX response for CloseSession
 type CloseSessionHTTPResponse5XXHeaders struct {
-	Allow        *string
-	ETag         *string
-	PerchCluster *string
-	PerchCode    string
-	PerchZxid    *int64
-	RetryAfter   *int32
+	Allow           *string
+	ETag            *string
+	PerchCluster    *string
+	PerchCode       string
+	PerchZxid       *int64
+	RetryAfter      *int32
+	WWWAuthenticate *string
 }
 
 type CloseSessionHTTPResponse struct {
@@ -5076,22 +8973,24 @@ type GetSessionHTTPResponse200Headers struct {
 
 // GetSessionHTTPResponse4XXHeaders the declared response headers of an HTTP 4XX response for GetSession
 type GetSessionHTTPResponse4XXHeaders struct {
-	Allow        *string
-	ETag         *string
-	PerchCluster *string
-	PerchCode    string
-	PerchZxid    *int64
-	RetryAfter   *int32
+	Allow           *string
+	ETag            *string
+	PerchCluster    *string
+	PerchCode       string
+	PerchZxid       *int64
+	RetryAfter      *int32
+	WWWAuthenticate *string
 }
 
 // GetSessionHTTPResponse5XXHeaders the declared response headers of an HTTP 5XX response for GetSession
 type GetSessionHTTPResponse5XXHeaders struct {
-	Allow        *string
-	ETag         *string
-	PerchCluster *string
-	PerchCode    string
-	PerchZxid    *int64
-	RetryAfter   *int32
+	Allow           *string
+	ETag            *string
+	PerchCluster    *string
+	PerchCode       string
+	PerchZxid       *int64
+	RetryAfter      *int32
+	WWWAuthenticate *string
 }
 
 type GetSessionHTTPResponse struct {
@@ -5164,22 +9063,24 @@ type KeepSessionAliveHTTPResponse200Headers struct {
 
 // KeepSessionAliveHTTPResponse4XXHeaders the declared response headers of an HTTP 4XX response for KeepSessionAlive
 type KeepSessionAliveHTTPResponse4XXHeaders struct {
-	Allow        *string
-	ETag         *string
-	PerchCluster *string
-	PerchCode    string
-	PerchZxid    *int64
-	RetryAfter   *int32
+	Allow           *string
+	ETag            *string
+	PerchCluster    *string
+	PerchCode       string
+	PerchZxid       *int64
+	RetryAfter      *int32
+	WWWAuthenticate *string
 }
 
 // KeepSessionAliveHTTPResponse5XXHeaders the declared response headers of an HTTP 5XX response for KeepSessionAlive
 type KeepSessionAliveHTTPResponse5XXHeaders struct {
-	Allow        *string
-	ETag         *string
-	PerchCluster *string
-	PerchCode    string
-	PerchZxid    *int64
-	RetryAfter   *int32
+	Allow           *string
+	ETag            *string
+	PerchCluster    *string
+	PerchCode       string
+	PerchZxid       *int64
+	RetryAfter      *int32
+	WWWAuthenticate *string
 }
 
 type KeepSessionAliveHTTPResponse struct {
@@ -5259,22 +9160,24 @@ type StatNodeHTTPResponse304Headers struct {
 
 // StatNodeHTTPResponse4XXHeaders the declared response headers of an HTTP 4XX response for StatNode
 type StatNodeHTTPResponse4XXHeaders struct {
-	Allow        *string
-	ETag         *string
-	PerchCluster *string
-	PerchCode    string
-	PerchZxid    *int64
-	RetryAfter   *int32
+	Allow           *string
+	ETag            *string
+	PerchCluster    *string
+	PerchCode       string
+	PerchZxid       *int64
+	RetryAfter      *int32
+	WWWAuthenticate *string
 }
 
 // StatNodeHTTPResponse5XXHeaders the declared response headers of an HTTP 5XX response for StatNode
 type StatNodeHTTPResponse5XXHeaders struct {
-	Allow        *string
-	ETag         *string
-	PerchCluster *string
-	PerchCode    string
-	PerchZxid    *int64
-	RetryAfter   *int32
+	Allow           *string
+	ETag            *string
+	PerchCluster    *string
+	PerchCode       string
+	PerchZxid       *int64
+	RetryAfter      *int32
+	WWWAuthenticate *string
 }
 
 type StatNodeHTTPResponse struct {
@@ -5348,22 +9251,24 @@ type StreamNodeHTTPResponse200Headers struct {
 
 // StreamNodeHTTPResponse4XXHeaders the declared response headers of an HTTP 4XX response for StreamNode
 type StreamNodeHTTPResponse4XXHeaders struct {
-	Allow        *string
-	ETag         *string
-	PerchCluster *string
-	PerchCode    string
-	PerchZxid    *int64
-	RetryAfter   *int32
+	Allow           *string
+	ETag            *string
+	PerchCluster    *string
+	PerchCode       string
+	PerchZxid       *int64
+	RetryAfter      *int32
+	WWWAuthenticate *string
 }
 
 // StreamNodeHTTPResponse5XXHeaders the declared response headers of an HTTP 5XX response for StreamNode
 type StreamNodeHTTPResponse5XXHeaders struct {
-	Allow        *string
-	ETag         *string
-	PerchCluster *string
-	PerchCode    string
-	PerchZxid    *int64
-	RetryAfter   *int32
+	Allow           *string
+	ETag            *string
+	PerchCluster    *string
+	PerchCode       string
+	PerchZxid       *int64
+	RetryAfter      *int32
+	WWWAuthenticate *string
 }
 
 type StreamNodeHTTPResponse struct {
@@ -5420,6 +9325,355 @@ func (r StreamNodeHTTPResponse) ContentType() string {
 	return ""
 }
 
+// ListTokensHTTPResponse200Headers the declared response headers of an HTTP 200 response for ListTokens
+type ListTokensHTTPResponse200Headers struct {
+	PerchCluster *string
+	PerchZxid    int64
+}
+
+// ListTokensHTTPResponse4XXHeaders the declared response headers of an HTTP 4XX response for ListTokens
+type ListTokensHTTPResponse4XXHeaders struct {
+	Allow           *string
+	ETag            *string
+	PerchCluster    *string
+	PerchCode       string
+	PerchZxid       *int64
+	RetryAfter      *int32
+	WWWAuthenticate *string
+}
+
+// ListTokensHTTPResponse5XXHeaders the declared response headers of an HTTP 5XX response for ListTokens
+type ListTokensHTTPResponse5XXHeaders struct {
+	Allow           *string
+	ETag            *string
+	PerchCluster    *string
+	PerchCode       string
+	PerchZxid       *int64
+	RetryAfter      *int32
+	WWWAuthenticate *string
+}
+
+type ListTokensHTTPResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *TokenPage
+	// ApplicationProblemJSON4XX the response for an HTTP 4XX `application/problem+json` response
+	ApplicationProblemJSON4XX *Problem
+	// ApplicationProblemJSON5XX the response for an HTTP 5XX `application/problem+json` response
+	ApplicationProblemJSON5XX *Problem
+	// Headers200 the parsed response headers for an HTTP 200 response
+	Headers200 *ListTokensHTTPResponse200Headers
+	// Headers4XX the parsed response headers for an HTTP 4XX response
+	Headers4XX *ListTokensHTTPResponse4XXHeaders
+	// Headers5XX the parsed response headers for an HTTP 5XX response
+	Headers5XX *ListTokensHTTPResponse5XXHeaders
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ListTokensHTTPResponse) GetJSON200() *TokenPage {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSON4XX returns the response for an HTTP 4XX `application/problem+json` response
+func (r ListTokensHTTPResponse) GetApplicationProblemJSON4XX() *Problem {
+	return r.ApplicationProblemJSON4XX
+}
+
+// GetApplicationProblemJSON5XX returns the response for an HTTP 5XX `application/problem+json` response
+func (r ListTokensHTTPResponse) GetApplicationProblemJSON5XX() *Problem {
+	return r.ApplicationProblemJSON5XX
+}
+
+// GetBody returns the raw response body bytes
+func (r ListTokensHTTPResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ListTokensHTTPResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ListTokensHTTPResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ListTokensHTTPResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+// CreateTokenHTTPResponse201Headers the declared response headers of an HTTP 201 response for CreateToken
+type CreateTokenHTTPResponse201Headers struct {
+	PerchCluster *string
+	PerchZxid    int64
+}
+
+// CreateTokenHTTPResponse4XXHeaders the declared response headers of an HTTP 4XX response for CreateToken
+type CreateTokenHTTPResponse4XXHeaders struct {
+	Allow           *string
+	ETag            *string
+	PerchCluster    *string
+	PerchCode       string
+	PerchZxid       *int64
+	RetryAfter      *int32
+	WWWAuthenticate *string
+}
+
+// CreateTokenHTTPResponse5XXHeaders the declared response headers of an HTTP 5XX response for CreateToken
+type CreateTokenHTTPResponse5XXHeaders struct {
+	Allow           *string
+	ETag            *string
+	PerchCluster    *string
+	PerchCode       string
+	PerchZxid       *int64
+	RetryAfter      *int32
+	WWWAuthenticate *string
+}
+
+type CreateTokenHTTPResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON201 the response for an HTTP 201 `application/json` response
+	JSON201 *Token
+	// ApplicationProblemJSON4XX the response for an HTTP 4XX `application/problem+json` response
+	ApplicationProblemJSON4XX *Problem
+	// ApplicationProblemJSON5XX the response for an HTTP 5XX `application/problem+json` response
+	ApplicationProblemJSON5XX *Problem
+	// Headers201 the parsed response headers for an HTTP 201 response
+	Headers201 *CreateTokenHTTPResponse201Headers
+	// Headers4XX the parsed response headers for an HTTP 4XX response
+	Headers4XX *CreateTokenHTTPResponse4XXHeaders
+	// Headers5XX the parsed response headers for an HTTP 5XX response
+	Headers5XX *CreateTokenHTTPResponse5XXHeaders
+}
+
+// GetJSON201 returns the response for an HTTP 201 `application/json` response
+func (r CreateTokenHTTPResponse) GetJSON201() *Token {
+	return r.JSON201
+}
+
+// GetApplicationProblemJSON4XX returns the response for an HTTP 4XX `application/problem+json` response
+func (r CreateTokenHTTPResponse) GetApplicationProblemJSON4XX() *Problem {
+	return r.ApplicationProblemJSON4XX
+}
+
+// GetApplicationProblemJSON5XX returns the response for an HTTP 5XX `application/problem+json` response
+func (r CreateTokenHTTPResponse) GetApplicationProblemJSON5XX() *Problem {
+	return r.ApplicationProblemJSON5XX
+}
+
+// GetBody returns the raw response body bytes
+func (r CreateTokenHTTPResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r CreateTokenHTTPResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r CreateTokenHTTPResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r CreateTokenHTTPResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+// RevokeTokenHTTPResponse204Headers the declared response headers of an HTTP 204 response for RevokeToken
+type RevokeTokenHTTPResponse204Headers struct {
+	PerchCluster *string
+	PerchZxid    int64
+}
+
+// RevokeTokenHTTPResponse4XXHeaders the declared response headers of an HTTP 4XX response for RevokeToken
+type RevokeTokenHTTPResponse4XXHeaders struct {
+	Allow           *string
+	ETag            *string
+	PerchCluster    *string
+	PerchCode       string
+	PerchZxid       *int64
+	RetryAfter      *int32
+	WWWAuthenticate *string
+}
+
+// RevokeTokenHTTPResponse5XXHeaders the declared response headers of an HTTP 5XX response for RevokeToken
+type RevokeTokenHTTPResponse5XXHeaders struct {
+	Allow           *string
+	ETag            *string
+	PerchCluster    *string
+	PerchCode       string
+	PerchZxid       *int64
+	RetryAfter      *int32
+	WWWAuthenticate *string
+}
+
+type RevokeTokenHTTPResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// ApplicationProblemJSON4XX the response for an HTTP 4XX `application/problem+json` response
+	ApplicationProblemJSON4XX *Problem
+	// ApplicationProblemJSON5XX the response for an HTTP 5XX `application/problem+json` response
+	ApplicationProblemJSON5XX *Problem
+	// Headers204 the parsed response headers for an HTTP 204 response
+	Headers204 *RevokeTokenHTTPResponse204Headers
+	// Headers4XX the parsed response headers for an HTTP 4XX response
+	Headers4XX *RevokeTokenHTTPResponse4XXHeaders
+	// Headers5XX the parsed response headers for an HTTP 5XX response
+	Headers5XX *RevokeTokenHTTPResponse5XXHeaders
+}
+
+// GetApplicationProblemJSON4XX returns the response for an HTTP 4XX `application/problem+json` response
+func (r RevokeTokenHTTPResponse) GetApplicationProblemJSON4XX() *Problem {
+	return r.ApplicationProblemJSON4XX
+}
+
+// GetApplicationProblemJSON5XX returns the response for an HTTP 5XX `application/problem+json` response
+func (r RevokeTokenHTTPResponse) GetApplicationProblemJSON5XX() *Problem {
+	return r.ApplicationProblemJSON5XX
+}
+
+// GetBody returns the raw response body bytes
+func (r RevokeTokenHTTPResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r RevokeTokenHTTPResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r RevokeTokenHTTPResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r RevokeTokenHTTPResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+// ListTreeHTTPResponse200Headers the declared response headers of an HTTP 200 response for ListTree
+type ListTreeHTTPResponse200Headers struct {
+	PerchCluster *string
+	PerchZxid    int64
+}
+
+// ListTreeHTTPResponse4XXHeaders the declared response headers of an HTTP 4XX response for ListTree
+type ListTreeHTTPResponse4XXHeaders struct {
+	Allow           *string
+	ETag            *string
+	PerchCluster    *string
+	PerchCode       string
+	PerchZxid       *int64
+	RetryAfter      *int32
+	WWWAuthenticate *string
+}
+
+// ListTreeHTTPResponse5XXHeaders the declared response headers of an HTTP 5XX response for ListTree
+type ListTreeHTTPResponse5XXHeaders struct {
+	Allow           *string
+	ETag            *string
+	PerchCluster    *string
+	PerchCode       string
+	PerchZxid       *int64
+	RetryAfter      *int32
+	WWWAuthenticate *string
+}
+
+type ListTreeHTTPResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *NodePage
+	// ApplicationProblemJSON4XX the response for an HTTP 4XX `application/problem+json` response
+	ApplicationProblemJSON4XX *Problem
+	// ApplicationProblemJSON5XX the response for an HTTP 5XX `application/problem+json` response
+	ApplicationProblemJSON5XX *Problem
+	// Headers200 the parsed response headers for an HTTP 200 response
+	Headers200 *ListTreeHTTPResponse200Headers
+	// Headers4XX the parsed response headers for an HTTP 4XX response
+	Headers4XX *ListTreeHTTPResponse4XXHeaders
+	// Headers5XX the parsed response headers for an HTTP 5XX response
+	Headers5XX *ListTreeHTTPResponse5XXHeaders
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ListTreeHTTPResponse) GetJSON200() *NodePage {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSON4XX returns the response for an HTTP 4XX `application/problem+json` response
+func (r ListTreeHTTPResponse) GetApplicationProblemJSON4XX() *Problem {
+	return r.ApplicationProblemJSON4XX
+}
+
+// GetApplicationProblemJSON5XX returns the response for an HTTP 5XX `application/problem+json` response
+func (r ListTreeHTTPResponse) GetApplicationProblemJSON5XX() *Problem {
+	return r.ApplicationProblemJSON5XX
+}
+
+// GetBody returns the raw response body bytes
+func (r ListTreeHTTPResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ListTreeHTTPResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ListTreeHTTPResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ListTreeHTTPResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
 // WatchNodeHTTPResponse200Headers the declared response headers of an HTTP 200 response for WatchNode
 type WatchNodeHTTPResponse200Headers struct {
 	PerchCluster *string
@@ -5428,22 +9682,24 @@ type WatchNodeHTTPResponse200Headers struct {
 
 // WatchNodeHTTPResponse4XXHeaders the declared response headers of an HTTP 4XX response for WatchNode
 type WatchNodeHTTPResponse4XXHeaders struct {
-	Allow        *string
-	ETag         *string
-	PerchCluster *string
-	PerchCode    string
-	PerchZxid    *int64
-	RetryAfter   *int32
+	Allow           *string
+	ETag            *string
+	PerchCluster    *string
+	PerchCode       string
+	PerchZxid       *int64
+	RetryAfter      *int32
+	WWWAuthenticate *string
 }
 
 // WatchNodeHTTPResponse5XXHeaders the declared response headers of an HTTP 5XX response for WatchNode
 type WatchNodeHTTPResponse5XXHeaders struct {
-	Allow        *string
-	ETag         *string
-	PerchCluster *string
-	PerchCode    string
-	PerchZxid    *int64
-	RetryAfter   *int32
+	Allow           *string
+	ETag            *string
+	PerchCluster    *string
+	PerchCode       string
+	PerchZxid       *int64
+	RetryAfter      *int32
+	WWWAuthenticate *string
 }
 
 type WatchNodeHTTPResponse struct {
@@ -5501,6 +9757,95 @@ func (r WatchNodeHTTPResponse) StatusCode() int {
 
 // ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
 func (r WatchNodeHTTPResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+// WhoamiHTTPResponse200Headers the declared response headers of an HTTP 200 response for Whoami
+type WhoamiHTTPResponse200Headers struct {
+	PerchCluster *string
+	PerchZxid    int64
+}
+
+// WhoamiHTTPResponse4XXHeaders the declared response headers of an HTTP 4XX response for Whoami
+type WhoamiHTTPResponse4XXHeaders struct {
+	Allow           *string
+	ETag            *string
+	PerchCluster    *string
+	PerchCode       string
+	PerchZxid       *int64
+	RetryAfter      *int32
+	WWWAuthenticate *string
+}
+
+// WhoamiHTTPResponse5XXHeaders the declared response headers of an HTTP 5XX response for Whoami
+type WhoamiHTTPResponse5XXHeaders struct {
+	Allow           *string
+	ETag            *string
+	PerchCluster    *string
+	PerchCode       string
+	PerchZxid       *int64
+	RetryAfter      *int32
+	WWWAuthenticate *string
+}
+
+type WhoamiHTTPResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Identity
+	// ApplicationProblemJSON4XX the response for an HTTP 4XX `application/problem+json` response
+	ApplicationProblemJSON4XX *Problem
+	// ApplicationProblemJSON5XX the response for an HTTP 5XX `application/problem+json` response
+	ApplicationProblemJSON5XX *Problem
+	// Headers200 the parsed response headers for an HTTP 200 response
+	Headers200 *WhoamiHTTPResponse200Headers
+	// Headers4XX the parsed response headers for an HTTP 4XX response
+	Headers4XX *WhoamiHTTPResponse4XXHeaders
+	// Headers5XX the parsed response headers for an HTTP 5XX response
+	Headers5XX *WhoamiHTTPResponse5XXHeaders
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r WhoamiHTTPResponse) GetJSON200() *Identity {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSON4XX returns the response for an HTTP 4XX `application/problem+json` response
+func (r WhoamiHTTPResponse) GetApplicationProblemJSON4XX() *Problem {
+	return r.ApplicationProblemJSON4XX
+}
+
+// GetApplicationProblemJSON5XX returns the response for an HTTP 5XX `application/problem+json` response
+func (r WhoamiHTTPResponse) GetApplicationProblemJSON5XX() *Problem {
+	return r.ApplicationProblemJSON5XX
+}
+
+// GetBody returns the raw response body bytes
+func (r WhoamiHTTPResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r WhoamiHTTPResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r WhoamiHTTPResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r WhoamiHTTPResponse) ContentType() string {
 	if r.HTTPResponse != nil {
 		return r.HTTPResponse.Header.Get("Content-Type")
 	}
@@ -5565,6 +9910,111 @@ func (c *ClientWithResponses) ReadyzWithResponse(ctx context.Context, reqEditors
 		return nil, err
 	}
 	return ParseReadyzHTTPResponse(rsp)
+}
+
+// DeleteDefaultACLWithResponse Remove the default ACL of a subtree
+//
+// Needs admin on the node. Where there is none it does nothing, unless If-Match asks for one.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with DELETE /v1/acl-default/{path} (the `DeleteDefaultACL` operationId).
+func (c *ClientWithResponses) DeleteDefaultACLWithResponse(ctx context.Context, path Path, params *DeleteDefaultACLParams, reqEditors ...RequestEditorFn) (*DeleteDefaultACLHTTPResponse, error) {
+	rsp, err := c.DeleteDefaultACL(ctx, path, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseDeleteDefaultACLHTTPResponse(rsp)
+}
+
+// GetDefaultACLWithResponse Read the default ACL of a subtree
+//
+// The ACL of nodes that are created at or below the path without one of their own, unless a default further down is nearer to them. No entry and the tag "d0" when none is set here.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /v1/acl-default/{path} (the `GetDefaultACL` operationId).
+func (c *ClientWithResponses) GetDefaultACLWithResponse(ctx context.Context, path Path, params *GetDefaultACLParams, reqEditors ...RequestEditorFn) (*GetDefaultACLHTTPResponse, error) {
+	rsp, err := c.GetDefaultACL(ctx, path, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseGetDefaultACLHTTPResponse(rsp)
+}
+
+// SetDefaultACLWithBodyWithResponse Set the default ACL of a subtree
+//
+// Needs admin on the node, which must exist; the default goes when it is deleted. Nodes that exist keep their ACLs. `If-Match: "d0"` only sets one where there is none.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with PUT /v1/acl-default/{path} (the `SetDefaultACL` operationId).
+func (c *ClientWithResponses) SetDefaultACLWithBodyWithResponse(ctx context.Context, path Path, params *SetDefaultACLParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*SetDefaultACLHTTPResponse, error) {
+	rsp, err := c.SetDefaultACLWithBody(ctx, path, params, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseSetDefaultACLHTTPResponse(rsp)
+}
+
+// SetDefaultACLWithResponse Set the default ACL of a subtree
+//
+// Needs admin on the node, which must exist; the default goes when it is deleted. Nodes that exist keep their ACLs. `If-Match: "d0"` only sets one where there is none.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with PUT /v1/acl-default/{path} (the `SetDefaultACL` operationId).
+func (c *ClientWithResponses) SetDefaultACLWithResponse(ctx context.Context, path Path, params *SetDefaultACLParams, body SetDefaultACLJSONRequestBody, reqEditors ...RequestEditorFn) (*SetDefaultACLHTTPResponse, error) {
+	rsp, err := c.SetDefaultACL(ctx, path, params, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseSetDefaultACLHTTPResponse(rsp)
+}
+
+// GetACLWithResponse Read the ACL of a node
+//
+// Needs read or admin. To a caller without admin, the part of a digest after the user name is shown as x. A node without an ACL has the open one: world, anyone, cdrwa.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /v1/acl/{path} (the `GetACL` operationId).
+func (c *ClientWithResponses) GetACLWithResponse(ctx context.Context, path Path, params *GetACLParams, reqEditors ...RequestEditorFn) (*GetACLHTTPResponse, error) {
+	rsp, err := c.GetACL(ctx, path, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseGetACLHTTPResponse(rsp)
+}
+
+// SetACLWithBodyWithResponse Replace the ACL of a node
+//
+// Needs admin. It is not inherited, and nodes that exist below keep theirs. An aversion in the body is a condition, as is If-Match.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with PUT /v1/acl/{path} (the `SetACL` operationId).
+func (c *ClientWithResponses) SetACLWithBodyWithResponse(ctx context.Context, path Path, params *SetACLParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*SetACLHTTPResponse, error) {
+	rsp, err := c.SetACLWithBody(ctx, path, params, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseSetACLHTTPResponse(rsp)
+}
+
+// SetACLWithResponse Replace the ACL of a node
+//
+// Needs admin. It is not inherited, and nodes that exist below keep theirs. An aversion in the body is a condition, as is If-Match.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with PUT /v1/acl/{path} (the `SetACL` operationId).
+func (c *ClientWithResponses) SetACLWithResponse(ctx context.Context, path Path, params *SetACLParams, body SetACLJSONRequestBody, reqEditors ...RequestEditorFn) (*SetACLHTTPResponse, error) {
+	rsp, err := c.SetACL(ctx, path, params, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseSetACLHTTPResponse(rsp)
 }
 
 // ListChildrenWithResponse List the children of a node
@@ -5672,6 +10122,36 @@ func (c *ClientWithResponses) TransferLeadershipWithResponse(ctx context.Context
 	return ParseTransferLeadershipHTTPResponse(rsp)
 }
 
+// MultiWithBodyWithResponse Apply operations atomically
+//
+// Up to 128 operations at one zxid, all of them or none; a later one sees what earlier ones have changed. The first that fails refuses the whole, with its own status and code and with its index in failed_index. When all are check, check_absent and get nothing is written, all see one state, and a get of a node that is missing is a result with the code no_node; elsewhere it fails. Values are at most 1 MiB together.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/multi (the `Multi` operationId).
+func (c *ClientWithResponses) MultiWithBodyWithResponse(ctx context.Context, params *MultiParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*MultiHTTPResponse, error) {
+	rsp, err := c.MultiWithBody(ctx, params, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseMultiHTTPResponse(rsp)
+}
+
+// MultiWithResponse Apply operations atomically
+//
+// Up to 128 operations at one zxid, all of them or none; a later one sees what earlier ones have changed. The first that fails refuses the whole, with its own status and code and with its index in failed_index. When all are check, check_absent and get nothing is written, all see one state, and a get of a node that is missing is a result with the code no_node; elsewhere it fails. Values are at most 1 MiB together.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/multi (the `Multi` operationId).
+func (c *ClientWithResponses) MultiWithResponse(ctx context.Context, params *MultiParams, body MultiJSONRequestBody, reqEditors ...RequestEditorFn) (*MultiHTTPResponse, error) {
+	rsp, err := c.Multi(ctx, params, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseMultiHTTPResponse(rsp)
+}
+
 // DeleteNodeWithResponse Delete a node
 //
 // Deletes a node without children, or with recursive everything below it too, at one zxid.
@@ -5745,6 +10225,141 @@ func (c *ClientWithResponses) PutNodeWithBodyWithResponse(ctx context.Context, p
 		return nil, err
 	}
 	return ParsePutNodeHTTPResponse(rsp)
+}
+
+// ListPrincipalsWithResponse List principals
+//
+// Principals in the order of their names, in pages that all show the state at one zxid. Needs cluster.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /v1/principals (the `ListPrincipals` operationId).
+func (c *ClientWithResponses) ListPrincipalsWithResponse(ctx context.Context, params *ListPrincipalsParams, reqEditors ...RequestEditorFn) (*ListPrincipalsHTTPResponse, error) {
+	rsp, err := c.ListPrincipals(ctx, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseListPrincipalsHTTPResponse(rsp)
+}
+
+// DeletePrincipalWithResponse Delete a principal and end its sessions
+//
+// Its API tokens and its sessions with their ephemerals go at the same zxid. The last principal that can use its permission cluster stays. Needs cluster.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with DELETE /v1/principals/{name} (the `DeletePrincipal` operationId).
+func (c *ClientWithResponses) DeletePrincipalWithResponse(ctx context.Context, name PrincipalName, params *DeletePrincipalParams, reqEditors ...RequestEditorFn) (*DeletePrincipalHTTPResponse, error) {
+	rsp, err := c.DeletePrincipal(ctx, name, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseDeletePrincipalHTTPResponse(rsp)
+}
+
+// GetPrincipalWithResponse Describe a principal
+//
+// Its root and its grants. Needs cluster.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /v1/principals/{name} (the `GetPrincipal` operationId).
+func (c *ClientWithResponses) GetPrincipalWithResponse(ctx context.Context, name PrincipalName, params *GetPrincipalParams, reqEditors ...RequestEditorFn) (*GetPrincipalHTTPResponse, error) {
+	rsp, err := c.GetPrincipal(ctx, name, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseGetPrincipalHTTPResponse(rsp)
+}
+
+// PutPrincipalWithBodyWithResponse Create or replace a principal
+//
+// Replaces root, grants and disabled as a whole; the change holds for every request that is applied after it. `If-None-Match: *` only creates, If-Match only replaces what was read. A root that does not exist is created. The last principal that can use its permission cluster stays. Needs cluster.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with PUT /v1/principals/{name} (the `PutPrincipal` operationId).
+func (c *ClientWithResponses) PutPrincipalWithBodyWithResponse(ctx context.Context, name PrincipalName, params *PutPrincipalParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*PutPrincipalHTTPResponse, error) {
+	rsp, err := c.PutPrincipalWithBody(ctx, name, params, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParsePutPrincipalHTTPResponse(rsp)
+}
+
+// PutPrincipalWithResponse Create or replace a principal
+//
+// Replaces root, grants and disabled as a whole; the change holds for every request that is applied after it. `If-None-Match: *` only creates, If-Match only replaces what was read. A root that does not exist is created. The last principal that can use its permission cluster stays. Needs cluster.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with PUT /v1/principals/{name} (the `PutPrincipal` operationId).
+func (c *ClientWithResponses) PutPrincipalWithResponse(ctx context.Context, name PrincipalName, params *PutPrincipalParams, body PutPrincipalJSONRequestBody, reqEditors ...RequestEditorFn) (*PutPrincipalHTTPResponse, error) {
+	rsp, err := c.PutPrincipal(ctx, name, params, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParsePutPrincipalHTTPResponse(rsp)
+}
+
+// DeleteQuotaWithResponse Remove the quota of a subtree
+//
+// Needs admin on the node. Where there is none it does nothing.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with DELETE /v1/quota/{path} (the `DeleteQuota` operationId).
+func (c *ClientWithResponses) DeleteQuotaWithResponse(ctx context.Context, path Path, params *DeleteQuotaParams, reqEditors ...RequestEditorFn) (*DeleteQuotaHTTPResponse, error) {
+	rsp, err := c.DeleteQuota(ctx, path, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseDeleteQuotaHTTPResponse(rsp)
+}
+
+// GetQuotaWithResponse Read the quota of a subtree and its use
+//
+// What the subtree holds at this zxid, exactly, and its bounds where it has any. So this also counts a subtree without a quota.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /v1/quota/{path} (the `GetQuota` operationId).
+func (c *ClientWithResponses) GetQuotaWithResponse(ctx context.Context, path Path, params *GetQuotaParams, reqEditors ...RequestEditorFn) (*GetQuotaHTTPResponse, error) {
+	rsp, err := c.GetQuota(ctx, path, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseGetQuotaHTTPResponse(rsp)
+}
+
+// SetQuotaWithBodyWithResponse Bound a subtree
+//
+// Needs admin on the node, which must exist; the quota goes when it is deleted. At least one bound; one that is left out is none. Quotas nest, and each is checked for every node that is created and every value that grows at or below its path: 409 quota_exceeded. Deleting and shrinking are never refused, and a bound below the present use only stops growth.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with PUT /v1/quota/{path} (the `SetQuota` operationId).
+func (c *ClientWithResponses) SetQuotaWithBodyWithResponse(ctx context.Context, path Path, params *SetQuotaParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*SetQuotaHTTPResponse, error) {
+	rsp, err := c.SetQuotaWithBody(ctx, path, params, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseSetQuotaHTTPResponse(rsp)
+}
+
+// SetQuotaWithResponse Bound a subtree
+//
+// Needs admin on the node, which must exist; the quota goes when it is deleted. At least one bound; one that is left out is none. Quotas nest, and each is checked for every node that is created and every value that grows at or below its path: 409 quota_exceeded. Deleting and shrinking are never refused, and a bound below the present use only stops growth.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with PUT /v1/quota/{path} (the `SetQuota` operationId).
+func (c *ClientWithResponses) SetQuotaWithResponse(ctx context.Context, path Path, params *SetQuotaParams, body SetQuotaJSONRequestBody, reqEditors ...RequestEditorFn) (*SetQuotaHTTPResponse, error) {
+	rsp, err := c.SetQuota(ctx, path, params, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseSetQuotaHTTPResponse(rsp)
 }
 
 // ListSessionsWithResponse List sessions
@@ -5882,6 +10497,81 @@ func (c *ClientWithResponses) StreamNodeWithResponse(ctx context.Context, path P
 	return ParseStreamNodeHTTPResponse(rsp)
 }
 
+// ListTokensWithResponse List API tokens
+//
+// Tokens in the order of their ids, without their secrets, in pages that all show the state at one zxid. Needs cluster.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /v1/tokens (the `ListTokens` operationId).
+func (c *ClientWithResponses) ListTokensWithResponse(ctx context.Context, params *ListTokensParams, reqEditors ...RequestEditorFn) (*ListTokensHTTPResponse, error) {
+	rsp, err := c.ListTokens(ctx, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseListTokensHTTPResponse(rsp)
+}
+
+// CreateTokenWithBodyWithResponse Create an API token
+//
+// A token for a principal, of which two may live at a time so that one can take over from the other. Without secret_sha256 the server draws the secret and tells the token once; only the SHA-256 of the secret is stored. Needs cluster.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/tokens (the `CreateToken` operationId).
+func (c *ClientWithResponses) CreateTokenWithBodyWithResponse(ctx context.Context, params *CreateTokenParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*CreateTokenHTTPResponse, error) {
+	rsp, err := c.CreateTokenWithBody(ctx, params, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseCreateTokenHTTPResponse(rsp)
+}
+
+// CreateTokenWithResponse Create an API token
+//
+// A token for a principal, of which two may live at a time so that one can take over from the other. Without secret_sha256 the server draws the secret and tells the token once; only the SHA-256 of the secret is stored. Needs cluster.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/tokens (the `CreateToken` operationId).
+func (c *ClientWithResponses) CreateTokenWithResponse(ctx context.Context, params *CreateTokenParams, body CreateTokenJSONRequestBody, reqEditors ...RequestEditorFn) (*CreateTokenHTTPResponse, error) {
+	rsp, err := c.CreateToken(ctx, params, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseCreateTokenHTTPResponse(rsp)
+}
+
+// RevokeTokenWithResponse Revoke an API token
+//
+// From this zxid on the token proves nothing. Needs cluster.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with DELETE /v1/tokens/{id} (the `RevokeToken` operationId).
+func (c *ClientWithResponses) RevokeTokenWithResponse(ctx context.Context, id TokenID, params *RevokeTokenParams, reqEditors ...RequestEditorFn) (*RevokeTokenHTTPResponse, error) {
+	rsp, err := c.RevokeToken(ctx, id, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseRevokeTokenHTTPResponse(rsp)
+}
+
+// ListTreeWithResponse List a subtree
+//
+// The node and everything below it, parents before children and children in the order of their names, in pages that all show the state at one zxid. Entries hold only path unless include asks for more. A node that the caller may not read is listed without data, and nothing below it is.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /v1/tree/{path} (the `ListTree` operationId).
+func (c *ClientWithResponses) ListTreeWithResponse(ctx context.Context, path Path, params *ListTreeParams, reqEditors ...RequestEditorFn) (*ListTreeHTTPResponse, error) {
+	rsp, err := c.ListTree(ctx, path, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseListTreeHTTPResponse(rsp)
+}
+
 // WatchNodeWithResponse Wait for changes
 //
 // Every event of the scope after the cursor since, in order, none missing, none twice, a transaction never split. An empty batch still moves the cursor. Cursors are valid on every node of the cluster. Without since the watch begins at the present. The node need not exist.
@@ -5895,6 +10585,21 @@ func (c *ClientWithResponses) WatchNodeWithResponse(ctx context.Context, path Pa
 		return nil, err
 	}
 	return ParseWatchNodeHTTPResponse(rsp)
+}
+
+// WhoamiWithResponse Tell who the caller is
+//
+// Who the server takes the caller for, and what is granted to that principal and its roles at this zxid. Without authentication the principal is empty.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /v1/whoami (the `Whoami` operationId).
+func (c *ClientWithResponses) WhoamiWithResponse(ctx context.Context, params *WhoamiParams, reqEditors ...RequestEditorFn) (*WhoamiHTTPResponse, error) {
+	rsp, err := c.Whoami(ctx, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseWhoamiHTTPResponse(rsp)
 }
 
 // ParseLivezHTTPResponse parses an HTTP response from a LivezWithResponse call
@@ -5982,6 +10687,13 @@ func ParseLivezHTTPResponse(rsp *http.Response) (*LivezHTTPResponse, error) {
 			}
 			headers.RetryAfter = &value
 		}
+		if values := rsp.Header.Values("WWW-Authenticate"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "WWW-Authenticate", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.WWWAuthenticate = &value
+		}
 		response.Headers4XX = &headers
 	case rsp.StatusCode/100 == 5:
 		var headers LivezHTTPResponse5XXHeaders
@@ -6026,6 +10738,13 @@ func ParseLivezHTTPResponse(rsp *http.Response) (*LivezHTTPResponse, error) {
 				return nil, err
 			}
 			headers.RetryAfter = &value
+		}
+		if values := rsp.Header.Values("WWW-Authenticate"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "WWW-Authenticate", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.WWWAuthenticate = &value
 		}
 		response.Headers5XX = &headers
 	}
@@ -6118,6 +10837,13 @@ func ParseMetricsHTTPResponse(rsp *http.Response) (*MetricsHTTPResponse, error) 
 			}
 			headers.RetryAfter = &value
 		}
+		if values := rsp.Header.Values("WWW-Authenticate"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "WWW-Authenticate", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.WWWAuthenticate = &value
+		}
 		response.Headers4XX = &headers
 	case rsp.StatusCode/100 == 5:
 		var headers MetricsHTTPResponse5XXHeaders
@@ -6162,6 +10888,13 @@ func ParseMetricsHTTPResponse(rsp *http.Response) (*MetricsHTTPResponse, error) 
 				return nil, err
 			}
 			headers.RetryAfter = &value
+		}
+		if values := rsp.Header.Values("WWW-Authenticate"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "WWW-Authenticate", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.WWWAuthenticate = &value
 		}
 		response.Headers5XX = &headers
 	}
@@ -6261,6 +10994,13 @@ func ParseOpenapiHTTPResponse(rsp *http.Response) (*OpenapiHTTPResponse, error) 
 			}
 			headers.RetryAfter = &value
 		}
+		if values := rsp.Header.Values("WWW-Authenticate"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "WWW-Authenticate", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.WWWAuthenticate = &value
+		}
 		response.Headers4XX = &headers
 	case rsp.StatusCode/100 == 5:
 		var headers OpenapiHTTPResponse5XXHeaders
@@ -6305,6 +11045,13 @@ func ParseOpenapiHTTPResponse(rsp *http.Response) (*OpenapiHTTPResponse, error) 
 				return nil, err
 			}
 			headers.RetryAfter = &value
+		}
+		if values := rsp.Header.Values("WWW-Authenticate"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "WWW-Authenticate", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.WWWAuthenticate = &value
 		}
 		response.Headers5XX = &headers
 	}
@@ -6397,6 +11144,13 @@ func ParseReadyzHTTPResponse(rsp *http.Response) (*ReadyzHTTPResponse, error) {
 			}
 			headers.RetryAfter = &value
 		}
+		if values := rsp.Header.Values("WWW-Authenticate"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "WWW-Authenticate", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.WWWAuthenticate = &value
+		}
 		response.Headers4XX = &headers
 	case rsp.StatusCode/100 == 5:
 		var headers ReadyzHTTPResponse5XXHeaders
@@ -6441,6 +11195,857 @@ func ParseReadyzHTTPResponse(rsp *http.Response) (*ReadyzHTTPResponse, error) {
 				return nil, err
 			}
 			headers.RetryAfter = &value
+		}
+		if values := rsp.Header.Values("WWW-Authenticate"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "WWW-Authenticate", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.WWWAuthenticate = &value
+		}
+		response.Headers5XX = &headers
+	}
+
+	return response, nil
+}
+
+// ParseDeleteDefaultACLHTTPResponse parses an HTTP response from a DeleteDefaultACLWithResponse call
+func ParseDeleteDefaultACLHTTPResponse(rsp *http.Response) (*DeleteDefaultACLHTTPResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &DeleteDefaultACLHTTPResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case rsp.StatusCode == 204:
+		break // No content-type
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode/100 == 4:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON4XX = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode/100 == 5:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON5XX = &dest
+
+	}
+
+	switch {
+	case rsp.StatusCode == 204:
+		var headers DeleteDefaultACLHTTPResponse204Headers
+		if values := rsp.Header.Values("Perch-Cluster"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Perch-Cluster", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.PerchCluster = &value
+		}
+		if values := rsp.Header.Values("Perch-Zxid"); len(values) > 0 {
+			var value int64
+			if err := runtime.BindStyledParameterWithOptions("simple", "Perch-Zxid", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "integer", Format: "int64"}); err != nil {
+				return nil, err
+			}
+			headers.PerchZxid = value
+		}
+		response.Headers204 = &headers
+	case rsp.StatusCode/100 == 4:
+		var headers DeleteDefaultACLHTTPResponse4XXHeaders
+		if values := rsp.Header.Values("Allow"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Allow", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.Allow = &value
+		}
+		if values := rsp.Header.Values("ETag"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "ETag", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.ETag = &value
+		}
+		if values := rsp.Header.Values("Perch-Cluster"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Perch-Cluster", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.PerchCluster = &value
+		}
+		if values := rsp.Header.Values("Perch-Code"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Perch-Code", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.PerchCode = value
+		}
+		if values := rsp.Header.Values("Perch-Zxid"); len(values) > 0 {
+			var value int64
+			if err := runtime.BindStyledParameterWithOptions("simple", "Perch-Zxid", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: "int64"}); err != nil {
+				return nil, err
+			}
+			headers.PerchZxid = &value
+		}
+		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
+			var value int32
+			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: "int32"}); err != nil {
+				return nil, err
+			}
+			headers.RetryAfter = &value
+		}
+		if values := rsp.Header.Values("WWW-Authenticate"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "WWW-Authenticate", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.WWWAuthenticate = &value
+		}
+		response.Headers4XX = &headers
+	case rsp.StatusCode/100 == 5:
+		var headers DeleteDefaultACLHTTPResponse5XXHeaders
+		if values := rsp.Header.Values("Allow"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Allow", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.Allow = &value
+		}
+		if values := rsp.Header.Values("ETag"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "ETag", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.ETag = &value
+		}
+		if values := rsp.Header.Values("Perch-Cluster"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Perch-Cluster", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.PerchCluster = &value
+		}
+		if values := rsp.Header.Values("Perch-Code"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Perch-Code", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.PerchCode = value
+		}
+		if values := rsp.Header.Values("Perch-Zxid"); len(values) > 0 {
+			var value int64
+			if err := runtime.BindStyledParameterWithOptions("simple", "Perch-Zxid", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: "int64"}); err != nil {
+				return nil, err
+			}
+			headers.PerchZxid = &value
+		}
+		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
+			var value int32
+			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: "int32"}); err != nil {
+				return nil, err
+			}
+			headers.RetryAfter = &value
+		}
+		if values := rsp.Header.Values("WWW-Authenticate"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "WWW-Authenticate", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.WWWAuthenticate = &value
+		}
+		response.Headers5XX = &headers
+	}
+
+	return response, nil
+}
+
+// ParseGetDefaultACLHTTPResponse parses an HTTP response from a GetDefaultACLWithResponse call
+func ParseGetDefaultACLHTTPResponse(rsp *http.Response) (*GetDefaultACLHTTPResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &GetDefaultACLHTTPResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest ACL
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode/100 == 4:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON4XX = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode/100 == 5:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON5XX = &dest
+
+	}
+
+	switch {
+	case rsp.StatusCode == 200:
+		var headers GetDefaultACLHTTPResponse200Headers
+		if values := rsp.Header.Values("ETag"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "ETag", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.ETag = value
+		}
+		if values := rsp.Header.Values("Perch-Cluster"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Perch-Cluster", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.PerchCluster = &value
+		}
+		if values := rsp.Header.Values("Perch-Zxid"); len(values) > 0 {
+			var value int64
+			if err := runtime.BindStyledParameterWithOptions("simple", "Perch-Zxid", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "integer", Format: "int64"}); err != nil {
+				return nil, err
+			}
+			headers.PerchZxid = value
+		}
+		response.Headers200 = &headers
+	case rsp.StatusCode/100 == 4:
+		var headers GetDefaultACLHTTPResponse4XXHeaders
+		if values := rsp.Header.Values("Allow"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Allow", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.Allow = &value
+		}
+		if values := rsp.Header.Values("ETag"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "ETag", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.ETag = &value
+		}
+		if values := rsp.Header.Values("Perch-Cluster"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Perch-Cluster", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.PerchCluster = &value
+		}
+		if values := rsp.Header.Values("Perch-Code"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Perch-Code", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.PerchCode = value
+		}
+		if values := rsp.Header.Values("Perch-Zxid"); len(values) > 0 {
+			var value int64
+			if err := runtime.BindStyledParameterWithOptions("simple", "Perch-Zxid", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: "int64"}); err != nil {
+				return nil, err
+			}
+			headers.PerchZxid = &value
+		}
+		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
+			var value int32
+			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: "int32"}); err != nil {
+				return nil, err
+			}
+			headers.RetryAfter = &value
+		}
+		if values := rsp.Header.Values("WWW-Authenticate"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "WWW-Authenticate", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.WWWAuthenticate = &value
+		}
+		response.Headers4XX = &headers
+	case rsp.StatusCode/100 == 5:
+		var headers GetDefaultACLHTTPResponse5XXHeaders
+		if values := rsp.Header.Values("Allow"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Allow", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.Allow = &value
+		}
+		if values := rsp.Header.Values("ETag"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "ETag", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.ETag = &value
+		}
+		if values := rsp.Header.Values("Perch-Cluster"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Perch-Cluster", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.PerchCluster = &value
+		}
+		if values := rsp.Header.Values("Perch-Code"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Perch-Code", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.PerchCode = value
+		}
+		if values := rsp.Header.Values("Perch-Zxid"); len(values) > 0 {
+			var value int64
+			if err := runtime.BindStyledParameterWithOptions("simple", "Perch-Zxid", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: "int64"}); err != nil {
+				return nil, err
+			}
+			headers.PerchZxid = &value
+		}
+		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
+			var value int32
+			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: "int32"}); err != nil {
+				return nil, err
+			}
+			headers.RetryAfter = &value
+		}
+		if values := rsp.Header.Values("WWW-Authenticate"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "WWW-Authenticate", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.WWWAuthenticate = &value
+		}
+		response.Headers5XX = &headers
+	}
+
+	return response, nil
+}
+
+// ParseSetDefaultACLHTTPResponse parses an HTTP response from a SetDefaultACLWithResponse call
+func ParseSetDefaultACLHTTPResponse(rsp *http.Response) (*SetDefaultACLHTTPResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &SetDefaultACLHTTPResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest ACL
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode/100 == 4:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON4XX = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode/100 == 5:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON5XX = &dest
+
+	}
+
+	switch {
+	case rsp.StatusCode == 200:
+		var headers SetDefaultACLHTTPResponse200Headers
+		if values := rsp.Header.Values("ETag"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "ETag", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.ETag = value
+		}
+		if values := rsp.Header.Values("Perch-Cluster"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Perch-Cluster", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.PerchCluster = &value
+		}
+		if values := rsp.Header.Values("Perch-Zxid"); len(values) > 0 {
+			var value int64
+			if err := runtime.BindStyledParameterWithOptions("simple", "Perch-Zxid", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "integer", Format: "int64"}); err != nil {
+				return nil, err
+			}
+			headers.PerchZxid = value
+		}
+		response.Headers200 = &headers
+	case rsp.StatusCode/100 == 4:
+		var headers SetDefaultACLHTTPResponse4XXHeaders
+		if values := rsp.Header.Values("Allow"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Allow", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.Allow = &value
+		}
+		if values := rsp.Header.Values("ETag"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "ETag", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.ETag = &value
+		}
+		if values := rsp.Header.Values("Perch-Cluster"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Perch-Cluster", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.PerchCluster = &value
+		}
+		if values := rsp.Header.Values("Perch-Code"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Perch-Code", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.PerchCode = value
+		}
+		if values := rsp.Header.Values("Perch-Zxid"); len(values) > 0 {
+			var value int64
+			if err := runtime.BindStyledParameterWithOptions("simple", "Perch-Zxid", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: "int64"}); err != nil {
+				return nil, err
+			}
+			headers.PerchZxid = &value
+		}
+		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
+			var value int32
+			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: "int32"}); err != nil {
+				return nil, err
+			}
+			headers.RetryAfter = &value
+		}
+		if values := rsp.Header.Values("WWW-Authenticate"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "WWW-Authenticate", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.WWWAuthenticate = &value
+		}
+		response.Headers4XX = &headers
+	case rsp.StatusCode/100 == 5:
+		var headers SetDefaultACLHTTPResponse5XXHeaders
+		if values := rsp.Header.Values("Allow"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Allow", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.Allow = &value
+		}
+		if values := rsp.Header.Values("ETag"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "ETag", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.ETag = &value
+		}
+		if values := rsp.Header.Values("Perch-Cluster"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Perch-Cluster", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.PerchCluster = &value
+		}
+		if values := rsp.Header.Values("Perch-Code"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Perch-Code", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.PerchCode = value
+		}
+		if values := rsp.Header.Values("Perch-Zxid"); len(values) > 0 {
+			var value int64
+			if err := runtime.BindStyledParameterWithOptions("simple", "Perch-Zxid", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: "int64"}); err != nil {
+				return nil, err
+			}
+			headers.PerchZxid = &value
+		}
+		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
+			var value int32
+			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: "int32"}); err != nil {
+				return nil, err
+			}
+			headers.RetryAfter = &value
+		}
+		if values := rsp.Header.Values("WWW-Authenticate"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "WWW-Authenticate", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.WWWAuthenticate = &value
+		}
+		response.Headers5XX = &headers
+	}
+
+	return response, nil
+}
+
+// ParseGetACLHTTPResponse parses an HTTP response from a GetACLWithResponse call
+func ParseGetACLHTTPResponse(rsp *http.Response) (*GetACLHTTPResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &GetACLHTTPResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest ACL
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode/100 == 4:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON4XX = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode/100 == 5:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON5XX = &dest
+
+	}
+
+	switch {
+	case rsp.StatusCode == 200:
+		var headers GetACLHTTPResponse200Headers
+		if values := rsp.Header.Values("ETag"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "ETag", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.ETag = value
+		}
+		if values := rsp.Header.Values("Perch-Cluster"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Perch-Cluster", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.PerchCluster = &value
+		}
+		if values := rsp.Header.Values("Perch-Zxid"); len(values) > 0 {
+			var value int64
+			if err := runtime.BindStyledParameterWithOptions("simple", "Perch-Zxid", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "integer", Format: "int64"}); err != nil {
+				return nil, err
+			}
+			headers.PerchZxid = value
+		}
+		response.Headers200 = &headers
+	case rsp.StatusCode/100 == 4:
+		var headers GetACLHTTPResponse4XXHeaders
+		if values := rsp.Header.Values("Allow"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Allow", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.Allow = &value
+		}
+		if values := rsp.Header.Values("ETag"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "ETag", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.ETag = &value
+		}
+		if values := rsp.Header.Values("Perch-Cluster"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Perch-Cluster", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.PerchCluster = &value
+		}
+		if values := rsp.Header.Values("Perch-Code"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Perch-Code", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.PerchCode = value
+		}
+		if values := rsp.Header.Values("Perch-Zxid"); len(values) > 0 {
+			var value int64
+			if err := runtime.BindStyledParameterWithOptions("simple", "Perch-Zxid", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: "int64"}); err != nil {
+				return nil, err
+			}
+			headers.PerchZxid = &value
+		}
+		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
+			var value int32
+			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: "int32"}); err != nil {
+				return nil, err
+			}
+			headers.RetryAfter = &value
+		}
+		if values := rsp.Header.Values("WWW-Authenticate"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "WWW-Authenticate", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.WWWAuthenticate = &value
+		}
+		response.Headers4XX = &headers
+	case rsp.StatusCode/100 == 5:
+		var headers GetACLHTTPResponse5XXHeaders
+		if values := rsp.Header.Values("Allow"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Allow", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.Allow = &value
+		}
+		if values := rsp.Header.Values("ETag"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "ETag", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.ETag = &value
+		}
+		if values := rsp.Header.Values("Perch-Cluster"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Perch-Cluster", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.PerchCluster = &value
+		}
+		if values := rsp.Header.Values("Perch-Code"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Perch-Code", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.PerchCode = value
+		}
+		if values := rsp.Header.Values("Perch-Zxid"); len(values) > 0 {
+			var value int64
+			if err := runtime.BindStyledParameterWithOptions("simple", "Perch-Zxid", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: "int64"}); err != nil {
+				return nil, err
+			}
+			headers.PerchZxid = &value
+		}
+		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
+			var value int32
+			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: "int32"}); err != nil {
+				return nil, err
+			}
+			headers.RetryAfter = &value
+		}
+		if values := rsp.Header.Values("WWW-Authenticate"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "WWW-Authenticate", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.WWWAuthenticate = &value
+		}
+		response.Headers5XX = &headers
+	}
+
+	return response, nil
+}
+
+// ParseSetACLHTTPResponse parses an HTTP response from a SetACLWithResponse call
+func ParseSetACLHTTPResponse(rsp *http.Response) (*SetACLHTTPResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &SetACLHTTPResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Node
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode/100 == 4:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON4XX = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode/100 == 5:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON5XX = &dest
+
+	}
+
+	switch {
+	case rsp.StatusCode == 200:
+		var headers SetACLHTTPResponse200Headers
+		if values := rsp.Header.Values("ETag"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "ETag", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.ETag = value
+		}
+		if values := rsp.Header.Values("Perch-Cluster"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Perch-Cluster", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.PerchCluster = &value
+		}
+		if values := rsp.Header.Values("Perch-Zxid"); len(values) > 0 {
+			var value int64
+			if err := runtime.BindStyledParameterWithOptions("simple", "Perch-Zxid", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "integer", Format: "int64"}); err != nil {
+				return nil, err
+			}
+			headers.PerchZxid = value
+		}
+		response.Headers200 = &headers
+	case rsp.StatusCode/100 == 4:
+		var headers SetACLHTTPResponse4XXHeaders
+		if values := rsp.Header.Values("Allow"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Allow", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.Allow = &value
+		}
+		if values := rsp.Header.Values("ETag"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "ETag", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.ETag = &value
+		}
+		if values := rsp.Header.Values("Perch-Cluster"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Perch-Cluster", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.PerchCluster = &value
+		}
+		if values := rsp.Header.Values("Perch-Code"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Perch-Code", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.PerchCode = value
+		}
+		if values := rsp.Header.Values("Perch-Zxid"); len(values) > 0 {
+			var value int64
+			if err := runtime.BindStyledParameterWithOptions("simple", "Perch-Zxid", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: "int64"}); err != nil {
+				return nil, err
+			}
+			headers.PerchZxid = &value
+		}
+		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
+			var value int32
+			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: "int32"}); err != nil {
+				return nil, err
+			}
+			headers.RetryAfter = &value
+		}
+		if values := rsp.Header.Values("WWW-Authenticate"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "WWW-Authenticate", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.WWWAuthenticate = &value
+		}
+		response.Headers4XX = &headers
+	case rsp.StatusCode/100 == 5:
+		var headers SetACLHTTPResponse5XXHeaders
+		if values := rsp.Header.Values("Allow"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Allow", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.Allow = &value
+		}
+		if values := rsp.Header.Values("ETag"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "ETag", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.ETag = &value
+		}
+		if values := rsp.Header.Values("Perch-Cluster"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Perch-Cluster", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.PerchCluster = &value
+		}
+		if values := rsp.Header.Values("Perch-Code"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Perch-Code", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.PerchCode = value
+		}
+		if values := rsp.Header.Values("Perch-Zxid"); len(values) > 0 {
+			var value int64
+			if err := runtime.BindStyledParameterWithOptions("simple", "Perch-Zxid", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: "int64"}); err != nil {
+				return nil, err
+			}
+			headers.PerchZxid = &value
+		}
+		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
+			var value int32
+			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: "int32"}); err != nil {
+				return nil, err
+			}
+			headers.RetryAfter = &value
+		}
+		if values := rsp.Header.Values("WWW-Authenticate"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "WWW-Authenticate", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.WWWAuthenticate = &value
 		}
 		response.Headers5XX = &headers
 	}
@@ -6581,6 +12186,13 @@ func ParseListChildrenHTTPResponse(rsp *http.Response) (*ListChildrenHTTPRespons
 			}
 			headers.RetryAfter = &value
 		}
+		if values := rsp.Header.Values("WWW-Authenticate"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "WWW-Authenticate", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.WWWAuthenticate = &value
+		}
 		response.Headers4XX = &headers
 	case rsp.StatusCode/100 == 5:
 		var headers ListChildrenHTTPResponse5XXHeaders
@@ -6625,6 +12237,13 @@ func ParseListChildrenHTTPResponse(rsp *http.Response) (*ListChildrenHTTPRespons
 				return nil, err
 			}
 			headers.RetryAfter = &value
+		}
+		if values := rsp.Header.Values("WWW-Authenticate"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "WWW-Authenticate", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.WWWAuthenticate = &value
 		}
 		response.Headers5XX = &headers
 	}
@@ -6731,6 +12350,13 @@ func ParseGetClusterHTTPResponse(rsp *http.Response) (*GetClusterHTTPResponse, e
 			}
 			headers.RetryAfter = &value
 		}
+		if values := rsp.Header.Values("WWW-Authenticate"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "WWW-Authenticate", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.WWWAuthenticate = &value
+		}
 		response.Headers4XX = &headers
 	case rsp.StatusCode/100 == 5:
 		var headers GetClusterHTTPResponse5XXHeaders
@@ -6775,6 +12401,13 @@ func ParseGetClusterHTTPResponse(rsp *http.Response) (*GetClusterHTTPResponse, e
 				return nil, err
 			}
 			headers.RetryAfter = &value
+		}
+		if values := rsp.Header.Values("WWW-Authenticate"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "WWW-Authenticate", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.WWWAuthenticate = &value
 		}
 		response.Headers5XX = &headers
 	}
@@ -6881,6 +12514,13 @@ func ParseAddMemberHTTPResponse(rsp *http.Response) (*AddMemberHTTPResponse, err
 			}
 			headers.RetryAfter = &value
 		}
+		if values := rsp.Header.Values("WWW-Authenticate"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "WWW-Authenticate", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.WWWAuthenticate = &value
+		}
 		response.Headers4XX = &headers
 	case rsp.StatusCode/100 == 5:
 		var headers AddMemberHTTPResponse5XXHeaders
@@ -6925,6 +12565,13 @@ func ParseAddMemberHTTPResponse(rsp *http.Response) (*AddMemberHTTPResponse, err
 				return nil, err
 			}
 			headers.RetryAfter = &value
+		}
+		if values := rsp.Header.Values("WWW-Authenticate"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "WWW-Authenticate", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.WWWAuthenticate = &value
 		}
 		response.Headers5XX = &headers
 	}
@@ -7031,6 +12678,13 @@ func ParseRemoveMemberHTTPResponse(rsp *http.Response) (*RemoveMemberHTTPRespons
 			}
 			headers.RetryAfter = &value
 		}
+		if values := rsp.Header.Values("WWW-Authenticate"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "WWW-Authenticate", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.WWWAuthenticate = &value
+		}
 		response.Headers4XX = &headers
 	case rsp.StatusCode/100 == 5:
 		var headers RemoveMemberHTTPResponse5XXHeaders
@@ -7075,6 +12729,13 @@ func ParseRemoveMemberHTTPResponse(rsp *http.Response) (*RemoveMemberHTTPRespons
 				return nil, err
 			}
 			headers.RetryAfter = &value
+		}
+		if values := rsp.Header.Values("WWW-Authenticate"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "WWW-Authenticate", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.WWWAuthenticate = &value
 		}
 		response.Headers5XX = &headers
 	}
@@ -7181,6 +12842,13 @@ func ParseTransferLeadershipHTTPResponse(rsp *http.Response) (*TransferLeadershi
 			}
 			headers.RetryAfter = &value
 		}
+		if values := rsp.Header.Values("WWW-Authenticate"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "WWW-Authenticate", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.WWWAuthenticate = &value
+		}
 		response.Headers4XX = &headers
 	case rsp.StatusCode/100 == 5:
 		var headers TransferLeadershipHTTPResponse5XXHeaders
@@ -7225,6 +12893,177 @@ func ParseTransferLeadershipHTTPResponse(rsp *http.Response) (*TransferLeadershi
 				return nil, err
 			}
 			headers.RetryAfter = &value
+		}
+		if values := rsp.Header.Values("WWW-Authenticate"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "WWW-Authenticate", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.WWWAuthenticate = &value
+		}
+		response.Headers5XX = &headers
+	}
+
+	return response, nil
+}
+
+// ParseMultiHTTPResponse parses an HTTP response from a MultiWithResponse call
+func ParseMultiHTTPResponse(rsp *http.Response) (*MultiHTTPResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &MultiHTTPResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest TxnResult
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode/100 == 4:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON4XX = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode/100 == 5:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON5XX = &dest
+
+	}
+
+	switch {
+	case rsp.StatusCode == 200:
+		var headers MultiHTTPResponse200Headers
+		if values := rsp.Header.Values("Perch-Cluster"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Perch-Cluster", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.PerchCluster = &value
+		}
+		if values := rsp.Header.Values("Perch-Zxid"); len(values) > 0 {
+			var value int64
+			if err := runtime.BindStyledParameterWithOptions("simple", "Perch-Zxid", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "integer", Format: "int64"}); err != nil {
+				return nil, err
+			}
+			headers.PerchZxid = value
+		}
+		response.Headers200 = &headers
+	case rsp.StatusCode/100 == 4:
+		var headers MultiHTTPResponse4XXHeaders
+		if values := rsp.Header.Values("Allow"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Allow", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.Allow = &value
+		}
+		if values := rsp.Header.Values("ETag"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "ETag", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.ETag = &value
+		}
+		if values := rsp.Header.Values("Perch-Cluster"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Perch-Cluster", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.PerchCluster = &value
+		}
+		if values := rsp.Header.Values("Perch-Code"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Perch-Code", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.PerchCode = value
+		}
+		if values := rsp.Header.Values("Perch-Zxid"); len(values) > 0 {
+			var value int64
+			if err := runtime.BindStyledParameterWithOptions("simple", "Perch-Zxid", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: "int64"}); err != nil {
+				return nil, err
+			}
+			headers.PerchZxid = &value
+		}
+		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
+			var value int32
+			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: "int32"}); err != nil {
+				return nil, err
+			}
+			headers.RetryAfter = &value
+		}
+		if values := rsp.Header.Values("WWW-Authenticate"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "WWW-Authenticate", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.WWWAuthenticate = &value
+		}
+		response.Headers4XX = &headers
+	case rsp.StatusCode/100 == 5:
+		var headers MultiHTTPResponse5XXHeaders
+		if values := rsp.Header.Values("Allow"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Allow", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.Allow = &value
+		}
+		if values := rsp.Header.Values("ETag"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "ETag", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.ETag = &value
+		}
+		if values := rsp.Header.Values("Perch-Cluster"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Perch-Cluster", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.PerchCluster = &value
+		}
+		if values := rsp.Header.Values("Perch-Code"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Perch-Code", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.PerchCode = value
+		}
+		if values := rsp.Header.Values("Perch-Zxid"); len(values) > 0 {
+			var value int64
+			if err := runtime.BindStyledParameterWithOptions("simple", "Perch-Zxid", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: "int64"}); err != nil {
+				return nil, err
+			}
+			headers.PerchZxid = &value
+		}
+		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
+			var value int32
+			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: "int32"}); err != nil {
+				return nil, err
+			}
+			headers.RetryAfter = &value
+		}
+		if values := rsp.Header.Values("WWW-Authenticate"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "WWW-Authenticate", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.WWWAuthenticate = &value
 		}
 		response.Headers5XX = &headers
 	}
@@ -7327,6 +13166,13 @@ func ParseDeleteNodeHTTPResponse(rsp *http.Response) (*DeleteNodeHTTPResponse, e
 			}
 			headers.RetryAfter = &value
 		}
+		if values := rsp.Header.Values("WWW-Authenticate"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "WWW-Authenticate", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.WWWAuthenticate = &value
+		}
 		response.Headers4XX = &headers
 	case rsp.StatusCode/100 == 5:
 		var headers DeleteNodeHTTPResponse5XXHeaders
@@ -7371,6 +13217,13 @@ func ParseDeleteNodeHTTPResponse(rsp *http.Response) (*DeleteNodeHTTPResponse, e
 				return nil, err
 			}
 			headers.RetryAfter = &value
+		}
+		if values := rsp.Header.Values("WWW-Authenticate"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "WWW-Authenticate", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.WWWAuthenticate = &value
 		}
 		response.Headers5XX = &headers
 	}
@@ -7511,6 +13364,13 @@ func ParseReadNodeHTTPResponse(rsp *http.Response) (*ReadNodeHTTPResponse, error
 			}
 			headers.RetryAfter = &value
 		}
+		if values := rsp.Header.Values("WWW-Authenticate"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "WWW-Authenticate", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.WWWAuthenticate = &value
+		}
 		response.Headers4XX = &headers
 	case rsp.StatusCode/100 == 5:
 		var headers ReadNodeHTTPResponse5XXHeaders
@@ -7555,6 +13415,13 @@ func ParseReadNodeHTTPResponse(rsp *http.Response) (*ReadNodeHTTPResponse, error
 				return nil, err
 			}
 			headers.RetryAfter = &value
+		}
+		if values := rsp.Header.Values("WWW-Authenticate"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "WWW-Authenticate", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.WWWAuthenticate = &value
 		}
 		response.Headers5XX = &headers
 	}
@@ -7698,6 +13565,13 @@ func ParseHeadNodeHTTPResponse(rsp *http.Response) (*HeadNodeHTTPResponse, error
 			}
 			headers.RetryAfter = &value
 		}
+		if values := rsp.Header.Values("WWW-Authenticate"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "WWW-Authenticate", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.WWWAuthenticate = &value
+		}
 		response.Headers4XX = &headers
 	case rsp.StatusCode/100 == 5:
 		var headers HeadNodeHTTPResponse5XXHeaders
@@ -7742,6 +13616,13 @@ func ParseHeadNodeHTTPResponse(rsp *http.Response) (*HeadNodeHTTPResponse, error
 				return nil, err
 			}
 			headers.RetryAfter = &value
+		}
+		if values := rsp.Header.Values("WWW-Authenticate"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "WWW-Authenticate", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.WWWAuthenticate = &value
 		}
 		response.Headers5XX = &headers
 	}
@@ -7869,6 +13750,13 @@ func ParseCreateNodeHTTPResponse(rsp *http.Response) (*CreateNodeHTTPResponse, e
 			}
 			headers.RetryAfter = &value
 		}
+		if values := rsp.Header.Values("WWW-Authenticate"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "WWW-Authenticate", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.WWWAuthenticate = &value
+		}
 		response.Headers4XX = &headers
 	case rsp.StatusCode/100 == 5:
 		var headers CreateNodeHTTPResponse5XXHeaders
@@ -7913,6 +13801,13 @@ func ParseCreateNodeHTTPResponse(rsp *http.Response) (*CreateNodeHTTPResponse, e
 				return nil, err
 			}
 			headers.RetryAfter = &value
+		}
+		if values := rsp.Header.Values("WWW-Authenticate"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "WWW-Authenticate", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.WWWAuthenticate = &value
 		}
 		response.Headers5XX = &headers
 	}
@@ -8078,6 +13973,13 @@ func ParsePutNodeHTTPResponse(rsp *http.Response) (*PutNodeHTTPResponse, error) 
 			}
 			headers.RetryAfter = &value
 		}
+		if values := rsp.Header.Values("WWW-Authenticate"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "WWW-Authenticate", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.WWWAuthenticate = &value
+		}
 		response.Headers4XX = &headers
 	case rsp.StatusCode/100 == 5:
 		var headers PutNodeHTTPResponse5XXHeaders
@@ -8122,6 +14024,1167 @@ func ParsePutNodeHTTPResponse(rsp *http.Response) (*PutNodeHTTPResponse, error) 
 				return nil, err
 			}
 			headers.RetryAfter = &value
+		}
+		if values := rsp.Header.Values("WWW-Authenticate"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "WWW-Authenticate", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.WWWAuthenticate = &value
+		}
+		response.Headers5XX = &headers
+	}
+
+	return response, nil
+}
+
+// ParseListPrincipalsHTTPResponse parses an HTTP response from a ListPrincipalsWithResponse call
+func ParseListPrincipalsHTTPResponse(rsp *http.Response) (*ListPrincipalsHTTPResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ListPrincipalsHTTPResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest PrincipalPage
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode/100 == 4:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON4XX = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode/100 == 5:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON5XX = &dest
+
+	}
+
+	switch {
+	case rsp.StatusCode == 200:
+		var headers ListPrincipalsHTTPResponse200Headers
+		if values := rsp.Header.Values("Perch-Cluster"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Perch-Cluster", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.PerchCluster = &value
+		}
+		if values := rsp.Header.Values("Perch-Zxid"); len(values) > 0 {
+			var value int64
+			if err := runtime.BindStyledParameterWithOptions("simple", "Perch-Zxid", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "integer", Format: "int64"}); err != nil {
+				return nil, err
+			}
+			headers.PerchZxid = value
+		}
+		response.Headers200 = &headers
+	case rsp.StatusCode/100 == 4:
+		var headers ListPrincipalsHTTPResponse4XXHeaders
+		if values := rsp.Header.Values("Allow"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Allow", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.Allow = &value
+		}
+		if values := rsp.Header.Values("ETag"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "ETag", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.ETag = &value
+		}
+		if values := rsp.Header.Values("Perch-Cluster"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Perch-Cluster", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.PerchCluster = &value
+		}
+		if values := rsp.Header.Values("Perch-Code"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Perch-Code", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.PerchCode = value
+		}
+		if values := rsp.Header.Values("Perch-Zxid"); len(values) > 0 {
+			var value int64
+			if err := runtime.BindStyledParameterWithOptions("simple", "Perch-Zxid", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: "int64"}); err != nil {
+				return nil, err
+			}
+			headers.PerchZxid = &value
+		}
+		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
+			var value int32
+			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: "int32"}); err != nil {
+				return nil, err
+			}
+			headers.RetryAfter = &value
+		}
+		if values := rsp.Header.Values("WWW-Authenticate"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "WWW-Authenticate", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.WWWAuthenticate = &value
+		}
+		response.Headers4XX = &headers
+	case rsp.StatusCode/100 == 5:
+		var headers ListPrincipalsHTTPResponse5XXHeaders
+		if values := rsp.Header.Values("Allow"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Allow", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.Allow = &value
+		}
+		if values := rsp.Header.Values("ETag"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "ETag", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.ETag = &value
+		}
+		if values := rsp.Header.Values("Perch-Cluster"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Perch-Cluster", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.PerchCluster = &value
+		}
+		if values := rsp.Header.Values("Perch-Code"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Perch-Code", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.PerchCode = value
+		}
+		if values := rsp.Header.Values("Perch-Zxid"); len(values) > 0 {
+			var value int64
+			if err := runtime.BindStyledParameterWithOptions("simple", "Perch-Zxid", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: "int64"}); err != nil {
+				return nil, err
+			}
+			headers.PerchZxid = &value
+		}
+		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
+			var value int32
+			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: "int32"}); err != nil {
+				return nil, err
+			}
+			headers.RetryAfter = &value
+		}
+		if values := rsp.Header.Values("WWW-Authenticate"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "WWW-Authenticate", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.WWWAuthenticate = &value
+		}
+		response.Headers5XX = &headers
+	}
+
+	return response, nil
+}
+
+// ParseDeletePrincipalHTTPResponse parses an HTTP response from a DeletePrincipalWithResponse call
+func ParseDeletePrincipalHTTPResponse(rsp *http.Response) (*DeletePrincipalHTTPResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &DeletePrincipalHTTPResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case rsp.StatusCode == 204:
+		break // No content-type
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode/100 == 4:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON4XX = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode/100 == 5:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON5XX = &dest
+
+	}
+
+	switch {
+	case rsp.StatusCode == 204:
+		var headers DeletePrincipalHTTPResponse204Headers
+		if values := rsp.Header.Values("Perch-Cluster"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Perch-Cluster", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.PerchCluster = &value
+		}
+		if values := rsp.Header.Values("Perch-Zxid"); len(values) > 0 {
+			var value int64
+			if err := runtime.BindStyledParameterWithOptions("simple", "Perch-Zxid", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "integer", Format: "int64"}); err != nil {
+				return nil, err
+			}
+			headers.PerchZxid = value
+		}
+		response.Headers204 = &headers
+	case rsp.StatusCode/100 == 4:
+		var headers DeletePrincipalHTTPResponse4XXHeaders
+		if values := rsp.Header.Values("Allow"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Allow", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.Allow = &value
+		}
+		if values := rsp.Header.Values("ETag"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "ETag", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.ETag = &value
+		}
+		if values := rsp.Header.Values("Perch-Cluster"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Perch-Cluster", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.PerchCluster = &value
+		}
+		if values := rsp.Header.Values("Perch-Code"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Perch-Code", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.PerchCode = value
+		}
+		if values := rsp.Header.Values("Perch-Zxid"); len(values) > 0 {
+			var value int64
+			if err := runtime.BindStyledParameterWithOptions("simple", "Perch-Zxid", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: "int64"}); err != nil {
+				return nil, err
+			}
+			headers.PerchZxid = &value
+		}
+		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
+			var value int32
+			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: "int32"}); err != nil {
+				return nil, err
+			}
+			headers.RetryAfter = &value
+		}
+		if values := rsp.Header.Values("WWW-Authenticate"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "WWW-Authenticate", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.WWWAuthenticate = &value
+		}
+		response.Headers4XX = &headers
+	case rsp.StatusCode/100 == 5:
+		var headers DeletePrincipalHTTPResponse5XXHeaders
+		if values := rsp.Header.Values("Allow"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Allow", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.Allow = &value
+		}
+		if values := rsp.Header.Values("ETag"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "ETag", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.ETag = &value
+		}
+		if values := rsp.Header.Values("Perch-Cluster"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Perch-Cluster", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.PerchCluster = &value
+		}
+		if values := rsp.Header.Values("Perch-Code"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Perch-Code", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.PerchCode = value
+		}
+		if values := rsp.Header.Values("Perch-Zxid"); len(values) > 0 {
+			var value int64
+			if err := runtime.BindStyledParameterWithOptions("simple", "Perch-Zxid", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: "int64"}); err != nil {
+				return nil, err
+			}
+			headers.PerchZxid = &value
+		}
+		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
+			var value int32
+			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: "int32"}); err != nil {
+				return nil, err
+			}
+			headers.RetryAfter = &value
+		}
+		if values := rsp.Header.Values("WWW-Authenticate"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "WWW-Authenticate", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.WWWAuthenticate = &value
+		}
+		response.Headers5XX = &headers
+	}
+
+	return response, nil
+}
+
+// ParseGetPrincipalHTTPResponse parses an HTTP response from a GetPrincipalWithResponse call
+func ParseGetPrincipalHTTPResponse(rsp *http.Response) (*GetPrincipalHTTPResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &GetPrincipalHTTPResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Principal
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode/100 == 4:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON4XX = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode/100 == 5:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON5XX = &dest
+
+	}
+
+	switch {
+	case rsp.StatusCode == 200:
+		var headers GetPrincipalHTTPResponse200Headers
+		if values := rsp.Header.Values("ETag"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "ETag", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.ETag = value
+		}
+		if values := rsp.Header.Values("Perch-Cluster"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Perch-Cluster", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.PerchCluster = &value
+		}
+		if values := rsp.Header.Values("Perch-Zxid"); len(values) > 0 {
+			var value int64
+			if err := runtime.BindStyledParameterWithOptions("simple", "Perch-Zxid", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "integer", Format: "int64"}); err != nil {
+				return nil, err
+			}
+			headers.PerchZxid = value
+		}
+		response.Headers200 = &headers
+	case rsp.StatusCode/100 == 4:
+		var headers GetPrincipalHTTPResponse4XXHeaders
+		if values := rsp.Header.Values("Allow"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Allow", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.Allow = &value
+		}
+		if values := rsp.Header.Values("ETag"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "ETag", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.ETag = &value
+		}
+		if values := rsp.Header.Values("Perch-Cluster"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Perch-Cluster", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.PerchCluster = &value
+		}
+		if values := rsp.Header.Values("Perch-Code"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Perch-Code", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.PerchCode = value
+		}
+		if values := rsp.Header.Values("Perch-Zxid"); len(values) > 0 {
+			var value int64
+			if err := runtime.BindStyledParameterWithOptions("simple", "Perch-Zxid", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: "int64"}); err != nil {
+				return nil, err
+			}
+			headers.PerchZxid = &value
+		}
+		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
+			var value int32
+			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: "int32"}); err != nil {
+				return nil, err
+			}
+			headers.RetryAfter = &value
+		}
+		if values := rsp.Header.Values("WWW-Authenticate"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "WWW-Authenticate", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.WWWAuthenticate = &value
+		}
+		response.Headers4XX = &headers
+	case rsp.StatusCode/100 == 5:
+		var headers GetPrincipalHTTPResponse5XXHeaders
+		if values := rsp.Header.Values("Allow"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Allow", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.Allow = &value
+		}
+		if values := rsp.Header.Values("ETag"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "ETag", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.ETag = &value
+		}
+		if values := rsp.Header.Values("Perch-Cluster"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Perch-Cluster", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.PerchCluster = &value
+		}
+		if values := rsp.Header.Values("Perch-Code"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Perch-Code", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.PerchCode = value
+		}
+		if values := rsp.Header.Values("Perch-Zxid"); len(values) > 0 {
+			var value int64
+			if err := runtime.BindStyledParameterWithOptions("simple", "Perch-Zxid", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: "int64"}); err != nil {
+				return nil, err
+			}
+			headers.PerchZxid = &value
+		}
+		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
+			var value int32
+			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: "int32"}); err != nil {
+				return nil, err
+			}
+			headers.RetryAfter = &value
+		}
+		if values := rsp.Header.Values("WWW-Authenticate"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "WWW-Authenticate", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.WWWAuthenticate = &value
+		}
+		response.Headers5XX = &headers
+	}
+
+	return response, nil
+}
+
+// ParsePutPrincipalHTTPResponse parses an HTTP response from a PutPrincipalWithResponse call
+func ParsePutPrincipalHTTPResponse(rsp *http.Response) (*PutPrincipalHTTPResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &PutPrincipalHTTPResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Principal
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode/100 == 4:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON4XX = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode/100 == 5:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON5XX = &dest
+
+	}
+
+	switch {
+	case rsp.StatusCode == 200:
+		var headers PutPrincipalHTTPResponse200Headers
+		if values := rsp.Header.Values("ETag"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "ETag", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.ETag = value
+		}
+		if values := rsp.Header.Values("Perch-Cluster"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Perch-Cluster", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.PerchCluster = &value
+		}
+		if values := rsp.Header.Values("Perch-Zxid"); len(values) > 0 {
+			var value int64
+			if err := runtime.BindStyledParameterWithOptions("simple", "Perch-Zxid", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "integer", Format: "int64"}); err != nil {
+				return nil, err
+			}
+			headers.PerchZxid = value
+		}
+		response.Headers200 = &headers
+	case rsp.StatusCode/100 == 4:
+		var headers PutPrincipalHTTPResponse4XXHeaders
+		if values := rsp.Header.Values("Allow"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Allow", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.Allow = &value
+		}
+		if values := rsp.Header.Values("ETag"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "ETag", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.ETag = &value
+		}
+		if values := rsp.Header.Values("Perch-Cluster"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Perch-Cluster", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.PerchCluster = &value
+		}
+		if values := rsp.Header.Values("Perch-Code"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Perch-Code", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.PerchCode = value
+		}
+		if values := rsp.Header.Values("Perch-Zxid"); len(values) > 0 {
+			var value int64
+			if err := runtime.BindStyledParameterWithOptions("simple", "Perch-Zxid", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: "int64"}); err != nil {
+				return nil, err
+			}
+			headers.PerchZxid = &value
+		}
+		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
+			var value int32
+			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: "int32"}); err != nil {
+				return nil, err
+			}
+			headers.RetryAfter = &value
+		}
+		if values := rsp.Header.Values("WWW-Authenticate"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "WWW-Authenticate", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.WWWAuthenticate = &value
+		}
+		response.Headers4XX = &headers
+	case rsp.StatusCode/100 == 5:
+		var headers PutPrincipalHTTPResponse5XXHeaders
+		if values := rsp.Header.Values("Allow"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Allow", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.Allow = &value
+		}
+		if values := rsp.Header.Values("ETag"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "ETag", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.ETag = &value
+		}
+		if values := rsp.Header.Values("Perch-Cluster"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Perch-Cluster", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.PerchCluster = &value
+		}
+		if values := rsp.Header.Values("Perch-Code"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Perch-Code", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.PerchCode = value
+		}
+		if values := rsp.Header.Values("Perch-Zxid"); len(values) > 0 {
+			var value int64
+			if err := runtime.BindStyledParameterWithOptions("simple", "Perch-Zxid", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: "int64"}); err != nil {
+				return nil, err
+			}
+			headers.PerchZxid = &value
+		}
+		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
+			var value int32
+			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: "int32"}); err != nil {
+				return nil, err
+			}
+			headers.RetryAfter = &value
+		}
+		if values := rsp.Header.Values("WWW-Authenticate"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "WWW-Authenticate", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.WWWAuthenticate = &value
+		}
+		response.Headers5XX = &headers
+	}
+
+	return response, nil
+}
+
+// ParseDeleteQuotaHTTPResponse parses an HTTP response from a DeleteQuotaWithResponse call
+func ParseDeleteQuotaHTTPResponse(rsp *http.Response) (*DeleteQuotaHTTPResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &DeleteQuotaHTTPResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case rsp.StatusCode == 204:
+		break // No content-type
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode/100 == 4:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON4XX = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode/100 == 5:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON5XX = &dest
+
+	}
+
+	switch {
+	case rsp.StatusCode == 204:
+		var headers DeleteQuotaHTTPResponse204Headers
+		if values := rsp.Header.Values("Perch-Cluster"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Perch-Cluster", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.PerchCluster = &value
+		}
+		if values := rsp.Header.Values("Perch-Zxid"); len(values) > 0 {
+			var value int64
+			if err := runtime.BindStyledParameterWithOptions("simple", "Perch-Zxid", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "integer", Format: "int64"}); err != nil {
+				return nil, err
+			}
+			headers.PerchZxid = value
+		}
+		response.Headers204 = &headers
+	case rsp.StatusCode/100 == 4:
+		var headers DeleteQuotaHTTPResponse4XXHeaders
+		if values := rsp.Header.Values("Allow"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Allow", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.Allow = &value
+		}
+		if values := rsp.Header.Values("ETag"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "ETag", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.ETag = &value
+		}
+		if values := rsp.Header.Values("Perch-Cluster"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Perch-Cluster", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.PerchCluster = &value
+		}
+		if values := rsp.Header.Values("Perch-Code"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Perch-Code", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.PerchCode = value
+		}
+		if values := rsp.Header.Values("Perch-Zxid"); len(values) > 0 {
+			var value int64
+			if err := runtime.BindStyledParameterWithOptions("simple", "Perch-Zxid", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: "int64"}); err != nil {
+				return nil, err
+			}
+			headers.PerchZxid = &value
+		}
+		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
+			var value int32
+			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: "int32"}); err != nil {
+				return nil, err
+			}
+			headers.RetryAfter = &value
+		}
+		if values := rsp.Header.Values("WWW-Authenticate"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "WWW-Authenticate", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.WWWAuthenticate = &value
+		}
+		response.Headers4XX = &headers
+	case rsp.StatusCode/100 == 5:
+		var headers DeleteQuotaHTTPResponse5XXHeaders
+		if values := rsp.Header.Values("Allow"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Allow", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.Allow = &value
+		}
+		if values := rsp.Header.Values("ETag"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "ETag", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.ETag = &value
+		}
+		if values := rsp.Header.Values("Perch-Cluster"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Perch-Cluster", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.PerchCluster = &value
+		}
+		if values := rsp.Header.Values("Perch-Code"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Perch-Code", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.PerchCode = value
+		}
+		if values := rsp.Header.Values("Perch-Zxid"); len(values) > 0 {
+			var value int64
+			if err := runtime.BindStyledParameterWithOptions("simple", "Perch-Zxid", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: "int64"}); err != nil {
+				return nil, err
+			}
+			headers.PerchZxid = &value
+		}
+		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
+			var value int32
+			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: "int32"}); err != nil {
+				return nil, err
+			}
+			headers.RetryAfter = &value
+		}
+		if values := rsp.Header.Values("WWW-Authenticate"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "WWW-Authenticate", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.WWWAuthenticate = &value
+		}
+		response.Headers5XX = &headers
+	}
+
+	return response, nil
+}
+
+// ParseGetQuotaHTTPResponse parses an HTTP response from a GetQuotaWithResponse call
+func ParseGetQuotaHTTPResponse(rsp *http.Response) (*GetQuotaHTTPResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &GetQuotaHTTPResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Quota
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode/100 == 4:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON4XX = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode/100 == 5:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON5XX = &dest
+
+	}
+
+	switch {
+	case rsp.StatusCode == 200:
+		var headers GetQuotaHTTPResponse200Headers
+		if values := rsp.Header.Values("Perch-Cluster"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Perch-Cluster", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.PerchCluster = &value
+		}
+		if values := rsp.Header.Values("Perch-Zxid"); len(values) > 0 {
+			var value int64
+			if err := runtime.BindStyledParameterWithOptions("simple", "Perch-Zxid", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "integer", Format: "int64"}); err != nil {
+				return nil, err
+			}
+			headers.PerchZxid = value
+		}
+		response.Headers200 = &headers
+	case rsp.StatusCode/100 == 4:
+		var headers GetQuotaHTTPResponse4XXHeaders
+		if values := rsp.Header.Values("Allow"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Allow", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.Allow = &value
+		}
+		if values := rsp.Header.Values("ETag"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "ETag", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.ETag = &value
+		}
+		if values := rsp.Header.Values("Perch-Cluster"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Perch-Cluster", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.PerchCluster = &value
+		}
+		if values := rsp.Header.Values("Perch-Code"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Perch-Code", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.PerchCode = value
+		}
+		if values := rsp.Header.Values("Perch-Zxid"); len(values) > 0 {
+			var value int64
+			if err := runtime.BindStyledParameterWithOptions("simple", "Perch-Zxid", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: "int64"}); err != nil {
+				return nil, err
+			}
+			headers.PerchZxid = &value
+		}
+		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
+			var value int32
+			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: "int32"}); err != nil {
+				return nil, err
+			}
+			headers.RetryAfter = &value
+		}
+		if values := rsp.Header.Values("WWW-Authenticate"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "WWW-Authenticate", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.WWWAuthenticate = &value
+		}
+		response.Headers4XX = &headers
+	case rsp.StatusCode/100 == 5:
+		var headers GetQuotaHTTPResponse5XXHeaders
+		if values := rsp.Header.Values("Allow"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Allow", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.Allow = &value
+		}
+		if values := rsp.Header.Values("ETag"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "ETag", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.ETag = &value
+		}
+		if values := rsp.Header.Values("Perch-Cluster"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Perch-Cluster", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.PerchCluster = &value
+		}
+		if values := rsp.Header.Values("Perch-Code"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Perch-Code", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.PerchCode = value
+		}
+		if values := rsp.Header.Values("Perch-Zxid"); len(values) > 0 {
+			var value int64
+			if err := runtime.BindStyledParameterWithOptions("simple", "Perch-Zxid", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: "int64"}); err != nil {
+				return nil, err
+			}
+			headers.PerchZxid = &value
+		}
+		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
+			var value int32
+			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: "int32"}); err != nil {
+				return nil, err
+			}
+			headers.RetryAfter = &value
+		}
+		if values := rsp.Header.Values("WWW-Authenticate"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "WWW-Authenticate", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.WWWAuthenticate = &value
+		}
+		response.Headers5XX = &headers
+	}
+
+	return response, nil
+}
+
+// ParseSetQuotaHTTPResponse parses an HTTP response from a SetQuotaWithResponse call
+func ParseSetQuotaHTTPResponse(rsp *http.Response) (*SetQuotaHTTPResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &SetQuotaHTTPResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Quota
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode/100 == 4:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON4XX = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode/100 == 5:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON5XX = &dest
+
+	}
+
+	switch {
+	case rsp.StatusCode == 200:
+		var headers SetQuotaHTTPResponse200Headers
+		if values := rsp.Header.Values("Perch-Cluster"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Perch-Cluster", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.PerchCluster = &value
+		}
+		if values := rsp.Header.Values("Perch-Zxid"); len(values) > 0 {
+			var value int64
+			if err := runtime.BindStyledParameterWithOptions("simple", "Perch-Zxid", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "integer", Format: "int64"}); err != nil {
+				return nil, err
+			}
+			headers.PerchZxid = value
+		}
+		response.Headers200 = &headers
+	case rsp.StatusCode/100 == 4:
+		var headers SetQuotaHTTPResponse4XXHeaders
+		if values := rsp.Header.Values("Allow"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Allow", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.Allow = &value
+		}
+		if values := rsp.Header.Values("ETag"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "ETag", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.ETag = &value
+		}
+		if values := rsp.Header.Values("Perch-Cluster"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Perch-Cluster", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.PerchCluster = &value
+		}
+		if values := rsp.Header.Values("Perch-Code"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Perch-Code", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.PerchCode = value
+		}
+		if values := rsp.Header.Values("Perch-Zxid"); len(values) > 0 {
+			var value int64
+			if err := runtime.BindStyledParameterWithOptions("simple", "Perch-Zxid", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: "int64"}); err != nil {
+				return nil, err
+			}
+			headers.PerchZxid = &value
+		}
+		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
+			var value int32
+			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: "int32"}); err != nil {
+				return nil, err
+			}
+			headers.RetryAfter = &value
+		}
+		if values := rsp.Header.Values("WWW-Authenticate"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "WWW-Authenticate", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.WWWAuthenticate = &value
+		}
+		response.Headers4XX = &headers
+	case rsp.StatusCode/100 == 5:
+		var headers SetQuotaHTTPResponse5XXHeaders
+		if values := rsp.Header.Values("Allow"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Allow", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.Allow = &value
+		}
+		if values := rsp.Header.Values("ETag"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "ETag", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.ETag = &value
+		}
+		if values := rsp.Header.Values("Perch-Cluster"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Perch-Cluster", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.PerchCluster = &value
+		}
+		if values := rsp.Header.Values("Perch-Code"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Perch-Code", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.PerchCode = value
+		}
+		if values := rsp.Header.Values("Perch-Zxid"); len(values) > 0 {
+			var value int64
+			if err := runtime.BindStyledParameterWithOptions("simple", "Perch-Zxid", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: "int64"}); err != nil {
+				return nil, err
+			}
+			headers.PerchZxid = &value
+		}
+		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
+			var value int32
+			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: "int32"}); err != nil {
+				return nil, err
+			}
+			headers.RetryAfter = &value
+		}
+		if values := rsp.Header.Values("WWW-Authenticate"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "WWW-Authenticate", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.WWWAuthenticate = &value
 		}
 		response.Headers5XX = &headers
 	}
@@ -8228,6 +15291,13 @@ func ParseListSessionsHTTPResponse(rsp *http.Response) (*ListSessionsHTTPRespons
 			}
 			headers.RetryAfter = &value
 		}
+		if values := rsp.Header.Values("WWW-Authenticate"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "WWW-Authenticate", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.WWWAuthenticate = &value
+		}
 		response.Headers4XX = &headers
 	case rsp.StatusCode/100 == 5:
 		var headers ListSessionsHTTPResponse5XXHeaders
@@ -8272,6 +15342,13 @@ func ParseListSessionsHTTPResponse(rsp *http.Response) (*ListSessionsHTTPRespons
 				return nil, err
 			}
 			headers.RetryAfter = &value
+		}
+		if values := rsp.Header.Values("WWW-Authenticate"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "WWW-Authenticate", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.WWWAuthenticate = &value
 		}
 		response.Headers5XX = &headers
 	}
@@ -8392,6 +15469,13 @@ func ParseCreateSessionHTTPResponse(rsp *http.Response) (*CreateSessionHTTPRespo
 			}
 			headers.RetryAfter = &value
 		}
+		if values := rsp.Header.Values("WWW-Authenticate"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "WWW-Authenticate", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.WWWAuthenticate = &value
+		}
 		response.Headers4XX = &headers
 	case rsp.StatusCode/100 == 5:
 		var headers CreateSessionHTTPResponse5XXHeaders
@@ -8436,6 +15520,13 @@ func ParseCreateSessionHTTPResponse(rsp *http.Response) (*CreateSessionHTTPRespo
 				return nil, err
 			}
 			headers.RetryAfter = &value
+		}
+		if values := rsp.Header.Values("WWW-Authenticate"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "WWW-Authenticate", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.WWWAuthenticate = &value
 		}
 		response.Headers5XX = &headers
 	}
@@ -8538,6 +15629,13 @@ func ParseCloseSessionHTTPResponse(rsp *http.Response) (*CloseSessionHTTPRespons
 			}
 			headers.RetryAfter = &value
 		}
+		if values := rsp.Header.Values("WWW-Authenticate"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "WWW-Authenticate", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.WWWAuthenticate = &value
+		}
 		response.Headers4XX = &headers
 	case rsp.StatusCode/100 == 5:
 		var headers CloseSessionHTTPResponse5XXHeaders
@@ -8582,6 +15680,13 @@ func ParseCloseSessionHTTPResponse(rsp *http.Response) (*CloseSessionHTTPRespons
 				return nil, err
 			}
 			headers.RetryAfter = &value
+		}
+		if values := rsp.Header.Values("WWW-Authenticate"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "WWW-Authenticate", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.WWWAuthenticate = &value
 		}
 		response.Headers5XX = &headers
 	}
@@ -8695,6 +15800,13 @@ func ParseGetSessionHTTPResponse(rsp *http.Response) (*GetSessionHTTPResponse, e
 			}
 			headers.RetryAfter = &value
 		}
+		if values := rsp.Header.Values("WWW-Authenticate"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "WWW-Authenticate", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.WWWAuthenticate = &value
+		}
 		response.Headers4XX = &headers
 	case rsp.StatusCode/100 == 5:
 		var headers GetSessionHTTPResponse5XXHeaders
@@ -8739,6 +15851,13 @@ func ParseGetSessionHTTPResponse(rsp *http.Response) (*GetSessionHTTPResponse, e
 				return nil, err
 			}
 			headers.RetryAfter = &value
+		}
+		if values := rsp.Header.Values("WWW-Authenticate"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "WWW-Authenticate", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.WWWAuthenticate = &value
 		}
 		response.Headers5XX = &headers
 	}
@@ -8852,6 +15971,13 @@ func ParseKeepSessionAliveHTTPResponse(rsp *http.Response) (*KeepSessionAliveHTT
 			}
 			headers.RetryAfter = &value
 		}
+		if values := rsp.Header.Values("WWW-Authenticate"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "WWW-Authenticate", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.WWWAuthenticate = &value
+		}
 		response.Headers4XX = &headers
 	case rsp.StatusCode/100 == 5:
 		var headers KeepSessionAliveHTTPResponse5XXHeaders
@@ -8896,6 +16022,13 @@ func ParseKeepSessionAliveHTTPResponse(rsp *http.Response) (*KeepSessionAliveHTT
 				return nil, err
 			}
 			headers.RetryAfter = &value
+		}
+		if values := rsp.Header.Values("WWW-Authenticate"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "WWW-Authenticate", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.WWWAuthenticate = &value
 		}
 		response.Headers5XX = &headers
 	}
@@ -9036,6 +16169,13 @@ func ParseStatNodeHTTPResponse(rsp *http.Response) (*StatNodeHTTPResponse, error
 			}
 			headers.RetryAfter = &value
 		}
+		if values := rsp.Header.Values("WWW-Authenticate"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "WWW-Authenticate", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.WWWAuthenticate = &value
+		}
 		response.Headers4XX = &headers
 	case rsp.StatusCode/100 == 5:
 		var headers StatNodeHTTPResponse5XXHeaders
@@ -9080,6 +16220,13 @@ func ParseStatNodeHTTPResponse(rsp *http.Response) (*StatNodeHTTPResponse, error
 				return nil, err
 			}
 			headers.RetryAfter = &value
+		}
+		if values := rsp.Header.Values("WWW-Authenticate"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "WWW-Authenticate", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.WWWAuthenticate = &value
 		}
 		response.Headers5XX = &headers
 	}
@@ -9179,6 +16326,13 @@ func ParseStreamNodeHTTPResponse(rsp *http.Response) (*StreamNodeHTTPResponse, e
 			}
 			headers.RetryAfter = &value
 		}
+		if values := rsp.Header.Values("WWW-Authenticate"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "WWW-Authenticate", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.WWWAuthenticate = &value
+		}
 		response.Headers4XX = &headers
 	case rsp.StatusCode/100 == 5:
 		var headers StreamNodeHTTPResponse5XXHeaders
@@ -9223,6 +16377,665 @@ func ParseStreamNodeHTTPResponse(rsp *http.Response) (*StreamNodeHTTPResponse, e
 				return nil, err
 			}
 			headers.RetryAfter = &value
+		}
+		if values := rsp.Header.Values("WWW-Authenticate"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "WWW-Authenticate", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.WWWAuthenticate = &value
+		}
+		response.Headers5XX = &headers
+	}
+
+	return response, nil
+}
+
+// ParseListTokensHTTPResponse parses an HTTP response from a ListTokensWithResponse call
+func ParseListTokensHTTPResponse(rsp *http.Response) (*ListTokensHTTPResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ListTokensHTTPResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest TokenPage
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode/100 == 4:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON4XX = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode/100 == 5:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON5XX = &dest
+
+	}
+
+	switch {
+	case rsp.StatusCode == 200:
+		var headers ListTokensHTTPResponse200Headers
+		if values := rsp.Header.Values("Perch-Cluster"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Perch-Cluster", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.PerchCluster = &value
+		}
+		if values := rsp.Header.Values("Perch-Zxid"); len(values) > 0 {
+			var value int64
+			if err := runtime.BindStyledParameterWithOptions("simple", "Perch-Zxid", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "integer", Format: "int64"}); err != nil {
+				return nil, err
+			}
+			headers.PerchZxid = value
+		}
+		response.Headers200 = &headers
+	case rsp.StatusCode/100 == 4:
+		var headers ListTokensHTTPResponse4XXHeaders
+		if values := rsp.Header.Values("Allow"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Allow", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.Allow = &value
+		}
+		if values := rsp.Header.Values("ETag"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "ETag", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.ETag = &value
+		}
+		if values := rsp.Header.Values("Perch-Cluster"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Perch-Cluster", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.PerchCluster = &value
+		}
+		if values := rsp.Header.Values("Perch-Code"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Perch-Code", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.PerchCode = value
+		}
+		if values := rsp.Header.Values("Perch-Zxid"); len(values) > 0 {
+			var value int64
+			if err := runtime.BindStyledParameterWithOptions("simple", "Perch-Zxid", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: "int64"}); err != nil {
+				return nil, err
+			}
+			headers.PerchZxid = &value
+		}
+		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
+			var value int32
+			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: "int32"}); err != nil {
+				return nil, err
+			}
+			headers.RetryAfter = &value
+		}
+		if values := rsp.Header.Values("WWW-Authenticate"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "WWW-Authenticate", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.WWWAuthenticate = &value
+		}
+		response.Headers4XX = &headers
+	case rsp.StatusCode/100 == 5:
+		var headers ListTokensHTTPResponse5XXHeaders
+		if values := rsp.Header.Values("Allow"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Allow", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.Allow = &value
+		}
+		if values := rsp.Header.Values("ETag"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "ETag", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.ETag = &value
+		}
+		if values := rsp.Header.Values("Perch-Cluster"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Perch-Cluster", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.PerchCluster = &value
+		}
+		if values := rsp.Header.Values("Perch-Code"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Perch-Code", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.PerchCode = value
+		}
+		if values := rsp.Header.Values("Perch-Zxid"); len(values) > 0 {
+			var value int64
+			if err := runtime.BindStyledParameterWithOptions("simple", "Perch-Zxid", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: "int64"}); err != nil {
+				return nil, err
+			}
+			headers.PerchZxid = &value
+		}
+		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
+			var value int32
+			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: "int32"}); err != nil {
+				return nil, err
+			}
+			headers.RetryAfter = &value
+		}
+		if values := rsp.Header.Values("WWW-Authenticate"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "WWW-Authenticate", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.WWWAuthenticate = &value
+		}
+		response.Headers5XX = &headers
+	}
+
+	return response, nil
+}
+
+// ParseCreateTokenHTTPResponse parses an HTTP response from a CreateTokenWithResponse call
+func ParseCreateTokenHTTPResponse(rsp *http.Response) (*CreateTokenHTTPResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &CreateTokenHTTPResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 201:
+		var dest Token
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON201 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode/100 == 4:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON4XX = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode/100 == 5:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON5XX = &dest
+
+	}
+
+	switch {
+	case rsp.StatusCode == 201:
+		var headers CreateTokenHTTPResponse201Headers
+		if values := rsp.Header.Values("Perch-Cluster"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Perch-Cluster", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.PerchCluster = &value
+		}
+		if values := rsp.Header.Values("Perch-Zxid"); len(values) > 0 {
+			var value int64
+			if err := runtime.BindStyledParameterWithOptions("simple", "Perch-Zxid", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "integer", Format: "int64"}); err != nil {
+				return nil, err
+			}
+			headers.PerchZxid = value
+		}
+		response.Headers201 = &headers
+	case rsp.StatusCode/100 == 4:
+		var headers CreateTokenHTTPResponse4XXHeaders
+		if values := rsp.Header.Values("Allow"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Allow", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.Allow = &value
+		}
+		if values := rsp.Header.Values("ETag"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "ETag", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.ETag = &value
+		}
+		if values := rsp.Header.Values("Perch-Cluster"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Perch-Cluster", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.PerchCluster = &value
+		}
+		if values := rsp.Header.Values("Perch-Code"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Perch-Code", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.PerchCode = value
+		}
+		if values := rsp.Header.Values("Perch-Zxid"); len(values) > 0 {
+			var value int64
+			if err := runtime.BindStyledParameterWithOptions("simple", "Perch-Zxid", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: "int64"}); err != nil {
+				return nil, err
+			}
+			headers.PerchZxid = &value
+		}
+		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
+			var value int32
+			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: "int32"}); err != nil {
+				return nil, err
+			}
+			headers.RetryAfter = &value
+		}
+		if values := rsp.Header.Values("WWW-Authenticate"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "WWW-Authenticate", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.WWWAuthenticate = &value
+		}
+		response.Headers4XX = &headers
+	case rsp.StatusCode/100 == 5:
+		var headers CreateTokenHTTPResponse5XXHeaders
+		if values := rsp.Header.Values("Allow"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Allow", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.Allow = &value
+		}
+		if values := rsp.Header.Values("ETag"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "ETag", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.ETag = &value
+		}
+		if values := rsp.Header.Values("Perch-Cluster"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Perch-Cluster", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.PerchCluster = &value
+		}
+		if values := rsp.Header.Values("Perch-Code"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Perch-Code", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.PerchCode = value
+		}
+		if values := rsp.Header.Values("Perch-Zxid"); len(values) > 0 {
+			var value int64
+			if err := runtime.BindStyledParameterWithOptions("simple", "Perch-Zxid", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: "int64"}); err != nil {
+				return nil, err
+			}
+			headers.PerchZxid = &value
+		}
+		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
+			var value int32
+			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: "int32"}); err != nil {
+				return nil, err
+			}
+			headers.RetryAfter = &value
+		}
+		if values := rsp.Header.Values("WWW-Authenticate"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "WWW-Authenticate", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.WWWAuthenticate = &value
+		}
+		response.Headers5XX = &headers
+	}
+
+	return response, nil
+}
+
+// ParseRevokeTokenHTTPResponse parses an HTTP response from a RevokeTokenWithResponse call
+func ParseRevokeTokenHTTPResponse(rsp *http.Response) (*RevokeTokenHTTPResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &RevokeTokenHTTPResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case rsp.StatusCode == 204:
+		break // No content-type
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode/100 == 4:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON4XX = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode/100 == 5:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON5XX = &dest
+
+	}
+
+	switch {
+	case rsp.StatusCode == 204:
+		var headers RevokeTokenHTTPResponse204Headers
+		if values := rsp.Header.Values("Perch-Cluster"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Perch-Cluster", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.PerchCluster = &value
+		}
+		if values := rsp.Header.Values("Perch-Zxid"); len(values) > 0 {
+			var value int64
+			if err := runtime.BindStyledParameterWithOptions("simple", "Perch-Zxid", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "integer", Format: "int64"}); err != nil {
+				return nil, err
+			}
+			headers.PerchZxid = value
+		}
+		response.Headers204 = &headers
+	case rsp.StatusCode/100 == 4:
+		var headers RevokeTokenHTTPResponse4XXHeaders
+		if values := rsp.Header.Values("Allow"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Allow", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.Allow = &value
+		}
+		if values := rsp.Header.Values("ETag"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "ETag", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.ETag = &value
+		}
+		if values := rsp.Header.Values("Perch-Cluster"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Perch-Cluster", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.PerchCluster = &value
+		}
+		if values := rsp.Header.Values("Perch-Code"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Perch-Code", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.PerchCode = value
+		}
+		if values := rsp.Header.Values("Perch-Zxid"); len(values) > 0 {
+			var value int64
+			if err := runtime.BindStyledParameterWithOptions("simple", "Perch-Zxid", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: "int64"}); err != nil {
+				return nil, err
+			}
+			headers.PerchZxid = &value
+		}
+		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
+			var value int32
+			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: "int32"}); err != nil {
+				return nil, err
+			}
+			headers.RetryAfter = &value
+		}
+		if values := rsp.Header.Values("WWW-Authenticate"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "WWW-Authenticate", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.WWWAuthenticate = &value
+		}
+		response.Headers4XX = &headers
+	case rsp.StatusCode/100 == 5:
+		var headers RevokeTokenHTTPResponse5XXHeaders
+		if values := rsp.Header.Values("Allow"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Allow", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.Allow = &value
+		}
+		if values := rsp.Header.Values("ETag"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "ETag", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.ETag = &value
+		}
+		if values := rsp.Header.Values("Perch-Cluster"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Perch-Cluster", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.PerchCluster = &value
+		}
+		if values := rsp.Header.Values("Perch-Code"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Perch-Code", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.PerchCode = value
+		}
+		if values := rsp.Header.Values("Perch-Zxid"); len(values) > 0 {
+			var value int64
+			if err := runtime.BindStyledParameterWithOptions("simple", "Perch-Zxid", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: "int64"}); err != nil {
+				return nil, err
+			}
+			headers.PerchZxid = &value
+		}
+		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
+			var value int32
+			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: "int32"}); err != nil {
+				return nil, err
+			}
+			headers.RetryAfter = &value
+		}
+		if values := rsp.Header.Values("WWW-Authenticate"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "WWW-Authenticate", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.WWWAuthenticate = &value
+		}
+		response.Headers5XX = &headers
+	}
+
+	return response, nil
+}
+
+// ParseListTreeHTTPResponse parses an HTTP response from a ListTreeWithResponse call
+func ParseListTreeHTTPResponse(rsp *http.Response) (*ListTreeHTTPResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ListTreeHTTPResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest NodePage
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode/100 == 4:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON4XX = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode/100 == 5:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON5XX = &dest
+
+	}
+
+	switch {
+	case rsp.StatusCode == 200:
+		var headers ListTreeHTTPResponse200Headers
+		if values := rsp.Header.Values("Perch-Cluster"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Perch-Cluster", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.PerchCluster = &value
+		}
+		if values := rsp.Header.Values("Perch-Zxid"); len(values) > 0 {
+			var value int64
+			if err := runtime.BindStyledParameterWithOptions("simple", "Perch-Zxid", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "integer", Format: "int64"}); err != nil {
+				return nil, err
+			}
+			headers.PerchZxid = value
+		}
+		response.Headers200 = &headers
+	case rsp.StatusCode/100 == 4:
+		var headers ListTreeHTTPResponse4XXHeaders
+		if values := rsp.Header.Values("Allow"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Allow", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.Allow = &value
+		}
+		if values := rsp.Header.Values("ETag"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "ETag", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.ETag = &value
+		}
+		if values := rsp.Header.Values("Perch-Cluster"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Perch-Cluster", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.PerchCluster = &value
+		}
+		if values := rsp.Header.Values("Perch-Code"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Perch-Code", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.PerchCode = value
+		}
+		if values := rsp.Header.Values("Perch-Zxid"); len(values) > 0 {
+			var value int64
+			if err := runtime.BindStyledParameterWithOptions("simple", "Perch-Zxid", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: "int64"}); err != nil {
+				return nil, err
+			}
+			headers.PerchZxid = &value
+		}
+		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
+			var value int32
+			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: "int32"}); err != nil {
+				return nil, err
+			}
+			headers.RetryAfter = &value
+		}
+		if values := rsp.Header.Values("WWW-Authenticate"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "WWW-Authenticate", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.WWWAuthenticate = &value
+		}
+		response.Headers4XX = &headers
+	case rsp.StatusCode/100 == 5:
+		var headers ListTreeHTTPResponse5XXHeaders
+		if values := rsp.Header.Values("Allow"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Allow", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.Allow = &value
+		}
+		if values := rsp.Header.Values("ETag"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "ETag", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.ETag = &value
+		}
+		if values := rsp.Header.Values("Perch-Cluster"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Perch-Cluster", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.PerchCluster = &value
+		}
+		if values := rsp.Header.Values("Perch-Code"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Perch-Code", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.PerchCode = value
+		}
+		if values := rsp.Header.Values("Perch-Zxid"); len(values) > 0 {
+			var value int64
+			if err := runtime.BindStyledParameterWithOptions("simple", "Perch-Zxid", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: "int64"}); err != nil {
+				return nil, err
+			}
+			headers.PerchZxid = &value
+		}
+		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
+			var value int32
+			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: "int32"}); err != nil {
+				return nil, err
+			}
+			headers.RetryAfter = &value
+		}
+		if values := rsp.Header.Values("WWW-Authenticate"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "WWW-Authenticate", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.WWWAuthenticate = &value
 		}
 		response.Headers5XX = &headers
 	}
@@ -9329,6 +17142,13 @@ func ParseWatchNodeHTTPResponse(rsp *http.Response) (*WatchNodeHTTPResponse, err
 			}
 			headers.RetryAfter = &value
 		}
+		if values := rsp.Header.Values("WWW-Authenticate"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "WWW-Authenticate", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.WWWAuthenticate = &value
+		}
 		response.Headers4XX = &headers
 	case rsp.StatusCode/100 == 5:
 		var headers WatchNodeHTTPResponse5XXHeaders
@@ -9373,6 +17193,177 @@ func ParseWatchNodeHTTPResponse(rsp *http.Response) (*WatchNodeHTTPResponse, err
 				return nil, err
 			}
 			headers.RetryAfter = &value
+		}
+		if values := rsp.Header.Values("WWW-Authenticate"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "WWW-Authenticate", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.WWWAuthenticate = &value
+		}
+		response.Headers5XX = &headers
+	}
+
+	return response, nil
+}
+
+// ParseWhoamiHTTPResponse parses an HTTP response from a WhoamiWithResponse call
+func ParseWhoamiHTTPResponse(rsp *http.Response) (*WhoamiHTTPResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &WhoamiHTTPResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Identity
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode/100 == 4:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON4XX = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode/100 == 5:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON5XX = &dest
+
+	}
+
+	switch {
+	case rsp.StatusCode == 200:
+		var headers WhoamiHTTPResponse200Headers
+		if values := rsp.Header.Values("Perch-Cluster"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Perch-Cluster", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.PerchCluster = &value
+		}
+		if values := rsp.Header.Values("Perch-Zxid"); len(values) > 0 {
+			var value int64
+			if err := runtime.BindStyledParameterWithOptions("simple", "Perch-Zxid", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "integer", Format: "int64"}); err != nil {
+				return nil, err
+			}
+			headers.PerchZxid = value
+		}
+		response.Headers200 = &headers
+	case rsp.StatusCode/100 == 4:
+		var headers WhoamiHTTPResponse4XXHeaders
+		if values := rsp.Header.Values("Allow"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Allow", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.Allow = &value
+		}
+		if values := rsp.Header.Values("ETag"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "ETag", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.ETag = &value
+		}
+		if values := rsp.Header.Values("Perch-Cluster"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Perch-Cluster", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.PerchCluster = &value
+		}
+		if values := rsp.Header.Values("Perch-Code"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Perch-Code", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.PerchCode = value
+		}
+		if values := rsp.Header.Values("Perch-Zxid"); len(values) > 0 {
+			var value int64
+			if err := runtime.BindStyledParameterWithOptions("simple", "Perch-Zxid", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: "int64"}); err != nil {
+				return nil, err
+			}
+			headers.PerchZxid = &value
+		}
+		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
+			var value int32
+			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: "int32"}); err != nil {
+				return nil, err
+			}
+			headers.RetryAfter = &value
+		}
+		if values := rsp.Header.Values("WWW-Authenticate"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "WWW-Authenticate", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.WWWAuthenticate = &value
+		}
+		response.Headers4XX = &headers
+	case rsp.StatusCode/100 == 5:
+		var headers WhoamiHTTPResponse5XXHeaders
+		if values := rsp.Header.Values("Allow"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Allow", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.Allow = &value
+		}
+		if values := rsp.Header.Values("ETag"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "ETag", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.ETag = &value
+		}
+		if values := rsp.Header.Values("Perch-Cluster"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Perch-Cluster", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.PerchCluster = &value
+		}
+		if values := rsp.Header.Values("Perch-Code"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Perch-Code", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.PerchCode = value
+		}
+		if values := rsp.Header.Values("Perch-Zxid"); len(values) > 0 {
+			var value int64
+			if err := runtime.BindStyledParameterWithOptions("simple", "Perch-Zxid", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: "int64"}); err != nil {
+				return nil, err
+			}
+			headers.PerchZxid = &value
+		}
+		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
+			var value int32
+			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: "int32"}); err != nil {
+				return nil, err
+			}
+			headers.RetryAfter = &value
+		}
+		if values := rsp.Header.Values("WWW-Authenticate"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "WWW-Authenticate", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.WWWAuthenticate = &value
 		}
 		response.Headers5XX = &headers
 	}

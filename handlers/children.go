@@ -45,14 +45,7 @@ func (e *edge) ListChildren(ctx context.Context, q api.ListChildrenRequestObject
 }
 
 func renderPage(got *polled, include detail, plain bool) api.ListChildren200JSONResponse {
-	body := api.NodePage{
-		Nodes: make([]api.Child, len(got.Children)), Zxid: int64(got.Zxid),
-		Cursor: formatZxid(got.Zxid), NextPageToken: some(got.NextPage),
-	}
-	for i := range got.Children {
-		body.Nodes[i] = renderChild(&got.Children[i], include, plain)
-	}
-	page := api.ListChildren200JSONResponse{Body: body}
+	page := api.ListChildren200JSONResponse{Body: renderNodes(&got.Answer, include)}
 	page.Headers.PerchZxid = int64(got.Zxid)
 	if plain {
 		page.Body.Etag = &got.tag
@@ -61,10 +54,22 @@ func renderPage(got *polled, include detail, plain bool) api.ListChildren200JSON
 	return page
 }
 
+// renderNodes is a page of nodes.
+func renderNodes(answer *lease.Answer, include detail) api.NodePage {
+	page := api.NodePage{
+		Nodes: make([]api.Child, len(answer.Children)), Zxid: int64(answer.Zxid),
+		Cursor: formatZxid(answer.Zxid), NextPageToken: some(answer.NextPage),
+	}
+	for i := range answer.Children {
+		page.Nodes[i] = renderChild(&answer.Children[i], include)
+	}
+	return page
+}
+
 // renderChild is a bare path unless more was asked for.
-func renderChild(n *tree.Node, include detail, plain bool) api.Child {
+func renderChild(n *tree.Node, include detail) api.Child {
 	child := api.Child{Path: n.Path}
-	if plain {
+	if include == (detail{}) {
 		return child
 	}
 	child.Etag = some(nodeTag(&n.Stat))

@@ -11,8 +11,13 @@ import (
 	"perch/tree"
 )
 
-// features are what every member of this version has.
-var features = []string{"nodes", "sessions", "stream", "watch"}
+// features are what every member has at a feature level.
+func features(level uint32) []string {
+	if level < 2 {
+		return []string{"nodes", "sessions", "stream", "watch"}
+	}
+	return []string{"access", "acl", "container", "multi", "nodes", "quota", "sessions", "stream", "tree", "ttl", "watch"}
+}
 
 // GetCluster implements GET /v1/cluster.
 func (e *edge) GetCluster(ctx context.Context, q api.GetClusterRequestObject) (api.GetClusterResponseObject, error) {
@@ -78,7 +83,7 @@ func transferTarget(body *api.TransferSpec) (quorum.NodeID, error) {
 }
 
 func (e *edge) renderCluster(s *lease.Status) api.Cluster {
-	limits := e.limits(&s.Settings)
+	limits, features := e.limits(&s.Settings), features(s.Level)
 	c := api.Cluster{
 		ClusterID: clusterID(s), Name: some(s.Name), Node: some(memberID(s.Node)), Version: some(e.version),
 		Epoch: int64(s.Soft.Epoch), Zxid: int64(s.Applied), OldestZxid: int64(s.Oldest),
@@ -143,6 +148,7 @@ func (e *edge) limits(s *lease.Settings) map[string]int64 {
 		"transaction_nodes": int64(s.TxnNodes), "session_ephemerals": int64(s.SessionEphemerals),
 		"sessions": int64(s.Sessions), "ttl_min_ms": s.TTLMinMs, "ttl_max_ms": s.TTLMaxMs,
 		"event_age_ms": s.EventAgeMs, "event_bytes": s.EventBytes,
+		"multi_operations": multiOpsMax, "multi_bytes": multiBytesMax, "acl_entries": aclEntriesMax,
 		"wait_ms": milliseconds(e.waitMax), "parked_requests": e.waiters,
 		"page_entries": limitMax, "page_bytes": 1 << 20, "json_body_bytes": jsonBytesMax,
 		"header_bytes": headerBytesMax, "uri_bytes": uriBytesMax, "streams_per_connection": streamsMax,

@@ -58,7 +58,7 @@ var (
 	codeInvalidArgument  = row(tree.ErrInvalidArgument.String(), 400, "An argument is not allowed.", -8)
 	codeUnknownParameter = row("unknown_parameter", 400, "The operation does not have this parameter.", 0)
 	codeInvalidJSON      = row("invalid_json", 400, "The body is not the JSON of this operation.", 0)
-	_                    = row(tree.ErrInvalidACL.String(), 400, "The ACL is not valid.", -114)
+	codeInvalidACL       = row(tree.ErrInvalidACL.String(), 400, "The ACL is not valid.", -114)
 	codeUnauthenticated  = row(tree.ErrUnauthenticated.String(), 401, "The request does not prove who it is from.", -115)
 	codeForbidden        = row(tree.ErrPermissionDenied.String(), 403, "The request is not allowed.", -102)
 	_                    = row(tree.ErrReservedPath.String(), 403, "The path is reserved.", 0)
@@ -113,6 +113,7 @@ type failure struct {
 	etag    quorum.Zxid // of the node in the way
 	path    string
 	limit   int64
+	failed  *int32   // of a multi: the operation at fault
 	allow   []string // methods of the path, with 405
 	cause   error    // for the log only
 	aborted bool     // nobody reads the answer

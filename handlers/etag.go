@@ -1,6 +1,7 @@
 package handlers
 
 import (
+	"math"
 	"strconv"
 	"strings"
 
@@ -93,6 +94,34 @@ func statTag(s *tree.Stat) string {
 }
 
 func childrenTag(s *tree.Stat) string { return "c" + formatZxid(s.Pzxid) }
+
+// aclTag moves with the ACL alone. The czxid is in it because a node that was
+// deleted and created again begins with aversion 0 again.
+func aclTag(s *tree.Stat) string {
+	return "a" + formatZxid(s.Czxid) + "-" + strconv.FormatInt(s.Aversion, 10)
+}
+
+// acl is the tag as one of an ACL.
+func (m tagMatch) acl() (czxid uint64, aversion int64, ok bool) {
+	first, second, _ := strings.Cut(strings.TrimPrefix(m.tag, "a"), "-")
+	czxid, _ = strconv.ParseUint(first, 10, 63)
+	aversion, _ = strconv.ParseInt(second, 10, 64)
+	stat := tree.Stat{Czxid: quorum.Zxid(czxid), Aversion: aversion}
+	return czxid, aversion, m.tag == aclTag(&stat) && aversion >= 0
+}
+
+// defaultTag is that of the default ACL of a subtree, which was changed last at
+// z; 0 when there is none.
+func defaultTag(z quorum.Zxid) string { return "d" + formatZxid(z) }
+
+// defaultACL is the tag as one of a default ACL.
+func (m tagMatch) defaultACL() (z uint64, ok bool) {
+	z, err := strconv.ParseUint(strings.TrimPrefix(m.tag, "d"), 10, 63)
+	return z, err == nil && m.tag == defaultTag(quorum.Zxid(z))
+}
+
+// noZxid stands for a tag that matches nothing, where 0 is no condition.
+const noZxid = math.MaxUint64
 
 // quoted is a bare tag as it stands in the header.
 func quoted(tag string) string { return `"` + tag + `"` }

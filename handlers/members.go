@@ -48,6 +48,7 @@ func (e *edge) RemoveMember(ctx context.Context, q api.RemoveMemberRequestObject
 
 // changeMembers has a change made and describes the cluster after it.
 func (e *edge) changeMembers(ctx context.Context, want lease.MembersChange) (c api.Cluster, z int64, err error) {
+	want.Caller = callerOf(ctx)
 	at, err := e.svc.ChangeMembers(ctx, want)
 	if err != nil && at != 0 {
 		return c, 0, decided(err, at)

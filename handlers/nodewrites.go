@@ -2,6 +2,9 @@ package handlers
 
 import (
 	"context"
+	"maps"
+	"slices"
+	"strings"
 
 	"perch/gen/api"
 	"perch/gen/commandpb"
@@ -19,12 +22,9 @@ func (e *edge) PutNode(ctx context.Context, q api.PutNodeRequestObject) (api.Put
 	if err != nil {
 		return nil, err
 	}
-	mode := commandpb.Mode_MODE_UNSPECIFIED
-	if p.Mode != nil {
-		if !p.Mode.Valid() {
-			return nil, badArgument("mode", "a PUT knows ephemeral only")
-		}
-		mode = commandpb.Mode_MODE_EPHEMERAL
+	mode, err := parseMode(p.Mode, putModes)
+	if err != nil {
+		return nil, err
 	}
 	if is(p.Takeover) && mode != commandpb.Mode_MODE_EPHEMERAL {
 		return nil, badArgument("takeover", "it needs mode=ephemeral")
@@ -38,7 +38,8 @@ func (e *edge) PutNode(ctx context.Context, q api.PutNodeRequestObject) (api.Put
 		return nil, err
 	}
 	res, err := e.write(ctx, owner, &commandpb.Command{Op: &commandpb.Command_Put{Put: &commandpb.Put{
-		Path: q.Path, Data: data, Mode: mode, Parents: is(p.Parents), Takeover: is(p.Takeover), Condition: condition,
+		Path: q.Path, Data: data, Mode: mode, TtlMs: owner.nodeTTL,
+		Parents: is(p.Parents), Takeover: is(p.Takeover), Condition: condition,
 	}}})
 	if err != nil {
 		return nil, err
@@ -64,14 +65,9 @@ func (e *edge) CreateNode(ctx context.Context, q api.CreateNodeRequestObject) (a
 	if err := e.checkNewPath(q.Path, is(p.Sequential)); err != nil {
 		return nil, err
 	}
-	mode := commandpb.Mode_MODE_PERSISTENT
-	if p.Mode != nil {
-		if !p.Mode.Valid() {
-			return nil, badArgument("mode", "it is persistent or ephemeral")
-		}
-		if *p.Mode == api.NodeModeEphemeral {
-			mode = commandpb.Mode_MODE_EPHEMERAL
-		}
+	mode, err := parseMode(p.Mode, createModes)
+	if err != nil {
+		return nil, err
 	}
 	owner, err := e.owner(ctx, p.PerchSession, mode, p.TTLMs)
 	if err != nil {
@@ -82,7 +78,7 @@ func (e *edge) CreateNode(ctx context.Context, q api.CreateNodeRequestObject) (a
 		return nil, err
 	}
 	res, err := e.write(ctx, owner, &commandpb.Command{Op: &commandpb.Command_Create{Create: &commandpb.Create{
-		Path: q.Path, Data: data, Mode: mode, Sequential: is(p.Sequential), Parents: is(p.Parents),
+		Path: q.Path, Data: data, Mode: mode, TtlMs: owner.nodeTTL, Sequential: is(p.Sequential), Parents: is(p.Parents),
 	}}})
 	if err != nil {
 		return nil, err
@@ -90,6 +86,30 @@ func (e *edge) CreateNode(ctx context.Context, q api.CreateNodeRequestObject) (a
 	return api.CreateNode201JSONResponse{Body: renderNode(&res.Node), Headers: api.CreateNode201ResponseHeaders{
 		ETag: quoted(nodeTag(&res.Node.Stat)), PerchZxid: int64(res.Zxid), Location: nodeLocation(res.Node.Path),
 		PerchSessionRemainingMs: some(milliseconds(res.Remaining))}}, nil
+}
+
+// The kinds of nodes that a write may ask for. A PUT never makes a node
+// persistent: without a mode it leaves the kind as it is.
+var (
+	createModes = map[string]commandpb.Mode{
+		"persistent": commandpb.Mode_MODE_PERSISTENT, "ephemeral": commandpb.Mode_MODE_EPHEMERAL,
+		"container": commandpb.Mode_MODE_CONTAINER, "ttl": commandpb.Mode_MODE_TTL,
+	}
+	putModes = map[string]commandpb.Mode{
+		"ephemeral": commandpb.Mode_MODE_EPHEMERAL, "ttl": commandpb.Mode_MODE_TTL,
+	}
+)
+
+// parseMode reads mode, of which the operation has those that are known.
+func parseMode[M ~string](mode *M, known map[string]commandpb.Mode) (commandpb.Mode, error) {
+	if mode == nil {
+		return commandpb.Mode_MODE_UNSPECIFIED, nil
+	}
+	m, ok := known[string(*mode)]
+	if !ok {
+		return m, badArgument("mode", "it is one of "+strings.Join(slices.Sorted(maps.Keys(known)), ", "))
+	}
+	return m, nil
 }
 
 // checkNewPath checks the path of a node to be. A sequential one may end in a
@@ -117,11 +137,7 @@ func (e *edge) DeleteNode(ctx context.Context, q api.DeleteNodeRequestObject) (a
 	if err != nil {
 		return nil, err
 	}
-	token, err := e.session(ctx, p.PerchSession)
-	if err != nil {
-		return nil, err
-	}
-	res, err := e.write(ctx, owner{token: token}, &commandpb.Command{Op: &commandpb.Command_Delete{
+	res, err := e.writeAs(ctx, p.PerchSession, &commandpb.Command{Op: &commandpb.Command_Delete{
 		Delete: &commandpb.Delete{Path: q.Path, Recursive: is(p.Recursive), Condition: condition},
 	}})
 	if err != nil {
@@ -172,23 +188,30 @@ func matchCondition(match *string) (*commandpb.Condition, error) {
 	return &commandpb.Condition{When: &commandpb.Condition_Etag{Etag: tag.zxid()}}, nil
 }
 
-// owner is the session on whose behalf a write is made.
+// owner is the session on whose behalf a write is made, and what else its
+// ttl_ms may mean.
 type owner struct {
 	token   string
 	openTTL uint64 // a token that was never seen opens a session with this TTL
+	nodeTTL uint64 // of a TTL node
 }
 
 // owner checks what a write of a node says of its session.
 func (e *edge) owner(ctx context.Context, token *string, mode commandpb.Mode, ttlMs *int64) (o owner, err error) {
-	ephemeral := mode == commandpb.Mode_MODE_EPHEMERAL
-	if ephemeral && token == nil {
-		return o, badArgument("Perch-Session", "an ephemeral needs a session")
-	}
-	if !ephemeral && ttlMs != nil {
-		return o, badArgument("ttl_ms", "only an ephemeral takes it")
-	}
-	if o.openTTL, err = checkTTL("ttl_ms", ttlMs); err != nil {
+	ttl, err := checkTTL("ttl_ms", ttlMs)
+	switch {
+	case err != nil:
 		return o, err
+	case mode == commandpb.Mode_MODE_EPHEMERAL && token == nil:
+		return o, badArgument("Perch-Session", "an ephemeral needs a session")
+	case mode == commandpb.Mode_MODE_EPHEMERAL:
+		o.openTTL = ttl
+	case mode == commandpb.Mode_MODE_TTL && ttl == 0:
+		return o, badArgument("ttl_ms", "a TTL node needs one")
+	case mode == commandpb.Mode_MODE_TTL:
+		o.nodeTTL = ttl
+	case ttl != 0:
+		return o, badArgument("ttl_ms", "only an ephemeral or a TTL node takes it")
 	}
 	o.token, err = e.session(ctx, token)
 	return o, err
@@ -200,6 +223,7 @@ func (e *edge) write(ctx context.Context, o owner, cmd *commandpb.Command) (leas
 	if o.token != "" && o.openTTL != 0 {
 		cmd.Session = &commandpb.SessionRef{OpenTtlMs: o.openTTL}
 	}
+	cmd.Caller = callerOf(ctx)
 	res, err := e.svc.Write(ctx, cmd, o.token)
 	if err != nil {
 		return res, decided(err, res.Zxid)
@@ -213,6 +237,16 @@ func (e *edge) write(ctx context.Context, o owner, cmd *commandpb.Command) (leas
 		f.holder = res.Node.Stat.EphemeralOwner
 	}
 	return res, f
+}
+
+// writeAs is write for operations in which the session has no part but that it
+// must be alive.
+func (e *edge) writeAs(ctx context.Context, session *string, cmd *commandpb.Command) (lease.Result, error) {
+	token, err := e.session(ctx, session)
+	if err != nil {
+		return lease.Result{}, err
+	}
+	return e.write(ctx, owner{token: token}, cmd)
 }
 
 // bodyLength is the Content-Length of the request, -1 when it was not told.

@@ -26,17 +26,12 @@ const (
 	ifNoneMatch = "If-None-Match"
 )
 
-var readQuery = []string{"wait_ms", "consistency", "min_zxid"}
-
-var ttlBody = &jsonShape{kind: jsonObject, fields: map[string]*jsonShape{"ttl_ms": {kind: jsonInteger}}}
-
-var membersBody = &jsonShape{kind: jsonObject, needed: true, fields: map[string]*jsonShape{
-	"force": {kind: jsonBoolean},
-	"members": {kind: jsonArray, items: &jsonShape{kind: jsonObject, fields: map[string]*jsonShape{
-		"id": {kind: jsonString}, "address": {kind: jsonString}, "role": {kind: jsonString}, "replace": {kind: jsonBoolean},
-	}}},
-}}
-var transferBody = &jsonShape{kind: jsonObject, fields: map[string]*jsonShape{"to": {kind: jsonString}}}
+// What several operations declare.
+var (
+	atQuery   = []string{"consistency", "min_zxid"}
+	readQuery = append([]string{"wait_ms"}, atQuery...)
+	pageQuery = append([]string{"limit", "page_token"}, atQuery...)
+)
 
 var operations = []operation{
 	{id: "readNode", method: "GET", path: "/v1/nodes/{path}", query: readQuery, ifs: []string{ifNoneMatch}},
@@ -51,14 +46,33 @@ var operations = []operation{
 		query: append([]string{"include"}, readQuery...), ifs: []string{ifNoneMatch}},
 	{id: "listChildren", method: "GET", path: "/v1/children/{path}",
 		query: append([]string{"include", "limit", "page_token"}, readQuery...), ifs: []string{ifNoneMatch}},
+	{id: "listTree", method: "GET", path: "/v1/tree/{path}",
+		query: append([]string{"include", "depth"}, pageQuery...)},
+	{id: "multi", method: "POST", path: "/v1/multi", query: []string{"include"}, json: multiBody},
 	{id: "watchNode", method: "GET", path: "/v1/watch/{path}", query: []string{"scope", "since", "limit", "wait_ms"}},
 	{id: "streamNode", method: "GET", path: "/v1/stream/{path}", query: []string{"scope", "since"}},
 	{id: "createSession", method: "POST", path: "/v1/sessions", json: ttlBody},
-	{id: "listSessions", method: "GET", path: "/v1/sessions",
-		query: []string{"limit", "page_token", "consistency", "min_zxid"}},
-	{id: "getSession", method: "GET", path: "/v1/sessions/{id}", query: []string{"consistency", "min_zxid"}},
+	{id: "listSessions", method: "GET", path: "/v1/sessions", query: pageQuery},
+	{id: "getSession", method: "GET", path: "/v1/sessions/{id}", query: atQuery},
 	{id: "closeSession", method: "DELETE", path: "/v1/sessions/{id}"},
 	{id: "keepSessionAlive", method: "POST", path: "/v1/sessions/{id}/keepalive", json: ttlBody},
+	{id: "getAcl", method: "GET", path: "/v1/acl/{path}", query: atQuery},
+	{id: "setAcl", method: "PUT", path: "/v1/acl/{path}", ifs: []string{ifMatch}, json: aclBody},
+	{id: "getDefaultAcl", method: "GET", path: "/v1/acl-default/{path}", query: atQuery},
+	{id: "setDefaultAcl", method: "PUT", path: "/v1/acl-default/{path}", ifs: []string{ifMatch}, json: aclBody},
+	{id: "deleteDefaultAcl", method: "DELETE", path: "/v1/acl-default/{path}", ifs: []string{ifMatch}},
+	{id: "getQuota", method: "GET", path: "/v1/quota/{path}", query: atQuery},
+	{id: "setQuota", method: "PUT", path: "/v1/quota/{path}", json: quotaBody},
+	{id: "deleteQuota", method: "DELETE", path: "/v1/quota/{path}"},
+	{id: "listTokens", method: "GET", path: "/v1/tokens", query: pageQuery},
+	{id: "createToken", method: "POST", path: "/v1/tokens", json: tokenBody},
+	{id: "revokeToken", method: "DELETE", path: "/v1/tokens/{id}"},
+	{id: "listPrincipals", method: "GET", path: "/v1/principals", query: pageQuery},
+	{id: "getPrincipal", method: "GET", path: "/v1/principals/{name}", query: atQuery},
+	{id: "putPrincipal", method: "PUT", path: "/v1/principals/{name}", ifs: []string{ifMatch, ifNoneMatch},
+		json: principalBody},
+	{id: "deletePrincipal", method: "DELETE", path: "/v1/principals/{name}", ifs: []string{ifMatch}},
+	{id: "whoami", method: "GET", path: "/v1/whoami"},
 	{id: "getCluster", method: "GET", path: "/v1/cluster"},
 	{id: "addMember", method: "POST", path: "/v1/cluster/members", json: membersBody},
 	{id: "removeMember", method: "DELETE", path: "/v1/cluster/members/{id}", query: []string{"force"}},

@@ -8,7 +8,10 @@ import (
 )
 
 // nodePrefixes are the routes whose last part is the path of a node.
-var nodePrefixes = [...]string{"/v1/nodes/", "/v1/children/", "/v1/stat/", "/v1/watch/", "/v1/stream/"}
+var nodePrefixes = [...]string{
+	"/v1/nodes/", "/v1/children/", "/v1/stat/", "/v1/watch/", "/v1/stream/", "/v1/tree/", "/v1/acl/", "/v1/acl-default/",
+	"/v1/quota/",
+}
 
 // foldPath makes `a/b`, `a%2Fb`, `%2Fa%2Fb` and `//a/b` the same node (API.md
 // rule 3). chi's {path} matches one segment and takes RawPath where there is
@@ -49,6 +52,10 @@ func foldTail(prefix, tail string) string {
 	}
 	return b.String()
 }
+
+// canonical is the path of a node that a JSON text names: as in a URL, leading
+// slashes do not matter, and none of it is the root.
+func canonical(path string) string { return "/" + strings.TrimLeft(path, "/") }
 
 // checkPath is the one check of node paths at the edge; apply repeats it with
 // the committed limits.

@@ -70,6 +70,9 @@ func problemHeaders(h http.Header, f *failure) {
 	if f.outcome == notApplied {
 		h["Retry-After"] = []string{strconv.Itoa(retryAfterMs / 1000)}
 	}
+	if f.status == http.StatusUnauthorized {
+		h["Www-Authenticate"] = []string{"Bearer"}
+	}
 	if f.allow != nil {
 		h["Allow"] = []string{strings.Join(f.allow, ", ")}
 	}
@@ -91,7 +94,7 @@ func render(x *exchange, f *failure) api.Problem {
 		Type: "urn:perch:" + f.code, Title: f.title, Status: int32(f.status),
 		Code: f.code, Retryable: f.retryable,
 		Detail: some(f.detail), Field: some(f.field), Path: some(f.path),
-		Outcome: some(f.outcome), ZkCode: some(f.zk), Limit: some(f.limit),
+		Outcome: some(f.outcome), ZkCode: some(f.zk), Limit: some(f.limit), FailedIndex: f.failed,
 		Zxid: some(int64(f.zxid)), OldestZxid: some(int64(f.oldest)), RequestID: some(x.requestID()),
 	}
 	if f.etag != 0 {

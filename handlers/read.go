@@ -25,6 +25,41 @@ type readOptions struct {
 	token   *string
 }
 
+// read asks one question on behalf of the caller. Its errors are decided on the
+// state at Answer.Zxid.
+func (e *edge) read(ctx context.Context, q lease.Read) (lease.Answer, error) {
+	q.Caller = callerOf(ctx)
+	answer, err := e.svc.Read(ctx, q)
+	if err != nil {
+		err = decided(err, answer.Zxid)
+	}
+	return answer, err
+}
+
+// pageOptions are the parameters of lists that are not lists of nodes.
+type pageOptions struct {
+	limit   *int32
+	page    *string
+	level   *api.ReadLevel
+	minZxid *int64
+	token   *string
+}
+
+// readPage asks for one page of such a list.
+func (e *edge) readPage(ctx context.Context, kind lease.ReadKind, o pageOptions) (a lease.Answer, err error) {
+	read := lease.Read{Kind: kind}
+	if read.At, err = readAt(o.level, o.minZxid); err != nil {
+		return a, err
+	}
+	if read.Limit, read.PageToken, err = paging(o.limit, o.page); err != nil {
+		return a, err
+	}
+	if read.Token, err = e.session(ctx, o.token); err != nil {
+		return a, err
+	}
+	return e.read(ctx, read)
+}
+
 // poll is one read of a node that may wait: it answers as soon as the tag of
 // the representation is another than the one that the client has.
 type poll struct {
@@ -153,7 +188,7 @@ func (p *poll) resume(x *exchange, happened bool) (over bool, err error) {
 // look reads, and says whether the client knows the answer already. Then it is
 // not returned but noted.
 func (p *poll) look(ctx context.Context) (got *polled, known bool, _ error) {
-	answer, err := p.edge.svc.Read(ctx, p.query)
+	answer, err := p.edge.read(ctx, p.query)
 	switch {
 	case err == nil:
 		tag := p.tag(&answer.Node.Stat)
@@ -174,7 +209,7 @@ func (p *poll) look(ctx context.Context) (got *polled, known bool, _ error) {
 		got.Zxid = p.match.floor()
 		return got, false, nil
 	}
-	return nil, false, decided(err, answer.Zxid)
+	return nil, false, err
 }
 
 func (p *poll) render(got *polled) written {

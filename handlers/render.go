@@ -16,17 +16,26 @@ import (
 // This file turns the types of tree and lease into those of the contract.
 
 func renderStat(s *tree.Stat) api.Stat {
-	mode := api.NodeModePersistent
-	if s.EphemeralOwner != 0 {
-		mode = api.NodeModeEphemeral
-	}
+	mode := nodeMode(s)
 	return api.Stat{
 		Czxid: int64(s.Czxid), Mzxid: int64(s.Mzxid), Pzxid: int64(s.Pzxid),
 		Version: s.Version, Cversion: s.Cversion, Aversion: s.Aversion,
 		NumChildren: clampInt32(s.NumChildren), DataLength: clampInt32(s.DataLength),
 		Ctime: renderTime(s.Ctime), Mtime: renderTime(s.Mtime),
-		EphemeralOwner: int64(s.EphemeralOwner), Mode: &mode,
+		EphemeralOwner: int64(s.EphemeralOwner), Mode: &mode, TTLMs: some(s.TTLMs),
 	}
+}
+
+func nodeMode(s *tree.Stat) api.NodeMode {
+	switch s.Mode {
+	case tree.ModeEphemeral:
+		return api.NodeModeEphemeral
+	case tree.ModeContainer:
+		return api.NodeModeContainer
+	case tree.ModeTTL:
+		return api.NodeModeTTL
+	}
+	return api.NodeModePersistent
 }
 
 // renderTime makes RFC 3339 in UTC of Unix milliseconds.
@@ -112,6 +121,10 @@ func eventCause(c tree.Cause) string {
 		return "session_expired"
 	case tree.CauseSessionClosed:
 		return "session_closed"
+	case tree.CauseTTL:
+		return "ttl"
+	case tree.CauseContainer:
+		return "container"
 	}
 	return "unknown"
 }
@@ -122,7 +135,7 @@ func renderSession(i lease.Info, remaining time.Duration) api.Session {
 	count := clampInt32(i.Ephemerals)
 	return api.Session{
 		ID: int64(i.ID), TTLMs: milliseconds(i.TTL), EphemeralCount: &count,
-		RemainingMs: some(milliseconds(remaining)),
+		RemainingMs: some(milliseconds(remaining)), Principal: some(i.Principal),
 	}
 }
 

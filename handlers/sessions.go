@@ -48,20 +48,10 @@ func (e *edge) CreateSession(ctx context.Context, q api.CreateSessionRequestObje
 // ListSessions implements GET /v1/sessions.
 func (e *edge) ListSessions(ctx context.Context, q api.ListSessionsRequestObject) (api.ListSessionsResponseObject, error) {
 	p := &q.Params
-	at, err := readAt(p.Consistency, p.MinZxid)
+	answer, err := e.readPage(ctx, lease.ReadSessions,
+		pageOptions{p.Limit, p.PageToken, p.Consistency, p.MinZxid, p.PerchSession})
 	if err != nil {
 		return nil, err
-	}
-	read := lease.Read{Kind: lease.ReadSessions, At: at}
-	if read.Limit, read.PageToken, err = paging(p.Limit, p.PageToken); err != nil {
-		return nil, err
-	}
-	if read.Token, err = e.session(ctx, p.PerchSession); err != nil {
-		return nil, err
-	}
-	answer, err := e.svc.Read(ctx, read)
-	if err != nil {
-		return nil, decided(err, answer.Zxid)
 	}
 	body := api.SessionPage{
 		Sessions: make([]api.Session, len(answer.Sessions)), Zxid: int64(answer.Zxid), NextPageToken: some(answer.NextPage),
@@ -94,36 +84,33 @@ func (e *edge) GetSession(ctx context.Context, q api.GetSessionRequestObject) (a
 		if held, err = e.svc.Touch(ctx, callerOf(ctx), token, 0); err != nil {
 			return nil, decided(err, held.Zxid)
 		}
+		// The leader has confirmed its position with a quorum: no need to ask again.
+		at.Linearizable, at.Floor = false, max(at.Floor, held.Zxid)
 	} else if token != "" {
 		e.svc.TouchLater(callerOf(ctx), token)
 	}
-	own := held.ID != 0 && (id == 0 || id == held.ID)
-	if !own || held.Zxid < at.Floor {
-		answer, err := e.readSession(ctx, id, token, at)
-		if err != nil {
-			return nil, err
-		}
-		if own && answer.ID == held.ID {
-			answer.Remaining = held.Remaining
-		}
-		held = answer
+	answer, err := e.readSession(ctx, id, token, at)
+	if err != nil {
+		return nil, err
 	}
-	body := renderSession(held.Info, held.Remaining)
+	info := answer.Sessions[0]
+	if info.ID != held.ID {
+		held.Remaining = 0
+	}
+	body := renderSession(info, held.Remaining)
+	body.Ephemerals = &answer.Paths
 	return api.GetSession200JSONResponse{Body: body, Headers: api.GetSession200ResponseHeaders{
-		PerchZxid: int64(held.Zxid), PerchSessionRemainingMs: body.RemainingMs}}, nil
+		PerchZxid: int64(answer.Zxid), PerchSessionRemainingMs: body.RemainingMs}}, nil
 }
 
-// readSession looks at a session by id, or with id 0 at that of the token. A
-// token that is given must be alive either way.
-func (e *edge) readSession(ctx context.Context, id quorum.Zxid, token string, at lease.At) (lease.Held, error) {
-	answer, err := e.svc.Read(ctx, lease.Read{Kind: lease.ReadSession, Session: id, Token: token, At: at})
-	if err != nil {
-		return lease.Held{}, decided(err, answer.Zxid)
+// readSession looks at a session by id, or with id 0 at that of the token; it is
+// Sessions[0] then. A token that is given must be alive either way.
+func (e *edge) readSession(ctx context.Context, id quorum.Zxid, token string, at lease.At) (lease.Answer, error) {
+	answer, err := e.read(ctx, lease.Read{Kind: lease.ReadSession, Session: id, Token: token, At: at})
+	if err == nil && len(answer.Sessions) != 1 {
+		err = decided(tree.ErrNoSession, answer.Zxid)
 	}
-	if len(answer.Sessions) != 1 {
-		return lease.Held{}, decided(tree.ErrNoSession, answer.Zxid)
-	}
-	return lease.Held{Info: answer.Sessions[0], Zxid: answer.Zxid}, nil
+	return answer, err
 }
 
 // CloseSession implements DELETE /v1/sessions/{id}. A session that is gone is
@@ -163,7 +150,7 @@ func closed(z quorum.Zxid) api.CloseSession204Response {
 func (e *edge) mayClose(ctx context.Context, id quorum.Zxid, token string) (gone quorum.Zxid, err error) {
 	at := lease.At{Linearizable: true, Wait: floorPatience}
 	own, ownErr := e.readSession(ctx, 0, token, at)
-	if ownErr == nil && own.ID == id {
+	if ownErr == nil && own.Sessions[0].ID == id {
 		return 0, nil
 	}
 	if ownErr != nil && asFailure(ownErr).code != codeSessionExpired {
@@ -202,7 +189,7 @@ func (e *edge) KeepSessionAlive(ctx context.Context, q api.KeepSessionAliveReque
 		if err != nil {
 			return nil, err
 		}
-		if own.ID != id {
+		if own.Sessions[0].ID != id {
 			return nil, decided(errSessionExpired, own.Zxid)
 		}
 	}

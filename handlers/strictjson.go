@@ -2,7 +2,9 @@ package handlers
 
 import (
 	"bytes"
+	"encoding/base64"
 	"strconv"
+	"time"
 	"unicode/utf16"
 	"unicode/utf8"
 )
@@ -16,6 +18,8 @@ const (
 	jsonBoolean
 	jsonObject
 	jsonArray
+	jsonBytes // a string of base64
+	jsonTime  // a string of RFC 3339
 )
 
 // jsonShape is what a JSON body may look like: which fields, of which types.
@@ -83,9 +87,8 @@ func (p *jsonChecker) value(shape *jsonShape, depth int) *failure {
 		return p.object(shape, depth+1)
 	case c == '[' && shape.kind == jsonArray:
 		return p.array(shape, depth+1)
-	case c == '"' && shape.kind == jsonString:
-		_, f := p.string()
-		return f
+	case c == '"' && (shape.kind == jsonString || shape.kind == jsonBytes || shape.kind == jsonTime):
+		return p.text(shape.kind)
 	case (c == '-' || c >= '0' && c <= '9') && shape.kind == jsonInteger:
 		return p.integer()
 	case (c == 't' || c == 'f') && shape.kind == jsonBoolean:
@@ -174,6 +177,25 @@ func (p *jsonChecker) array(shape *jsonShape, depth int) *failure {
 		}
 		p.space()
 	}
+}
+
+// text takes a string, in which encoding/json may look for more than text.
+func (p *jsonChecker) text(kind jsonKind) *failure {
+	text, f := p.string()
+	if f != nil {
+		return f
+	}
+	switch kind {
+	case jsonBytes:
+		if _, err := base64.StdEncoding.DecodeString(text); err != nil {
+			return p.fault("the string is not base64")
+		}
+	case jsonTime:
+		if err := new(time.Time).UnmarshalText([]byte(text)); err != nil {
+			return p.fault("the string is not a time of RFC 3339")
+		}
+	}
+	return nil
 }
 
 func (p *jsonChecker) boolean() *failure {

@@ -83,12 +83,17 @@ type interests struct {
 	scopes []tree.Scope
 }
 
+// in is the part of the interests that has one scope, as the caller of ctx.
+func (i *interests) in(ctx context.Context, scope tree.Scope) lease.Interest {
+	return lease.Interest{Caller: callerOf(ctx), Path: i.path, Scope: scope, Since: i.since}
+}
+
 // await blocks until something of the interests has happened (true), or the
 // wait is over (false). An error is neither.
 func (e *edge) await(ctx, waiting context.Context, i interests) (bool, error) {
 	var err error
 	if len(i.scopes) == 1 {
-		err = e.svc.Await(waiting, lease.Interest{Path: i.path, Scope: i.scopes[0], Since: i.since})
+		err = e.svc.Await(waiting, i.in(ctx, i.scopes[0]))
 	} else {
 		err = e.awaitAny(waiting, i)
 	}
@@ -110,7 +115,8 @@ func (e *edge) awaitAny(ctx context.Context, i interests) error {
 	defer cancel()
 	ends := make(chan error, len(i.scopes))
 	for _, scope := range i.scopes {
-		go func() { ends <- e.svc.Await(ctx, lease.Interest{Path: i.path, Scope: scope, Since: i.since}) }()
+		interest := i.in(ctx, scope)
+		go func() { ends <- e.svc.Await(ctx, interest) }()
 	}
 	return <-ends
 }

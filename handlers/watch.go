@@ -158,6 +158,7 @@ var scopesOf = [...][]tree.Scope{
 // events asks once and moves the query to the cursor of the answer, which never
 // goes back.
 func (e *edge) events(ctx context.Context, q *lease.EventQuery) (lease.EventBatch, error) {
+	q.Caller = callerOf(ctx)
 	batch, err := e.svc.Events(ctx, *q)
 	if errors.Is(err, lease.ErrNotCaughtUp) {
 		// This node has not reached the cursor: the same one again (R24).

@@ -143,11 +143,11 @@ func (e *edge) setDefaultACL(ctx context.Context, set *commandpb.SetDefaultAcl, 
 	return e.writeAs(ctx, session, &commandpb.Command{Op: &commandpb.Command_SetDefaultAcl{SetDefaultAcl: set}})
 }
 
-// Bounds of ACLs beside those of ZooKeeper, which has none.
+// Bounds of ACLs, those of apply.
 const (
-	aclEntriesMax  = 64
+	aclEntriesMax  = 128
 	aclSchemeBytes = 16
-	aclIDBytes     = 512
+	aclIDBytes     = 1024
 )
 
 // aclLetters are the permissions as ZooKeeper's shell writes them, in its order.
@@ -162,7 +162,7 @@ var aclLetters = [...]struct {
 // and ids there are is for apply to say.
 func parseACL(field string, entries []api.ACLEntry) ([]*commandpb.AclEntry, error) {
 	if len(entries) == 0 || len(entries) > aclEntriesMax {
-		return nil, badACL(field, "it does not have 1 to 64 entries").met(aclEntriesMax)
+		return nil, badACL(field, "it does not have 1 to 128 entries").met(aclEntriesMax)
 	}
 	out := make([]*commandpb.AclEntry, len(entries))
 	for i, entry := range entries {
@@ -201,19 +201,14 @@ func parsePerms(letters string) (perms tree.Perms, ok bool) {
 	return perms, true
 }
 
-// renderACL writes the open ACL, nil, as the one entry that it is.
 func renderACL(acl *tree.ACL) []api.ACLEntry {
-	if acl == nil {
-		acl = &openACL
-	}
-	out := make([]api.ACLEntry, len(acl.Entries))
-	for i, entry := range acl.Entries {
+	entries := acl.List()
+	out := make([]api.ACLEntry, len(entries))
+	for i, entry := range entries {
 		out[i] = api.ACLEntry{Scheme: entry.Scheme, ID: entry.ID, Perms: formatPerms(entry.Perms)}
 	}
 	return out
 }
-
-var openACL = tree.ACL{Entries: []tree.ACLEntry{{Scheme: "world", ID: "anyone", Perms: tree.PermAll}}}
 
 func formatPerms(perms tree.Perms) string {
 	var b []byte

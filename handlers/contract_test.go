@@ -87,7 +87,12 @@ func compareBody(t *testing.T, have *operation, ref *openapi3.RequestBodyRef) {
 func compareShape(t *testing.T, at string, have *jsonShape, schema *openapi3.Schema) {
 	t.Helper()
 	kinds := map[jsonKind]string{
-		jsonInteger: "integer", jsonString: "string", jsonBoolean: "boolean", jsonObject: "object", jsonArray: "array"}
+		jsonInteger: "integer", jsonString: "string", jsonBoolean: "boolean", jsonObject: "object", jsonArray: "array",
+		jsonBytes: "string", jsonTime: "string"}
+	formats := map[string]jsonKind{"byte": jsonBytes, "date-time": jsonTime}
+	if kind := formats[schema.Format]; kind != 0 && kind != have.kind {
+		t.Errorf("%s: format %s", at, schema.Format)
+	}
 	if !schema.Type.Is(kinds[have.kind]) || len(schema.Properties) != len(have.fields) {
 		t.Errorf("%s: %v and %v differ", at, have, schema.Type)
 	}
@@ -142,7 +147,17 @@ func TestCodesAreTheDocument(t *testing.T) {
 
 // example is a path of the pattern.
 func example(pattern string) string {
-	return strings.NewReplacer("{path}", "app", "{id}", "self").Replace(pattern)
+	return strings.NewReplacer("{path}", "app", "{id}", "self", "{name}", "ci").Replace(pattern)
+}
+
+// wellFormed are bodies for the operations that cannot do without.
+var wellFormed = map[string]string{
+	"multi":         `{"ops":[{"op":"put","path":"/app","text":"x"}]}`,
+	"setAcl":        `{"entries":[{"scheme":"world","id":"anyone","perms":"cdrwa"}]}`,
+	"setDefaultAcl": `{"entries":[{"scheme":"world","id":"anyone","perms":"cdrwa"}]}`,
+	"setQuota":      `{"max_nodes":1000}`,
+	"createToken":   `{"principal":"ci"}`,
+	"putPrincipal":  `{"grants":[{"prefix":"/","perms":["read"]}]}`,
 }
 
 // TestEveryRoute sends to every operation what it must refuse, and to every
@@ -169,12 +184,12 @@ func TestEveryRoute(t *testing.T) {
 			if op.ops {
 				return
 			}
-			e.do(target, "", "Idempotency-Key: k").want("400 invalid_argument")
+			e.do(target, wellFormed[op.id], "Idempotency-Key: k").want("400 invalid_argument")
 			for _, token := range []string{"", "short", strings.Repeat("a", 21), strings.Repeat("a", 129), strings.Repeat("a", 21) + "!"} {
-				e.do(target, "", "Perch-Session: "+token).want("410 session_expired")
+				e.do(target, wellFormed[op.id], "Perch-Session: "+token).want("410 session_expired")
 			}
 			a := strings.Repeat("a", 22)
-			e.do(target, "", "Perch-Session: "+a, "Perch-Session: "+a).want("400 invalid_argument")
+			e.do(target, wellFormed[op.id], "Perch-Session: "+a, "Perch-Session: "+a).want("400 invalid_argument")
 		})
 	}
 	for path := range document().Paths.Map() {
@@ -194,8 +209,8 @@ func TestEveryRoute(t *testing.T) {
 func TestNoSuchEndpoint(t *testing.T) {
 	e := newEdgeTest(t)
 	for _, target := range []string{
-		"GET /", "GET /v1", "GET /v1/", "GET /v1/nodes", "GET /v1/sessions/", "POST /v1/multi", "GET /v1/locks",
-		"POST /v1/locks/nightly/acquire", "GET /v1/tree/app", "GET /v2/nodes/app", "GET /V1/nodes/app",
+		"GET /", "GET /v1", "GET /v1/", "GET /v1/nodes", "GET /v1/sessions/", "POST /v1/multi/", "GET /v1/locks",
+		"POST /v1/locks/nightly/acquire", "GET /v1/tree", "GET /v2/nodes/app", "GET /V1/nodes/app",
 		"GET /v1%2Fnodes/app", "GET /livez/", "GET /v1/cluster/member", "FOO /nowhere", "GET /v1/sessions/1/2",
 		"GET //v1/nodes/app", "GET /v1/nodes%2Fapp",
 	} {

@@ -17,6 +17,7 @@ import (
 	"github.com/getkin/kin-openapi/routers"
 
 	"perch"
+	"perch/gen/commandpb"
 )
 
 // document is openapi.yaml, by which every answer of every test is checked.
@@ -83,10 +84,26 @@ func (e *edgeTest) do(line, body string, headers ...string) *answer {
 
 func (e *edgeTest) serve(r *http.Request) *answer {
 	e.Helper()
-	method := r.Method
 	w := httptest.NewRecorder()
 	e.h.ServeHTTP(w, r)
-	res := w.Result()
+	return e.read(w, r)
+}
+
+// as serves one request of somebody.
+func (e *edgeTest) as(caller *commandpb.Caller, line, body string, headers ...string) *answer {
+	e.Helper()
+	w, r := httptest.NewRecorder(), request(line, body, headers...)
+	x := e.h.edge.begin(w, r)
+	x.caller = caller
+	e.h.route(x, r.WithContext(x))
+	e.h.edge.runTail(x)
+	return e.read(w, r)
+}
+
+// read checks an answer against the document.
+func (e *edgeTest) read(w *httptest.ResponseRecorder, r *http.Request) *answer {
+	e.Helper()
+	method, res := r.Method, w.Result()
 	body, err := io.ReadAll(res.Body)
 	if err != nil {
 		e.Fatal(err)

@@ -46,7 +46,7 @@ func TestPutNode(t *testing.T) {
 	e.do("PUT /v1/nodes/perch/locks/x?parents=true", "").want("403 reserved_path")
 	e.do("POST /v1/nodes/perch", "").want("403 reserved_path")
 	e.do("DELETE /v1/nodes/perch/x", "").want("403 reserved_path")
-	for _, mode := range []string{"ttl", "container", "persistent", "EPHEMERAL"} {
+	for _, mode := range []string{"ttl", "ttl&ttl_ms=999", "container", "container&ttl_ms=5000", "persistent", "EPHEMERAL", ""} {
 		e.do("PUT /v1/nodes/app?mode="+mode, "", held(tokenA)).want("400 invalid_argument")
 	}
 }
@@ -66,12 +66,43 @@ func TestCreateNode(t *testing.T) {
 	}
 	e.do("POST /v1/nodes/x/y", "").want("404 no_parent")
 	e.do("POST /v1/nodes/x/y?parents=true", "").want("201")
-	for _, mode := range []string{"ttl", "container", "Ephemeral", "sequential"} {
+	for _, mode := range []string{"ttl", "ttl&ttl_ms=86400001", "container&ttl_ms=5000", "Ephemeral", "sequential", ""} {
 		e.do("POST /v1/nodes/m?mode="+mode, "", held(tokenA)).want("400 invalid_argument")
 	}
 	e.do("POST /v1/nodes/m?mode=persistent", "").want("201")
 	e.do("POST /v1/nodes/m2?ttl_ms=5000", "").want("400 invalid_argument")
 	e.do("POST /v1/nodes/m2?mode=persistent&ttl_ms=5000", "", held(tokenA)).want("400 invalid_argument")
+}
+
+// TestModes makes nodes that end by themselves, and sees them do it.
+func TestModes(t *testing.T) {
+	e := newEdgeTest(t)
+	stat := func(a *answer) map[string]any { return a.json()["stat"].(map[string]any) }
+	if s := stat(e.do("PUT /v1/nodes/t?mode=ttl&ttl_ms=5000", "x").want("201")); s["mode"] != "ttl" || s["ttl_ms"] != 5000.0 {
+		t.Errorf("stat %v", s)
+	}
+	if s := stat(e.do("PUT /v1/nodes/t?mode=ttl&ttl_ms=6000", "y").want("200")); s["mode"] != "ttl" || s["ttl_ms"] != 6000.0 {
+		t.Errorf("stat %v", s)
+	}
+	if s := stat(e.do("PUT /v1/nodes/t", "z").want("200")); s["mode"] != "ttl" || s["ttl_ms"] != 6000.0 {
+		t.Errorf("stat %v", s)
+	}
+	e.do("PUT /v1/nodes/t?mode=ephemeral&ttl_ms=5000", "", held(tokenA)).want("409 node_exists")
+	e.do("PUT /v1/nodes/p", "").want("201")
+	e.do("PUT /v1/nodes/p?mode=ttl&ttl_ms=5000", "").want("409 node_exists")
+	e.do("POST /v1/nodes/s-?mode=ttl&ttl_ms=5000&sequential=true", "").want("201")
+	if s := stat(e.do("POST /v1/nodes/c?mode=container", "").want("201")); s["mode"] != "container" || s["ttl_ms"] != nil {
+		t.Errorf("stat %v", s)
+	}
+	e.do("POST /v1/nodes/c/child", "").want("201")
+	e.do("DELETE /v1/nodes/c/child", "").want("204")
+	e.svc.reap("/t", "/c")
+	e.do("GET /v1/nodes/t", "").want("404 no_node")
+	events := e.do("GET /v1/watch/?since=0&scope=subtree", "").json()["events"].([]any)
+	last := events[len(events)-2:]
+	if a, b := last[0].(map[string]any), last[1].(map[string]any); a["path"] != "/t" || a["cause"] != "ttl" || b["path"] != "/c" || b["cause"] != "container" {
+		t.Errorf("events %v", last)
+	}
 }
 
 func TestDeleteNode(t *testing.T) {

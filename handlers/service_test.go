@@ -33,15 +33,19 @@ type testService struct {
 	awaits    chan lease.Interest // told of every Await, when not nil
 	changes   []lease.MembersChange
 	transfers []quorum.NodeID
+	proposed  *commandpb.Command  // the last one
+	callers   []*commandpb.Caller // of all calls
 }
 
 type pinned struct {
 	view *lease.View
-	name string
-	id   quorum.Zxid
+	from lease.Cursor
 }
 
-const testEpoch = 7
+const (
+	testEpoch = 7
+	testWall  = 1_790_000_000_000
+)
 
 var testCluster = quorum.ClusterID{0xc1, 0x05}
 
@@ -68,7 +72,9 @@ func (s *testService) Write(_ context.Context, cmd *commandpb.Command, token str
 	if ref != nil {
 		ref.OpenTtlMs = cmd.GetSession().GetOpenTtlMs()
 	}
-	cmd.Format, cmd.Session = lease.Format, ref
+	cmd.Session, s.proposed = ref, cmd
+	s.callers = append(s.callers, cmd.Caller)
+	s.level(cmd)
 	res := s.apply(cmd)
 	if res.Opened {
 		res.Remaining = res.Session.TTL
@@ -77,6 +83,18 @@ func (s *testService) Write(_ context.Context, cmd *commandpb.Command, token str
 		}
 	}
 	return res, nil
+}
+
+// level raises the feature level when cmd is the first that needs a higher one,
+// so that positions are what they are without that. What a principal does needs
+// it, too.
+func (s *testService) level(cmd *commandpb.Command) {
+	level := s.state.View().Level()
+	if level < lease.Format && (lease.FormatOf(cmd) > level || cmd.Caller.GetPrincipal() != "") {
+		s.apply(&commandpb.Command{Format: level, Op: &commandpb.Command_RaiseLevel{
+			RaiseLevel: &commandpb.RaiseLevel{Level: lease.Format}}})
+	}
+	cmd.Format = s.state.View().Level()
 }
 
 // apply is for those who hold mu.
@@ -92,7 +110,7 @@ func (s *testService) apply(cmd *commandpb.Command) lease.Result {
 	}
 	res, _, err := s.state.Apply(&quorum.Entry{
 		Zxid: next, Kind: quorum.EntryCommand, Data: data,
-		Stamp: quorum.Stamp{Wall: 1_790_000_000_000 + int64(s.age), Age: s.age},
+		Stamp: quorum.Stamp{Wall: testWall + int64(s.age), Age: s.age},
 	})
 	if err != nil {
 		panic(err)
@@ -132,12 +150,12 @@ func (s *testService) floor(ctx context.Context, z quorum.Zxid, patience time.Du
 	}
 }
 
-func (s *testService) alive(view *lease.View, token string) (lease.Info, error) {
+func (s *testService) alive(view *lease.View, caller *commandpb.Caller, token string) (lease.Info, error) {
 	ref, err := s.tokens.Resolve(token)
 	if err != nil {
 		return lease.Info{}, err
 	}
-	info, known := view.Lookup(ref)
+	info, known := view.Lookup(ref, caller.GetPrincipal())
 	if known != lease.KnownAlive {
 		return info, tree.ErrSessionExpired
 	}
@@ -146,7 +164,7 @@ func (s *testService) alive(view *lease.View, token string) (lease.Info, error) 
 
 func (s *testService) Read(ctx context.Context, q lease.Read) (a lease.Answer, err error) {
 	s.mu.Lock()
-	s.reads = append(s.reads, q)
+	s.reads, s.callers = append(s.reads, q), append(s.callers, q.Caller)
 	fail := s.fail
 	s.mu.Unlock()
 	if fail != nil {
@@ -165,54 +183,28 @@ func (s *testService) Read(ctx context.Context, q lease.Read) (a lease.Answer, e
 			return lease.Answer{Zxid: view.Zxid()}, lease.ErrPageExpired
 		}
 	}
-	a.Zxid = from.view.Zxid()
 	if q.Token != "" {
-		info, err := s.alive(view, q.Token)
-		if err != nil || q.Kind == lease.ReadSession && q.Session == 0 {
-			a.Sessions = []lease.Info{info}
-			return a, err
+		info, err := s.alive(view, q.Caller, q.Token)
+		if err != nil {
+			return lease.Answer{Zxid: view.Zxid()}, err
+		}
+		if q.Session == 0 {
+			q.Session = info.ID
 		}
 	}
-	return a, s.evaluate(&a, from, q)
-}
-
-func (s *testService) evaluate(a *lease.Answer, from *pinned, q lease.Read) error {
-	more, ok, last := false, true, pinned{view: from.view}
-	switch q.Kind {
-	case lease.ReadNode, lease.ReadStat, lease.ReadChildren:
-		if a.Node, ok = from.view.Get(q.Path); !ok {
-			return tree.ErrNoNode
-		}
-		if q.Kind == lease.ReadChildren {
-			a.Children, more, _ = from.view.Children(q.Path, tree.Page{
-				After: from.name, Limit: q.Limit, Bytes: 1 << 20, WithData: q.WithData})
-		}
-	case lease.ReadSession:
-		info, ok := from.view.Session(q.Session)
-		if !ok {
-			return tree.ErrNoSession
-		}
-		a.Sessions = []lease.Info{info}
-	case lease.ReadSessions:
-		a.Sessions, more = from.view.SessionList(from.id, q.Limit)
-	}
+	a, more, err := from.view.Read(q, from.from, testWall)
 	if more {
-		if n := len(a.Children); n > 0 {
-			last.name = tree.Name(a.Children[n-1].Path)
-		}
-		if n := len(a.Sessions); n > 0 {
-			last.id = a.Sessions[n-1].ID
-		}
 		s.mu.Lock()
-		a.NextPage = "page-" + string(rune('A'+len(s.pages)))
-		s.pages[a.NextPage] = &last
+		a.NextPage = "page-" + jsonNumber(len(s.pages))
+		s.pages[a.NextPage] = &pinned{from.view, lease.After(q.Kind, a)}
 		s.mu.Unlock()
 	}
-	return nil
+	return a, err
 }
 
 func (s *testService) Events(ctx context.Context, q lease.EventQuery) (lease.EventBatch, error) {
 	s.mu.Lock()
+	s.callers = append(s.callers, q.Caller)
 	fail := s.fail
 	s.mu.Unlock()
 	if fail != nil {
@@ -225,20 +217,23 @@ func (s *testService) Events(ctx context.Context, q lease.EventQuery) (lease.Eve
 	}
 	view := s.view()
 	if q.Token != "" {
-		if _, err := s.alive(view, q.Token); err != nil {
+		if _, err := s.alive(view, q.Caller, q.Token); err != nil {
 			return lease.EventBatch{Cursor: view.Zxid()}, err
 		}
 	}
 	if q.Now {
 		return lease.EventBatch{Cursor: view.Zxid(), Oldest: view.Oldest()}, nil
 	}
-	return view.Events(q.Path, q.Scope, q.Since, tree.Bounds{Events: q.Limit, Bytes: 1 << 20})
+	return view.Events(q, tree.Bounds{Events: q.Limit, Bytes: 1 << 20}, testWall)
 }
 
 func (s *testService) Await(ctx context.Context, i lease.Interest) error {
 	if s.awaits != nil {
 		s.awaits <- i
 	}
+	s.mu.Lock()
+	s.callers = append(s.callers, i.Caller)
+	s.mu.Unlock()
 	for {
 		s.mu.Lock()
 		view, applied, fail := s.state.View(), s.applied, s.fail
@@ -246,7 +241,8 @@ func (s *testService) Await(ctx context.Context, i lease.Interest) error {
 		if fail != nil {
 			return fail
 		}
-		batch, err := view.Events(i.Path, i.Scope, i.Since, tree.Bounds{Events: 1, Bytes: 1 << 20})
+		batch, err := view.Events(lease.EventQuery{Caller: i.Caller, Path: i.Path, Scope: i.Scope, Since: i.Since},
+			tree.Bounds{Events: 1, Bytes: 1 << 20}, testWall)
 		if err != nil || len(batch.Events) > 0 {
 			return nil
 		}
@@ -258,21 +254,22 @@ func (s *testService) Await(ctx context.Context, i lease.Interest) error {
 	}
 }
 
-func (s *testService) Touch(ctx context.Context, _ *commandpb.Caller, token string, ttl time.Duration) (lease.Held, error) {
+func (s *testService) Touch(ctx context.Context, caller *commandpb.Caller, token string, ttl time.Duration) (lease.Held, error) {
 	s.mu.Lock()
 	fail := s.fail
 	s.touches++
+	s.callers = append(s.callers, caller)
 	s.mu.Unlock()
 	if fail != nil {
 		return lease.Held{}, fail
 	}
 	view := s.view()
-	info, err := s.alive(view, token)
+	info, err := s.alive(view, caller, token)
 	if err != nil {
 		return lease.Held{Zxid: view.Zxid()}, err
 	}
 	if ttl != 0 && ttl != info.TTL {
-		res, err := s.Write(ctx, &commandpb.Command{Op: &commandpb.Command_SetTtl{
+		res, err := s.Write(ctx, &commandpb.Command{Caller: caller, Op: &commandpb.Command_SetTtl{
 			SetTtl: &commandpb.SetTtl{TtlMs: uint64(ttl.Milliseconds())}}}, token)
 		if err != nil {
 			return lease.Held{}, err
@@ -282,15 +279,17 @@ func (s *testService) Touch(ctx context.Context, _ *commandpb.Caller, token stri
 	return lease.Held{Info: info, Remaining: info.TTL, Zxid: s.view().Zxid()}, nil
 }
 
-func (s *testService) TouchLater(*commandpb.Caller, string) {
+func (s *testService) TouchLater(caller *commandpb.Caller, _ string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.callers = append(s.callers, caller)
 	s.touches++
 }
 
-func (s *testService) Transfer(_ context.Context, _ *commandpb.Caller, to quorum.NodeID) error {
+func (s *testService) Transfer(_ context.Context, caller *commandpb.Caller, to quorum.NodeID) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.callers = append(s.callers, caller)
 	s.transfers = append(s.transfers, to)
 	return s.fail
 }
@@ -299,7 +298,7 @@ func (s *testService) Status() lease.Status {
 	view := s.view()
 	st := lease.Status{
 		Node: 1, Cluster: testCluster, Name: "test", Applied: view.Zxid(), Digest: view.Digest(),
-		Oldest: view.Oldest(), Ready: true, Sessions: view.Sessions(), Nodes: view.Nodes(), Settings: view.Settings(),
+		Oldest: view.Oldest(), Ready: true, Sessions: view.Sessions(), Nodes: view.Nodes(), Settings: view.Settings(), Level: view.Level(),
 		Soft: quorum.Soft{Leader: 1, Epoch: testEpoch, Established: true, Commit: view.Zxid()},
 		Members: []lease.MemberStatus{
 			{Progress: quorum.Progress{ID: 1, Role: quorum.RoleVoter}, Addr: "127.0.0.1:7501"},
@@ -320,29 +319,53 @@ func (s *testService) ChangeMembers(_ context.Context, c lease.MembersChange) (q
 	if s.fail != nil {
 		return s.ahead, s.fail
 	}
-	s.changes = append(s.changes, c)
+	s.changes, s.callers = append(s.changes, c), append(s.callers, c.Caller)
 	return quorum.MakeZxid(testEpoch, 99), nil
 }
 
 // expire ends the session of a token as the leader does.
 func (s *testService) expire(t *testing.T, token string) {
 	t.Helper()
-	info, err := s.alive(s.view(), token)
+	info, err := s.alive(s.view(), nil, token)
 	if err != nil {
 		t.Fatal(err)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.apply(&commandpb.Command{Format: lease.Format, Op: &commandpb.Command_ExpireSessions{
+	s.apply(&commandpb.Command{Format: s.state.View().Level(), Op: &commandpb.Command_ExpireSessions{
 		ExpireSessions: &commandpb.ExpireSessions{Ids: []uint64{uint64(info.ID)}}}})
+}
+
+// reap ends nodes as the leader does once their time is over.
+func (s *testService) reap(paths ...string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.age += 60_000
+	s.apply(&commandpb.Command{Format: s.state.View().Level(), Op: &commandpb.Command_Reap{Reap: &commandpb.Reap{Paths: paths}}})
 }
 
 var _ lease.Service = (*testService)(nil)
 
-func (s *testService) Auth() bool { return false }
+func (s *testService) Auth() bool { return s.view().Auth() }
 
-func (s *testService) Authenticate(context.Context, [32]byte) (lease.Identity, error) {
-	return lease.Identity{}, tree.ErrUnauthenticated
+func (s *testService) Authenticate(_ context.Context, secret [32]byte) (lease.Identity, error) {
+	who, ok := s.view().Identify(secret, testWall)
+	if !ok {
+		return who, tree.ErrUnauthenticated
+	}
+	return who, nil
 }
 
-func (s *testService) EnableAuth(context.Context, string, [32]byte) (bool, error) { return false, nil }
+func (s *testService) EnableAuth(ctx context.Context, admin string, secret [32]byte) (bool, error) {
+	if s.Auth() {
+		return false, nil
+	}
+	res, err := s.Write(ctx, &commandpb.Command{Op: &commandpb.Command_EnableAuth{EnableAuth: &commandpb.EnableAuth{
+		Admin: &commandpb.PutPrincipal{Name: admin, Grants: []*commandpb.Grant{{Prefix: "/", Perms: uint32(lease.PermCluster)}}},
+		Token: &commandpb.CreateToken{Principal: admin, SecretSha256: secret[:]},
+	}}}, "")
+	if err == nil && res.Code != tree.OK {
+		err = res.Code
+	}
+	return err == nil, err
+}

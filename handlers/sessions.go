@@ -98,7 +98,8 @@ func (e *edge) GetSession(ctx context.Context, q api.GetSessionRequestObject) (a
 		held.Remaining = 0
 	}
 	body := renderSession(info, held.Remaining)
-	body.Ephemerals = &answer.Paths
+	paths := append([]string{}, answer.Paths...) // none is an empty list
+	body.Ephemerals = &paths
 	return api.GetSession200JSONResponse{Body: body, Headers: api.GetSession200ResponseHeaders{
 		PerchZxid: int64(answer.Zxid), PerchSessionRemainingMs: body.RemainingMs}}, nil
 }

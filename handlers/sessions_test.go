@@ -51,6 +51,7 @@ func TestDeadTokens(t *testing.T) {
 		for i := range operations {
 			op := &operations[i]
 			line := op.method + " " + example(op.path)
+			body := wellFormed[op.id]
 			if op.ops || op.id == "createSession" && token == tokenB {
 				continue
 			}
@@ -61,7 +62,7 @@ func TestDeadTokens(t *testing.T) {
 			if op.id == "closeSession" {
 				continue
 			}
-			a := e.do(line, "", held(token)).want("410 session_expired")
+			a := e.do(line, body, held(token)).want("410 session_expired")
 			if z := a.Header.Get("Perch-Zxid"); z == "0" {
 				t.Errorf("%s was decided at %s", op.id, z)
 			}
@@ -210,7 +211,7 @@ func TestTouches(t *testing.T) {
 			continue
 		}
 		before := e.svc.touches
-		e.do(op.method+" "+example(op.path), "", held(tokenA))
+		e.do(op.method+" "+example(op.path), wellFormed[op.id], held(tokenA))
 		if e.svc.touches != before+1 {
 			t.Errorf("%s: %d touches", op.id, e.svc.touches-before)
 		}

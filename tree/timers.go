@@ -51,6 +51,9 @@ func (t *Tree) loseChild(x *Txn, p *znode) *ext {
 // says whether it did. Who proposed it has looked at an older tree: a node that
 // was touched since, has got a child or is another one by now is left alone.
 func (t *Tree) Reap(x *Txn, path string) bool {
+	if CheckPath(path, PathLimits{}) != nil {
+		return false
+	}
 	z := t.get(path)
 	if due := z.due(); due == 0 || due > x.Age {
 		return false

@@ -33,7 +33,11 @@ var rooms = map[string]room{
 	"cmd/internal/logview":  {perch: []string{"gen/commandpb", "lease", "quorum", "quorum/disk", "quorum/snap", "quorum/wal"}},
 	"cmd/internal/protogen": {},
 
-	"handlers": {perch: []string{"", "gen/api", "gen/commandpb", "lease", "quorum", "tree"}},
+	"handlers": {perch: []string{"", "gen/api", "gen/commandpb", "handlers/audit", "handlers/identity", "handlers/ratelimit",
+		"lease", "quorum", "tree"}},
+	"handlers/audit":     {},
+	"handlers/identity":  {perch: []string{"gen/commandpb", "lease", "tree"}},
+	"handlers/ratelimit": {},
 
 	"quorum":              {pure: true},
 	"quorum/disk":         {},

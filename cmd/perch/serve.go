@@ -61,7 +61,7 @@ func serve(ctx context.Context, c config, env map[string]string, stderr io.Write
 }
 
 func serveStore(ctx context.Context, c config, env map[string]string, log *slog.Logger) error {
-	nodeConfig, err := c.node(env)
+	nodeConfig, err := c.node(env, log)
 	if err != nil {
 		return err
 	}
@@ -89,7 +89,7 @@ func serveStore(ctx context.Context, c config, env map[string]string, log *slog.
 }
 
 // node is what the node needs to know of c.
-func (c *config) node(env map[string]string) (node.Config, error) {
+func (c *config) node(env map[string]string, log *slog.Logger) (node.Config, error) {
 	secret, err := loadSecret(c.SecretFile, env)
 	if err != nil {
 		return node.Config{}, err
@@ -106,7 +106,7 @@ func (c *config) node(env map[string]string) (node.Config, error) {
 		ID: quorum.NodeID(c.ID), Peers: peers, Name: c.ClusterName, Dir: dir, Secret: secret, PeerInsecure: c.Insecure,
 	}
 	if c.PeerCert != "" {
-		if out.PeerTLS, err = natsnet.PeerTLS(c.PeerCert, c.PeerKey, c.PeerCA); err != nil {
+		if out.PeerTLS, err = natsnet.PeerTLS(c.PeerCert, c.PeerKey, c.PeerCA, log); err != nil {
 			return node.Config{}, err
 		}
 	}

@@ -114,7 +114,7 @@ func CheckAddr(addr string, private bool) error {
 }
 
 func validateTLS(c *tls.Config, fault func(string, ...any)) {
-	if len(c.Certificates) == 0 && c.GetCertificate == nil {
+	if len(c.Certificates) == 0 && (c.GetCertificate == nil || c.GetClientCertificate == nil) {
 		fault("TLS without a certificate")
 	}
 	if c.RootCAs == nil || c.ClientCAs == nil {

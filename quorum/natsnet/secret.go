@@ -4,10 +4,11 @@ import (
 	"crypto/hkdf"
 	"crypto/sha256"
 	"crypto/tls"
-	"crypto/x509"
 	"encoding/base64"
 	"fmt"
-	"os"
+	"log/slog"
+
+	"perch/quorum/certs"
 )
 
 // Labels of what is derived from the cluster's secret, one for each use.
@@ -32,21 +33,22 @@ func Derive(secret []byte, label, cluster string) (string, error) {
 // certificate and key, and the authority that signs those of all nodes. Each
 // side demands a certificate of the other; the certificate must name the host
 // that stands in --peers and be good for both client and server.
-func PeerTLS(certFile, keyFile, caFile string) (*tls.Config, error) {
-	cert, err := tls.LoadX509KeyPair(certFile, keyFile)
+//
+// A certificate that is renewed in its files serves new connections within a
+// second, and faults of that go to log, which may be nil; another authority
+// takes a restart, since what a client of crypto/tls verifies against is fixed.
+func PeerTLS(certFile, keyFile, caFile string, log *slog.Logger) (*tls.Config, error) {
+	pair, err := certs.LoadPair(certFile, keyFile, log)
 	if err != nil {
 		return nil, fmt.Errorf("natsnet: peer certificate: %w", err)
 	}
-	pem, err := os.ReadFile(caFile)
+	authorities, err := certs.LoadAuthorities(caFile, nil)
 	if err != nil {
 		return nil, fmt.Errorf("natsnet: peer authority: %w", err)
 	}
-	pool := x509.NewCertPool()
-	if !pool.AppendCertsFromPEM(pem) {
-		return nil, fmt.Errorf("natsnet: peer authority: no certificate in %s", caFile)
-	}
+	pool := authorities.Pool()
 	return &tls.Config{
-		Certificates: []tls.Certificate{cert}, RootCAs: pool, ClientCAs: pool,
+		GetCertificate: pair.ForServer, GetClientCertificate: pair.ForClient, RootCAs: pool, ClientCAs: pool,
 		ClientAuth: tls.RequireAndVerifyClientCert, MinVersion: tls.VersionTLS13,
 	}, nil
 }

@@ -334,7 +334,7 @@ func writePEM(t *testing.T, path, kind string, der []byte) {
 func (a *authority) node(t *testing.T, name string) *tls.Config {
 	t.Helper()
 	a.sign(t, name, false)
-	c, err := PeerTLS(a.path(name+".pem"), a.path(name+".key"), a.path("ca.pem"))
+	c, err := PeerTLS(a.path(name+".pem"), a.path(name+".key"), a.path("ca.pem"), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -400,8 +400,56 @@ func TestPeerTLSFaults(t *testing.T) {
 		{a.path("node.pem"), a.path("node.key"), a.path("missing")},
 		{a.path("node.pem"), a.path("node.key"), empty},
 	} {
-		if _, err := PeerTLS(files[0], files[1], files[2]); err == nil {
+		if _, err := PeerTLS(files[0], files[1], files[2], nil); err == nil {
 			t.Errorf("no error for %v", files)
 		}
 	}
+}
+
+// A node whose certificate nobody accepts is let in once its files hold another
+// one, without a restart of anybody.
+func TestRenewedPeerCertificate(t *testing.T) {
+	ours, foreign := newAuthority(t), newAuthority(t)
+	peers := peersAt(freeAddrs(t, 2)...)
+	first, second := testOptions(1, peers), testOptions(2, peers)
+	ours.sign(t, "node2", false)
+	foreign.sign(t, "node2", false)
+	right := map[string][]byte{}
+	for _, file := range []string{"node2.pem", "node2.key"} {
+		right[file] = readFile(t, ours.path(file))
+		if err := os.Rename(foreign.path(file), ours.path(file)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	first.TLS = ours.node(t, "node1")
+	var err error
+	if second.TLS, err = PeerTLS(ours.path("node2.pem"), ours.path("node2.key"), ours.path("ca.pem"), nil); err != nil {
+		t.Fatal(err)
+	}
+
+	var log syncBuffer
+	first.Logger = slog.New(slog.NewTextHandler(&log, nil))
+	n := start(t, first)
+	start(t, second)
+	until(t, func() bool { return strings.Contains(log.String(), "no TLS connection with a peer") })
+	if n.Stats().Peers[2].Connected {
+		t.Fatal("a certificate of another authority is accepted")
+	}
+	for file, content := range right {
+		if err := os.WriteFile(ours.path(file), content, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if h := awaitHint(t, n); h.ID != 2 || !h.Up {
+		t.Errorf("got %+v", h)
+	}
+}
+
+func readFile(t *testing.T, path string) []byte {
+	t.Helper()
+	content, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return content
 }

@@ -17,19 +17,24 @@ func (e *edge) logAccess(x *exchange, took time.Duration) {
 	if !e.log.Enabled(x, level) {
 		return
 	}
-	zxid := ""
-	if values := x.Header()["Perch-Zxid"]; len(values) == 1 {
-		zxid = values[0]
-	}
 	e.log.LogAttrs(x, level, "request",
 		slog.String("method", logMethod(x.method)),
 		slog.String("route", x.routeName()),
 		slog.Int("status", x.status),
 		slog.String("code", x.code),
+		slog.String("principal", x.caller.GetPrincipal()),
 		slog.String("request_id", x.requestID()),
-		slog.String("zxid", zxid),
+		slog.String("zxid", x.header("Perch-Zxid")),
 		slog.Duration("duration", took),
 		slog.Bool("waited", x.parked))
+}
+
+// header is what the answer says under name, which is in canonical form.
+func (x *exchange) header(name string) string {
+	if values := x.Header()[name]; len(values) == 1 {
+		return values[0]
+	}
+	return ""
 }
 
 // routeName is the pattern of the operation, never the path that was sent.

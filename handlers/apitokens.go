@@ -11,6 +11,7 @@ import (
 
 	"perch/gen/api"
 	"perch/gen/commandpb"
+	"perch/handlers/identity"
 	"perch/lease"
 )
 
@@ -43,6 +44,7 @@ func (e *edge) CreateToken(ctx context.Context, q api.CreateTokenRequestObject) 
 	if err != nil {
 		return nil, err
 	}
+	exchangeOf(ctx).concerns(create.Principal)
 	secret := ""
 	if create.SecretSha256 == nil {
 		secret, create.SecretSha256 = drawSecret()
@@ -54,7 +56,7 @@ func (e *edge) CreateToken(ctx context.Context, q api.CreateTokenRequestObject) 
 	}
 	body := renderToken(&res.APIToken)
 	if secret != "" {
-		body.Secret = some("perch_" + body.ID + "_" + secret)
+		body.Secret = some(identity.TokenText(body.ID, secret))
 	}
 	return api.CreateToken201JSONResponse{Body: body,
 		Headers: api.CreateToken201ResponseHeaders{PerchZxid: int64(res.Zxid)}}, nil

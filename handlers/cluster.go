@@ -150,7 +150,8 @@ func (e *edge) limits(s *lease.Settings) map[string]int64 {
 		"event_age_ms": s.EventAgeMs, "event_bytes": s.EventBytes,
 		"multi_operations": multiOpsMax, "multi_bytes": multiBytesMax, "acl_entries": aclEntriesMax,
 		"wait_ms": milliseconds(e.waitMax), "parked_requests": e.waiters,
-		"page_entries": limitMax, "page_bytes": 1 << 20, "json_body_bytes": jsonBytesMax,
+		"parked_requests_per_principal": int64(e.crowd.most),
+		"page_entries":                  limitMax, "page_bytes": 1 << 20, "json_body_bytes": jsonBytesMax,
 		"header_bytes": headerBytesMax, "uri_bytes": uriBytesMax, "streams_per_connection": streamsMax,
 	}
 }

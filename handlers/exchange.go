@@ -9,6 +9,7 @@ import (
 	"github.com/go-chi/chi/v5"
 
 	"perch/gen/commandpb"
+	"perch/handlers/identity"
 )
 
 // exchange is one request and its answer, as far as the edge keeps book of it.
@@ -19,17 +20,20 @@ type exchange struct {
 	context.Context
 	http.ResponseWriter
 	edge   *edge
-	route  *chi.Context // nil once the request has been routed
-	caller *commandpb.Caller
-	op     *operation // nil before routing, and for a path that has none
+	route  *chi.Context      // nil once the request has been routed
+	caller *commandpb.Caller // of whom only the address is known before routing
+	op     *operation        // nil before routing, and for a path that has none
 	begun  time.Time
 	length int64 // Content-Length; -1 when the body is chunked
 	status int   // 0 until the answer has begun
 	code   string
 	parked bool // waited, so that its duration says nothing of speed
 	method string
-	head   bool // only the headers of the answer are sent
-	tail   tail // what still waits when the operation has returned
+	path   string   // of the URL
+	about  []string // for the audit log: what it concerns besides path
+	reason string   // for the audit log: why credentials were refused
+	head   bool     // only the headers of the answer are sent
+	tail   tail     // what still waits when the operation has returned
 	id     string
 }
 
@@ -41,7 +45,7 @@ var routes = sync.Pool{New: func() any { return chi.NewRouteContext() }}
 func (e *edge) begin(w http.ResponseWriter, r *http.Request) *exchange {
 	return &exchange{
 		edge: e, Context: r.Context(), ResponseWriter: w, begun: time.Now(), length: r.ContentLength,
-		method: r.Method, head: r.Method == http.MethodHead, id: inboundID(r),
+		caller: identity.Peer(r), method: r.Method, path: r.URL.Path, head: r.Method == http.MethodHead, id: inboundID(r),
 	}
 }
 

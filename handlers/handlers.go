@@ -8,13 +8,13 @@
 // answer when its time is over or the gateway drains.
 //
 // It holds no state beyond the request, and decides nothing about nodes and
-// sessions: that is apply's business. It does not authenticate, and does not
-// terminate TLS by itself.
+// sessions: that is apply's business. Who asks it finds out by package identity;
+// what that lets him do is decided in apply too. It does not terminate TLS by
+// itself.
 package handlers
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"math"
 	"net/http"
@@ -25,25 +25,9 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"perch/gen/api"
+	"perch/handlers/audit"
+	"perch/handlers/identity"
 	"perch/lease"
-)
-
-// Options are what the edge is made of. Only Service is required.
-type Options struct {
-	Service  lease.Service
-	Log      *slog.Logger         // nil: nothing is logged
-	Registry *prometheus.Registry // what /metrics shows, and where the edge adds its own; nil: a new one
-	Version  string               // of the program, for /v1/cluster
-	WaitMax  time.Duration        // longest wait, up to 300 s; longer ones are cut to it. 0: 55 s
-	Waiters  int                  // most parked requests and streams. 0: 50 000
-	AnyHost  bool                 // serve any Host over loopback: behind a proxy on this machine
-}
-
-// The defaults of DESIGN.md.
-const (
-	defaultWaitMax = 55 * time.Second
-	defaultWaiters = 50_000
-	waitMsMax      = 300_000
 )
 
 // Handler serves the contract. It may be used concurrently.
@@ -64,8 +48,14 @@ type edge struct {
 	waiters     int64
 	anyHost     bool
 	crossOrigin *http.CrossOriginProtection
+	identity    *identity.Resolver
+	rates       rates
+
+	audit         *audit.Log
+	auditRequired bool
 
 	parked  atomic.Int64
+	crowd   crowd
 	status  atomic.Pointer[agedStatus]
 	cluster atomic.Pointer[[]string] // value of Perch-Cluster, once it is known
 	drained context.Context          // ends when the edge drains
@@ -74,28 +64,16 @@ type edge struct {
 
 // New makes the handler of the contract.
 func New(o Options) (*Handler, error) {
-	if o.Service == nil {
-		return nil, errors.New("handlers: no service")
+	if err := o.validate(); err != nil {
+		return nil, err
 	}
-	if o.WaitMax < 0 || o.WaitMax > waitMsMax*time.Millisecond || o.Waiters < 0 {
-		return nil, errors.New("handlers: WaitMax or Waiters out of range")
-	}
+	o = o.withDefaults()
 	e := &edge{
 		svc: o.Service, log: o.Log, registry: o.Registry, version: o.Version,
 		waitMax: o.WaitMax, waiters: int64(o.Waiters), anyHost: o.AnyHost,
 		crossOrigin: http.NewCrossOriginProtection(),
-	}
-	if e.log == nil {
-		e.log = slog.New(slog.DiscardHandler)
-	}
-	if e.registry == nil {
-		e.registry = prometheus.NewRegistry()
-	}
-	if e.waitMax == 0 {
-		e.waitMax = defaultWaitMax
-	}
-	if e.waiters == 0 {
-		e.waiters = defaultWaiters
+		identity:    identity.NewResolver(o.Service, o.OIDC), rates: newRates(o.Rates),
+		audit: o.Audit, auditRequired: o.AuditRequired, crowd: crowd{most: o.PrincipalWaiters},
 	}
 	e.drained, e.drain = context.WithCancel(context.Background())
 	var err error
@@ -175,12 +153,18 @@ func (e *edge) afterRouting(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		x := exchangeOf(r.Context())
 		x.op = operationOf[routeKey{x.route.RouteMethod, r.Pattern}]
-		f := checkParameters(x.op, r)
+		f := e.checkCaller(x, r)
+		if f == nil {
+			f = checkParameters(x.op, r)
+		}
 		if f == nil {
 			f = e.checkDrain(x.op)
 		}
 		if f == nil {
 			f = checkBody(x, x.op, r)
+		}
+		if f == nil {
+			f = e.checkAudit(x)
 		}
 		if f != nil {
 			e.refuse(x, f)
@@ -201,6 +185,7 @@ func (e *edge) checkDrain(op *operation) *failure {
 
 // finish closes the books of a request, whatever became of it.
 func (e *edge) finish(x *exchange) {
+	defer e.auditEnd(x)
 	if v := recover(); v != nil {
 		e.recovered(x, v)
 	}

@@ -4,6 +4,7 @@ import (
 	"reflect"
 	"testing"
 
+	"perch/gen/commandpb"
 	"perch/lease"
 	"perch/quorum"
 	"perch/tree"
@@ -18,11 +19,12 @@ func TestAddMembers(t *testing.T) {
 		t.Errorf("%v %s", a.Header, a.body)
 	}
 	e.do("POST /v1/cluster/members", `{"members":[{"id":"65535","address":"h:1","role":"voter"}]}`).want("200")
+	caller := &commandpb.Caller{Address: "192.0.2.1"}
 	want := []lease.MembersChange{
-		{Force: true, Set: []quorum.MemberChange{
+		{Caller: caller, Force: true, Set: []quorum.MemberChange{
 			{ID: 4, Role: quorum.RoleVoter, Addr: "10.0.0.4:7501"},
 			{ID: 5, Role: quorum.RoleObserver, Addr: "h5:7501", Replace: true}}},
-		{Set: []quorum.MemberChange{{ID: 65535, Role: quorum.RoleVoter, Addr: "h:1"}}},
+		{Caller: caller, Set: []quorum.MemberChange{{ID: 65535, Role: quorum.RoleVoter, Addr: "h:1"}}},
 	}
 	if !reflect.DeepEqual(e.svc.changes, want) {
 		t.Errorf("got %+v", e.svc.changes)
@@ -60,7 +62,9 @@ func TestRemoveMember(t *testing.T) {
 	e := newEdgeTest(t)
 	e.do("DELETE /v1/cluster/members/2", "").want("200")
 	e.do("DELETE /v1/cluster/members/3?force=true", "").want("200")
-	want := []lease.MembersChange{{Remove: []quorum.NodeID{2}}, {Remove: []quorum.NodeID{3}, Force: true}}
+	caller := &commandpb.Caller{Address: "192.0.2.1"}
+	want := []lease.MembersChange{
+		{Caller: caller, Remove: []quorum.NodeID{2}}, {Caller: caller, Remove: []quorum.NodeID{3}, Force: true}}
 	if !reflect.DeepEqual(e.svc.changes, want) {
 		t.Errorf("got %+v", e.svc.changes)
 	}

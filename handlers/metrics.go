@@ -11,10 +11,13 @@ import (
 // metrics are those of the edge. Labels are operations and statuses, both
 // closed sets: a path never becomes a label.
 type metrics struct {
-	duration map[string]prometheus.Observer // by operation, of requests that did not wait
-	waited   prometheus.Histogram
-	requests *prometheus.CounterVec
-	counters [600]map[string]prometheus.Counter // by status and operation, of the common ones
+	duration  map[string]prometheus.Observer // by operation, of requests that did not wait
+	waited    prometheus.Histogram
+	requests  *prometheus.CounterVec
+	refused   *prometheus.CounterVec // credentials, by kind
+	limited   *prometheus.CounterVec // requests, by what ran out
+	auditLost prometheus.Counter
+	counters  [600]map[string]prometheus.Counter // by status and operation, of the common ones
 }
 
 // noOperation labels requests that were refused before they had one.
@@ -38,11 +41,20 @@ func newMetrics(registry *prometheus.Registry, parked *atomic.Int64) (*metrics, 
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "perch_http_requests_total", Help: "Requests by operation and status; 499: the client went away.",
 		}, []string{"operation", "status"}),
+		refused: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "perch_http_credentials_refused_total", Help: "Requests whose credentials do not hold, by kind.",
+		}, []string{"kind"}),
+		limited: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "perch_http_rate_limited_total", Help: "Requests over a rate: of principal, address or failures.",
+		}, []string{"by"}),
+		auditLost: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "perch_audit_lines_lost_total", Help: "Lines that could not be written to the audit log.",
+		}),
 	}
 	waiting := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "perch_http_parked_requests", Help: "Requests and streams that wait now.",
 	}, func() float64 { return float64(parked.Load()) })
-	for _, c := range []prometheus.Collector{duration, m.waited, m.requests, waiting} {
+	for _, c := range []prometheus.Collector{duration, m.waited, m.requests, m.refused, m.limited, m.auditLost, waiting} {
 		if err := registry.Register(c); err != nil {
 			return nil, err
 		}

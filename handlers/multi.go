@@ -34,6 +34,7 @@ func (e *edge) Multi(ctx context.Context, q api.MultiRequestObject) (api.MultiRe
 	if m.reads() {
 		return m.read(ctx, token)
 	}
+	exchangeOf(ctx).concerns(changedPaths(m.ops)...)
 	res, err := e.write(ctx, owner{token: token}, &commandpb.Command{
 		Op: &commandpb.Command_Multi{Multi: &commandpb.Multi{Ops: m.ops}}})
 	if err != nil && res.Code != tree.OK && res.Failed >= 0 {

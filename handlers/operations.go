@@ -16,6 +16,7 @@ type operation struct {
 	raw    bool       // the body is the bytes of a node
 	json   *jsonShape // shape of the JSON body; nil when there is none
 	ops    bool       // for those who run it: outside /v1, without session and drain
+	open   bool       // for everybody, whoever asks
 }
 
 // writes says whether the operation can change state.
@@ -77,10 +78,10 @@ var operations = []operation{
 	{id: "addMember", method: "POST", path: "/v1/cluster/members", json: membersBody},
 	{id: "removeMember", method: "DELETE", path: "/v1/cluster/members/{id}", query: []string{"force"}},
 	{id: "transferLeadership", method: "POST", path: "/v1/cluster/transfer", json: transferBody},
-	{id: "livez", method: "GET", path: "/livez", ops: true},
-	{id: "readyz", method: "GET", path: "/readyz", ops: true},
+	{id: "livez", method: "GET", path: "/livez", ops: true, open: true},
+	{id: "readyz", method: "GET", path: "/readyz", ops: true, open: true},
 	{id: "metrics", method: "GET", path: "/metrics", ops: true},
-	{id: "openapi", method: "GET", path: "/openapi.yaml", ops: true},
+	{id: "openapi", method: "GET", path: "/openapi.yaml", ops: true, open: true},
 }
 
 type routeKey struct{ method, path string }

@@ -49,8 +49,11 @@ func (e *edge) Openapi(context.Context, api.OpenapiRequestObject) (api.OpenapiRe
 		Body: bytes.NewReader(perch.OpenAPI), ContentLength: int64(len(perch.OpenAPI))}, nil
 }
 
-// Metrics implements GET /metrics.
+// Metrics implements GET /metrics. It shows the volume of everybody's traffic.
 func (e *edge) Metrics(ctx context.Context, _ api.MetricsRequestObject) (api.MetricsResponseObject, error) {
+	if err := e.requireCluster(ctx); err != nil {
+		return nil, err
+	}
 	// A request without headers: Accept is ignored (API.md rule 8).
 	plain, err := http.NewRequestWithContext(ctx, http.MethodGet, "/metrics", nil)
 	if err != nil {

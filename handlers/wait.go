@@ -66,12 +66,21 @@ func (e *edge) park(x *exchange, deadline time.Time) (waiting context.Context, l
 		e.parked.Add(-1)
 		return nil, nil, fail(codeTooManyWaiters, "").met(e.waiters)
 	}
+	principal := ""
+	if e.svc.Auth() {
+		principal = x.caller.GetPrincipal()
+	}
+	if !e.crowd.enter(principal) {
+		e.parked.Add(-1)
+		return nil, nil, fail(codeTooManyWaiters, "").met(int64(e.crowd.most))
+	}
 	x.parked = true
 	waiting, cancel := context.WithDeadline(x, deadline)
 	stop := context.AfterFunc(e.drained, cancel)
 	return waiting, func() {
 		stop()
 		cancel()
+		e.crowd.leave(principal)
 		e.parked.Add(-1)
 	}, nil
 }

@@ -15,17 +15,19 @@ import (
 )
 
 // Entry is one line. It holds neither values nor credentials. Of a request that
-// is both announced and done there are two, with one RequestID.
+// has a line for its begin there are two, with one RequestID.
 type Entry struct {
 	Time      time.Time `json:"time"`
-	Event     string    `json:"event"`               // begin, done or denied
+	Event     string    `json:"event"`               // begin or end
 	Principal string    `json:"principal,omitempty"` // "" when nobody has proved to be anybody
 	Tenant    string    `json:"tenant,omitempty"`    // of an identity provider
 	Token     string    `json:"token,omitempty"`     // id of the API token
 	Address   string    `json:"address"`             // of the connection
 	Method    string    `json:"method"`
 	Route     string    `json:"route"`
-	Path      string    `json:"path"`
+	Path      string    `json:"path"`               // of the URL
+	Subjects  []string  `json:"subjects,omitempty"` // what else it is about: paths in a multi, whose token it is
+	Location  string    `json:"location,omitempty"` // of what was made, where the path does not say
 	Status    int       `json:"status,omitempty"`
 	Code      string    `json:"code,omitempty"`   // of the problem
 	Reason    string    `json:"reason,omitempty"` // why credentials were refused; the client is not told
@@ -35,9 +37,8 @@ type Entry struct {
 
 // The values of Entry.Event.
 const (
-	Begin  = "begin"  // about to happen: only where the log is required
-	Done   = "done"   // a change, whether or not it came about
-	Denied = "denied" // 401 or 403
+	Begin = "begin" // a change is about to be tried: only where the log is required
+	End   = "end"   // it was tried, or a request was denied
 )
 
 // checkEvery is how often a file that was moved away is looked for.

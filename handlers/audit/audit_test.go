@@ -45,7 +45,7 @@ func TestLinesOfManyAreWhole(t *testing.T) {
 	for range 8 {
 		wg.Go(func() {
 			for range 100 {
-				if err := l.Write(&Entry{Event: Done, Path: "/v1/nodes/" + strings.Repeat("x", 500) + "\n\"\x00"}); err != nil {
+				if err := l.Write(&Entry{Event: End, Path: "/v1/nodes/" + strings.Repeat("x", 500) + "\n\"\x00"}); err != nil {
 					t.Error(err)
 				}
 			}
@@ -64,7 +64,7 @@ func TestLinesOfManyAreWhole(t *testing.T) {
 func TestAnotherLifeAppends(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "audit.log")
 	for range 2 {
-		if err := open(t, path).Write(&Entry{Event: Done}); err != nil {
+		if err := open(t, path).Write(&Entry{Event: End}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -112,7 +112,6 @@ func TestRotation(t *testing.T) {
 // A full disk loses the line that it had no room for, and no other.
 func TestFullDisk(t *testing.T) {
 	l := open(t, "/dev/full")
-	l.checked = time.Now().Add(time.Hour)
 	if l.Write(&Entry{}) == nil {
 		t.Fatal("a full disk takes a line")
 	}
@@ -122,7 +121,7 @@ func TestFullDisk(t *testing.T) {
 	if _, err := room.file.WriteString(`{"event":"do`); err != nil {
 		t.Fatal(err)
 	}
-	if err := room.Write(&Entry{Event: Done}); err != nil || len(entries(t, path)) != 1 {
+	if err := room.Write(&Entry{Event: End}); err != nil || len(entries(t, path)) != 1 {
 		t.Errorf("%v, %v", err, entries(t, path))
 	}
 }

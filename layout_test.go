@@ -26,7 +26,8 @@ type room struct {
 var rooms = map[string]room{
 	"": {}, // the contract
 
-	"cmd/perch":             {perch: []string{"cmd/internal/bench", "cmd/internal/local", "cmd/internal/logview", "handlers", "quorum", "quorum/natsnet", "quorum/node"}},
+	"cmd/perch": {perch: []string{"cmd/internal/bench", "cmd/internal/local", "cmd/internal/logview", "gen/client",
+		"handlers", "handlers/audit", "handlers/identity", "lease", "quorum", "quorum/certs", "quorum/natsnet", "quorum/node"}},
 	"cmd/internal/bench":    {},
 	"cmd/internal/cluster":  {perch: []string{"cmd/internal/local"}},
 	"cmd/internal/local":    {},

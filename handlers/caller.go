@@ -39,6 +39,9 @@ func callerOf(ctx context.Context) *commandpb.Caller {
 	return nil
 }
 
+// authComing is why a node that wants authentication serves nobody without it.
+const authComing = "authentication is being turned on"
+
 // checkCaller finds out who asks, and whether so much may be asked, before
 // anything that costs more. Credentials that do not hold are refused also while
 // authentication is off: whoever sends them believes in their effect. What is
@@ -46,6 +49,9 @@ func callerOf(ctx context.Context) *commandpb.Caller {
 func (e *edge) checkCaller(x *exchange, r *http.Request) *failure {
 	if x.op.open {
 		return nil
+	}
+	if e.auth && !e.svc.Auth() {
+		return fail(codeNotCaughtUp, authComing)
 	}
 	if e.rates.address != nil && !e.rates.address.Allow(ratelimit.AddressKey(x.caller.Address)) {
 		return e.limited("address")

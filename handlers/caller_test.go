@@ -143,6 +143,19 @@ func TestAuthenticationOff(t *testing.T) {
 	e.do("GET /metrics", "").want("200")
 }
 
+// A node that is to have authentication serves nobody before it has.
+func TestAuthenticationIsComing(t *testing.T) {
+	e, g := newGuarded(t, func(o *Options) { o.Auth = true })
+	g.off = true
+	e.do("PUT /v1/nodes/a", "x").want("503 not_caught_up")
+	e.do("PUT /v1/nodes/a", "x", bearer(adminToken)).want("503 not_caught_up")
+	e.do("GET /readyz", "").want("503 not_caught_up")
+	e.do("GET /livez", "").want("200")
+	g.off = false
+	e.do("GET /readyz", "").want("200")
+	e.do("PUT /v1/nodes/a", "x", bearer(adminToken)).want("201")
+}
+
 func TestMetricsNeedThePermission(t *testing.T) {
 	e, _ := newGuarded(t)
 	e.do("GET /metrics", "", bearer(nobodyToken)).want("403 permission_denied")
@@ -305,14 +318,17 @@ func TestAuditLines(t *testing.T) {
 // Where the audit log is required nothing changes that it cannot be told of.
 func TestRequiredAuditLog(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "audit.log")
-	e, g := newGuarded(t, withAudit(t, path, true))
+	e, _ := newGuarded(t, withAudit(t, path, true))
 	e.do("PUT /v1/nodes/a", "x", bearer(adminToken)).want("201")
 	entries, text := auditLines(t, path)
 	if len(entries) != 2 || entries[0].Event != audit.Begin || entries[1].Event != audit.End || entries[0].RequestID != entries[1].RequestID {
 		t.Fatalf("%s", text)
 	}
+}
 
-	e, g = newGuarded(t, withAudit(t, "/dev/full", true))
+// A change that cannot be told of is refused, and the loss counted.
+func TestRequiredAuditLogThatIsFull(t *testing.T) {
+	e, g := newGuarded(t, withAudit(t, "/dev/full", true))
 	digest := g.view().Digest()
 	a := e.do("PUT /v1/nodes/a", "y", bearer(adminToken)).want("503 overloaded")
 	if a.json()["outcome"] != "not_applied" || len(g.writes) > 0 || g.view().Digest() != digest {

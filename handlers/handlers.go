@@ -49,6 +49,7 @@ type edge struct {
 	anyHost     bool
 	crossOrigin *http.CrossOriginProtection
 	identity    *identity.Resolver
+	auth        bool // refuse everybody until authentication is on
 	rates       rates
 
 	audit         *audit.Log
@@ -72,7 +73,7 @@ func New(o Options) (*Handler, error) {
 		svc: o.Service, log: o.Log, registry: o.Registry, version: o.Version,
 		waitMax: o.WaitMax, waiters: int64(o.Waiters), anyHost: o.AnyHost,
 		crossOrigin: http.NewCrossOriginProtection(),
-		identity:    identity.NewResolver(o.Service, o.OIDC), rates: newRates(o.Rates),
+		identity:    identity.NewResolver(o.Service, o.OIDC), auth: o.Auth, rates: newRates(o.Rates),
 		audit: o.Audit, auditRequired: o.AuditRequired, crowd: crowd{most: o.PrincipalWaiters},
 	}
 	e.drained, e.drain = context.WithCancel(context.Background())

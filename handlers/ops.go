@@ -19,10 +19,13 @@ func (e *edge) Livez(context.Context, api.LivezRequestObject) (api.LivezResponse
 }
 
 // Readyz implements GET /readyz: the node has a leader with a quorum and is
-// caught up, and this gateway does not drain.
+// caught up, and this gateway neither drains nor waits for authentication.
 func (e *edge) Readyz(context.Context, api.ReadyzRequestObject) (api.ReadyzResponseObject, error) {
 	if e.drained.Err() != nil {
 		return nil, fail(codeShuttingDown, "")
+	}
+	if e.auth && !e.svc.Auth() {
+		return nil, fail(codeNotCaughtUp, authComing)
 	}
 	s := e.svc.Status()
 	if s.Ready {

@@ -22,6 +22,7 @@ type Options struct {
 	Waiters  int                  // most parked requests and streams. 0: 50 000
 	AnyHost  bool                 // serve any Host over loopback: behind a proxy on this machine
 
+	Auth             bool           // authentication is being turned on: until it is, nobody is served
 	OIDC             *identity.OIDC // whose tokens count besides those of the cluster; nil: nobody's
 	Rates            Rates
 	PrincipalWaiters int        // most parked requests and streams of one principal, with authentication on. 0: 1 000

@@ -16,14 +16,13 @@ import (
 
 // config is what `perch serve` was asked for.
 type config struct {
+	edgeConfig
+
 	ID          int
 	Peers       string // as given: 1=host:port,2=host:port:observer,…
 	Data        string
-	HTTP        string
 	SecretFile  string
 	ClusterName string
-	BehindProxy bool
-	Insecure    bool
 	PeerCert    string
 	PeerKey     string
 	PeerCA      string
@@ -35,14 +34,12 @@ func (c *config) declare(f *pflag.FlagSet) {
 	f.IntVar(&c.ID, "id", 1, "number of this node, 1 to 65535")
 	f.StringVar(&c.Peers, "peers", "", "every member's node-to-node address, the same on all: 1=host:port,2=host:port,3=host:port (none: a quorum of one)")
 	f.StringVar(&c.Data, "data", "perch-data", "directory of this node's log and snapshots")
-	f.StringVar(&c.HTTP, "http", "127.0.0.1:7070", "address that answers HTTP")
 	f.StringVar(&c.SecretFile, "secret-file", "", "the cluster's secret, equal on all nodes: at least 32 bytes, mode 0600 (only loopback addresses: made by itself)")
 	f.StringVar(&c.ClusterName, "cluster-name", "perch", "name of the cluster; nodes of another name are refused")
-	f.BoolVar(&c.BehindProxy, "behind-tls-proxy", false, "a proxy on this machine terminates TLS: accept the host names of its clients on a loopback address")
-	f.BoolVar(&c.Insecure, "insecure", false, "serve without TLS and authentication on an address that others reach")
-	f.StringVar(&c.PeerCert, "peer-cert", "", "certificate of this node for node-to-node connections (PEM)")
+	f.StringVar(&c.PeerCert, "peer-cert", "", "certificate of this node for node-to-node connections (PEM); it is followed when it changes")
 	f.StringVar(&c.PeerKey, "peer-key", "", "its key (PEM)")
 	f.StringVar(&c.PeerCA, "peer-ca", "", "certificates that sign the members' certificates (PEM)")
+	c.edgeConfig.declare(f)
 }
 
 // validate fills in what follows from the flags and reports all faults at once.
@@ -66,24 +63,13 @@ func (c *config) validate() error {
 	} else if len(c.peers) > 0 && !slices.ContainsFunc(c.peers, func(p quorum.Peer) bool { return int(p.ID) == c.ID }) {
 		fault("--peers: does not name this node, --id %d", c.ID)
 	}
-	faults = append(faults, c.validateHTTP()...)
+	faults = append(faults, c.edgeConfig.validate()...)
 	faults = append(faults, c.validatePeerSecurity()...)
 	return errors.Join(faults...)
 }
 
 // clusterName keeps the name usable in the transport's subjects.
 var clusterName = regexp.MustCompile(`^[a-z0-9_-]{1,63}$`)
-
-func (c *config) validateHTTP() []error {
-	if err := checkAddr(c.HTTP, true); err != nil {
-		return []error{fmt.Errorf("--http %q: %w", c.HTTP, err)}
-	}
-	if !isLoopback(c.HTTP) && !c.Insecure {
-		return []error{fmt.Errorf("--http %s is reachable from other machines and there is no authentication yet: "+
-			"use a loopback address such as 127.0.0.1:7070, or add --insecure", c.HTTP)}
-	}
-	return nil
-}
 
 func (c *config) validatePeerSecurity() (faults []error) {
 	given := 0

@@ -68,15 +68,34 @@ func TestFaults(t *testing.T) {
 		args []string
 		want []string // "" alone: no fault
 	}{
-		"id 0":              {[]string{"--id=0"}, []string{"--id 0"}},
-		"id too large":      {[]string{"--id=65536"}, []string{"--id 65536"}},
-		"no data":           {[]string{"--data="}, []string{"--data"}},
-		"cluster name":      {[]string{"--cluster-name=a.b"}, []string{`--cluster-name "a.b"`}},
-		"all interfaces":    {[]string{"--http=:7070"}, []string{"--http :7070", "--insecure"}},
-		"any address":       {[]string{"--http=0.0.0.0:7070"}, []string{"127.0.0.1:7070, or add --insecure"}},
-		"a host name":       {[]string{"--http=perch.example:7070"}, []string{"--insecure"}},
-		"behind a proxy":    {[]string{"--http=0.0.0.0:7070", "--behind-tls-proxy"}, []string{"--insecure"}},
-		"insecure":          {[]string{"--http=0.0.0.0:7070", "--insecure"}, nil},
+		"id 0":           {[]string{"--id=0"}, []string{"--id 0"}},
+		"id too large":   {[]string{"--id=65536"}, []string{"--id 65536"}},
+		"no data":        {[]string{"--data="}, []string{"--data"}},
+		"cluster name":   {[]string{"--cluster-name=a.b"}, []string{`--cluster-name "a.b"`}},
+		"all interfaces": {[]string{"--http=:7070"}, []string{"--http :7070", "--insecure"}},
+		"any address":    {[]string{"--http=0.0.0.0:7070"}, []string{"127.0.0.1:7070, or add --insecure"}},
+		"a host name":    {[]string{"--http=perch.example:7070"}, []string{"--insecure"}},
+		"behind a proxy": {[]string{"--http=0.0.0.0:7070", "--behind-tls-proxy"}, []string{"--insecure"}},
+		"insecure":       {[]string{"--http=0.0.0.0:7070", "--insecure"}, nil},
+		"nothing at all": {[]string{"--http=0.0.0.0:7070"},
+			[]string{"add --tls-cert and --tls-key (or --behind-tls-proxy) and --auth, or use"}},
+		"TLS, nobody asks":  {[]string{"--http=0.0.0.0:7070", "--tls-cert=c", "--tls-key=k"}, []string{"add --auth, or use"}},
+		"proxy, nobody":     {[]string{"--http=0.0.0.0:7070", "--behind-tls-proxy"}, []string{"add --auth, or use"}},
+		"asks in the clear": {[]string{"--http=0.0.0.0:7070", "--auth"}, []string{"add --tls-cert and --tls-key (or --behind-tls-proxy), or use"}},
+		"TLS and asks":      {[]string{"--http=0.0.0.0:7070", "--auth", "--tls-cert=c", "--tls-key=k"}, nil},
+		"proxy and asks":    {[]string{"--http=0.0.0.0:7070", "--auth", "--behind-tls-proxy"}, nil},
+		"asks on loopback":  {[]string{"--auth"}, nil},
+		"a name":            {[]string{"--http=perch.example:7070", "--auth"}, []string{"--tls-cert"}},
+		"half a pair":       {[]string{"--tls-cert=c"}, []string{"--tls-key belong together"}},
+		"client CA alone":   {[]string{"--tls-client-ca=a"}, []string{"give --tls-cert"}},
+		"no audience":       {[]string{"--oidc-issuer=https://idp.example"}, []string{"the audience is missing"}},
+		"plain issuer":      {[]string{"--oidc-issuer=http://idp.example", "--oidc-audience=a"}, []string{"must be https"}},
+		"audience alone":    {[]string{"--oidc-audience=a"}, []string{"issuer"}},
+		"identity provider": {[]string{"--oidc-issuer=https://idp.example", "--oidc-audience=a"}, nil},
+		"no audit log":      {[]string{"--audit-required"}, []string{"give --audit-log too"}},
+		"audit":             {[]string{"--audit-required", "--audit-log=a"}, nil},
+		"negative limit":    {[]string{"--limit-address=-1"}, []string{"--limit-address must not be below 0"}},
+		"no failures":       {[]string{"--limit-failures=0"}, []string{"--limit-failures not below 1"}},
 		"IPv6 loopback":     {[]string{"--http=[::1]:7070"}, nil},
 		"localhost":         {[]string{"--http=localhost:0"}, nil},
 		"no port":           {[]string{"--http=127.0.0.1"}, []string{"host:port"}},
@@ -131,17 +150,18 @@ func TestEnvironmentSetsFlags(t *testing.T) {
 
 func TestEnvironmentFaults(t *testing.T) {
 	env := map[string]string{
-		"PERCH_ID": "seven", "PERCH_AUTH": "oidc", "PERCH_DTA": "/x",
+		"PERCH_ID": "seven", "PERCH_AUTH": "oidc", "PERCH_ARCHIVE": "x", "PERCH_DTA": "/x",
+		"PERCH_URL": "http://127.0.0.1:7070", "PERCH_TOKEN": "x", // of other commands
 		"PERCH_SERVICE_HOST": "10.0.0.1", "PERCH_PORT": "tcp://10.0.0.1:80", "PERCH_PORT_80_TCP": "x", // of Kubernetes
 	}
 	_, faults := parse(t, env)
 	got := text(faults)
-	for _, want := range []string{"PERCH_ID", "there is no flag --auth", "there is no flag --dta"} {
+	for _, want := range []string{"PERCH_ID", "PERCH_AUTH: ", "there is no flag --archive", "there is no flag --dta"} {
 		if !strings.Contains(got, want) {
 			t.Errorf("no %q in:\n%s", want, got)
 		}
 	}
-	if strings.Contains(got, "PERCH_SERVICE") || strings.Contains(got, "PERCH_PORT") {
-		t.Errorf("variables of Kubernetes are refused:\n%s", got)
+	if strings.Contains(got, "PERCH_SERVICE") || strings.Contains(got, "PERCH_PORT") || strings.Contains(got, "PERCH_URL") || strings.Contains(got, "PERCH_TOKEN") {
+		t.Errorf("variables of others are refused:\n%s", got)
 	}
 }

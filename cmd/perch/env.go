@@ -41,7 +41,7 @@ func applyEnv(flags *pflag.FlagSet, env map[string]string) (faults []error) {
 	})
 	var unknown []string
 	for name, value := range env {
-		if strings.HasPrefix(name, envPrefix) && value != "" && !known[name] && !fromKubernetes(name) {
+		if strings.HasPrefix(name, envPrefix) && value != "" && !known[name] && !fromKubernetes(name) && !slices.Contains(clientNames, name) {
 			unknown = append(unknown, name)
 		}
 	}

@@ -74,7 +74,8 @@ func rootCommand(env map[string]string) *cobra.Command {
 	}
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
-	root.AddCommand(serveCommand(env), benchCommand(), logCommand(), versionCommand())
+	root.AddCommand(serveCommand(env), tokenCommand(env), principalCommand(env), whoamiCommand(env),
+		benchCommand(), logCommand(), versionCommand())
 	for _, cmd := range append(root.Commands(), root) {
 		cmd.Args = asUsage(cmd.Args)
 	}

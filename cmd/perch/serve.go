@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -52,7 +53,7 @@ Every flag is also an environment variable: --secret-file is PERCH_SECRET_FILE.`
 func serve(ctx context.Context, c config, env map[string]string, stderr io.Writer) error {
 	log := newLogger(stderr)
 	for {
-		err := serveStore(ctx, c, env, log)
+		err := serveStore(ctx, c, env, log, stderr)
 		if !errors.Is(err, node.ErrRebuild) || ctx.Err() != nil {
 			return err
 		}
@@ -60,7 +61,7 @@ func serve(ctx context.Context, c config, env map[string]string, stderr io.Write
 	}
 }
 
-func serveStore(ctx context.Context, c config, env map[string]string, log *slog.Logger) error {
+func serveStore(ctx context.Context, c config, env map[string]string, log *slog.Logger, stderr io.Writer) error {
 	nodeConfig, err := c.node(env, log)
 	if err != nil {
 		return err
@@ -68,6 +69,18 @@ func serveStore(ctx context.Context, c config, env map[string]string, log *slog.
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	nodeConfig.Log, nodeConfig.Metrics = log, registry
+
+	edgeTLS, err := c.tls(log)
+	if err != nil {
+		return err
+	}
+	options := handlers.Options{Log: log, Registry: registry, Version: version()}
+	if err := c.edgeConfig.apply(&options); err != nil {
+		return err
+	}
+	if options.Audit != nil {
+		defer options.Audit.Close()
+	}
 
 	listener, err := net.Listen("tcp", c.HTTP)
 	if err != nil {
@@ -78,14 +91,18 @@ func serveStore(ctx context.Context, c config, env map[string]string, log *slog.
 	if err != nil {
 		return err
 	}
-	edge, err := handlers.New(handlers.Options{
-		Service: n, Log: log, Registry: registry, Version: version(), AnyHost: c.BehindProxy,
-	})
+	options.Service = n
+	edge, err := handlers.New(options)
 	if err != nil {
 		return err
 	}
-	c.announce(log, listener.Addr())
-	return (&server{node: n, edge: edge, http: handlers.NewServer(edge), listener: listener}).run(ctx)
+	s := &server{node: n, edge: edge, http: handlers.NewServer(edge), listener: listener}
+	s.http.TLSConfig = edgeTLS
+	if c.Auth {
+		s.enable = func(ctx context.Context) { enableAuth(ctx, n, nodeConfig.Secret, stderr, log) }
+	}
+	c.announce(log, registry, listener.Addr())
+	return s.run(ctx)
 }
 
 // node is what the node needs to know of c.
@@ -114,12 +131,23 @@ func (c *config) node(env map[string]string, log *slog.Logger) (node.Config, err
 }
 
 // announce is the one line of a start.
-func (c *config) announce(log *slog.Logger, addr net.Addr) {
-	if c.Insecure && !isLoopback(addr.String()) {
-		log.Warn("--insecure: whoever reaches this address may read and write everything", "http", addr.String())
+func (c *config) announce(log *slog.Logger, registry *prometheus.Registry, addr net.Addr) {
+	insecure := prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "perch_insecure", Help: "1 when --insecure lets others in without TLS or authentication.",
+	})
+	registry.MustRegister(insecure)
+	if reach := *c; c.Insecure {
+		if reach.Insecure = false; reach.validateReach() != nil {
+			insecure.Set(1)
+			log.Warn("--insecure: whoever reaches this address may read along, or read and write everything", "http", addr.String())
+		}
+	}
+	scheme := "http://"
+	if c.TLSCert != "" {
+		scheme = "https://"
 	}
 	dir, _ := filepath.Abs(c.Data)
-	log.Info("perch serves", "url", "http://"+addr.String(), "data", dir, "node", c.ID, "cluster", c.ClusterName, "members", max(len(c.peers), 1))
+	log.Info("perch serves", "url", scheme+addr.String(), "data", dir, "node", c.ID, "cluster", c.ClusterName, "members", max(len(c.peers), 1))
 }
 
 // server is everything that runs.
@@ -128,16 +156,22 @@ type server struct {
 	edge     *handlers.Handler
 	http     *http.Server
 	listener net.Listener
+	enable   func(context.Context) // turns authentication on; nil: nobody wants that
 }
 
 // run returns nil after a clean stop, and otherwise what made it stop.
 func (s *server) run(ctx context.Context) error {
 	nodeCtx, stopNode := context.WithCancel(context.Background())
+	var enabling sync.WaitGroup
+	defer enabling.Wait()
 	defer stopNode()
 	nodeEnded := make(chan error, 1)
 	go func() { nodeEnded <- s.node.Run(nodeCtx) }()
 	served := make(chan error, 1)
-	go func() { served <- s.http.Serve(s.listener) }()
+	go func() { served <- s.serve() }()
+	if s.enable != nil {
+		enabling.Go(func() { s.enable(nodeCtx) })
+	}
 	select {
 	case err := <-nodeEnded:
 		_ = s.http.Close()
@@ -156,6 +190,13 @@ func (s *server) run(ctx context.Context) error {
 	case <-late:
 		return nil // what is acknowledged is durable; the rest may be cut off
 	}
+}
+
+func (s *server) serve() error {
+	if s.http.TLSConfig != nil {
+		return s.http.ServeTLS(s.listener, "", "") // the configuration has the certificate
+	}
+	return s.http.Serve(s.listener)
 }
 
 // stop answers what is parked, lets the node hand over, and closes what is

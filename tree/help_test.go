@@ -61,7 +61,7 @@ func (h *hand) setACL(op SetACLOp) Code {
 }
 
 func (h *hand) setDefault(op SetDefaultACLOp) Code {
-	return h.do(func(x *Txn) Code { return h.tree.SetDefaultACL(x, op) })
+	return h.do(func(x *Txn) Code { _, code := h.tree.SetDefaultACL(x, op); return code })
 }
 
 func (h *hand) setQuota(op SetQuotaOp) Code {

@@ -48,7 +48,8 @@ func randomTxn(rt *rapid.T, tree *Tree, x *Txn) Code {
 		_, code := tree.SetACL(x, SetACLOp{Path: path, ACL: list()})
 		return code
 	case 9:
-		return tree.SetDefaultACL(x, SetDefaultACLOp{Path: path, ACL: list()})
+		_, code := tree.SetDefaultACL(x, SetDefaultACLOp{Path: path, ACL: list()})
+		return code
 	case 10:
 		_, code := tree.SetQuota(x, SetQuotaOp{Path: path, MaxNodes: most(), MaxBytes: most(), Remove: rapid.IntRange(0, 3).Draw(rt, "remove") == 0})
 		return code

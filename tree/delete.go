@@ -22,15 +22,16 @@ func (t *Tree) Delete(x *Txn, op DeleteOp) Code {
 	case !allows(x.Guard, op.Path, PermDelete):
 		return ErrPermissionDenied
 	}
+	// As in ZooKeeper the parent is asked before it is known that there is a node.
+	if p := t.get(Parent(op.Path)); p != nil && !may(x.Guard, op.Path, p.acl(), PermDelete) {
+		return ErrPermissionDenied
+	}
 	z := t.get(op.Path)
 	if z == nil {
 		if code := op.Condition.missing(); code != OK {
 			return code
 		}
 		return ErrNoNode
-	}
-	if !may(x.Guard, op.Path, t.get(Parent(op.Path)).acl(), PermDelete) {
-		return ErrPermissionDenied
 	}
 	if code := op.Condition.existing(z); code != OK {
 		return code

@@ -200,7 +200,7 @@ type PutOp struct {
 	TTLMs     int64  // of ModeTTL, else 0
 	Takeover  bool   // with ModeEphemeral: another owner's node changes hands
 	Parents   bool
-	Existing  bool // a node that is missing is ErrNoNode
+	Existing  bool // ZooKeeper's setData: a node that is missing is ErrNoNode, whose ephemeral it is does not matter
 	Condition Condition
 }
 
@@ -287,7 +287,7 @@ func (t *Tree) mayChange(x *Txn, op PutOp, z *znode) Code {
 		return ErrPermissionDenied
 	case op.Mode != ModePersistent && op.Mode != z.mode():
 		return ErrNodeExists // a node never changes its kind
-	case foreign && !op.Takeover:
+	case foreign && !op.Takeover && !op.Existing:
 		return ErrNodeExists
 	}
 	if code := op.Condition.existing(z); code != OK {

@@ -67,7 +67,9 @@ func TestOrderOfChecks(t *testing.T) {
 		"put: creates by the parent's ACL":   {as("x"), put(PutOp{Path: "/shut/none"}), ErrPermissionDenied},
 
 		"delete: the grant before exists":        {without("/none", PermDelete), del(DeleteOp{Path: "/none"}), ErrPermissionDenied},
-		"delete: exists before the ACL":          {as("x"), del(DeleteOp{Path: "/shut/none"}), ErrNoNode},
+		"delete: the parent's ACL before exists": {as("x"), del(DeleteOp{Path: "/shut/none"}), ErrPermissionDenied},
+		"delete: exists":                         {as("x"), del(DeleteOp{Path: "/open/none"}), ErrNoNode},
+		"delete: no parent":                      {as("x"), del(DeleteOp{Path: "/none/n"}), ErrNoNode},
 		"delete: the parent's ACL":               {as("x"), del(DeleteOp{Path: "/shut/n", Condition: version}), ErrPermissionDenied},
 		"delete: not the node's ACL":             {as("x"), del(DeleteOp{Path: "/leaf"}), OK},
 		"delete: the version before not empty":   {as("x"), del(DeleteOp{Path: "/open", Condition: version}), ErrVersionMismatch},

@@ -109,9 +109,10 @@ func TestDefaultACLConditions(t *testing.T) {
 	ann := onlyPrincipal("ann", PermAll)
 	h.want(ErrETagMismatch, h.setDefault(SetDefaultACLOp{Path: "/a", ACL: ann, Present: true}))
 	h.want(ErrETagMismatch, h.setDefault(SetDefaultACLOp{Path: "/a", ACL: ann, ETag: h.zxid}))
-	h.ok(h.setDefault(SetDefaultACLOp{Path: "/a", ACL: ann}))
+	h.ok(h.setDefault(SetDefaultACLOp{Path: "/a", ACL: ann, Absent: true}))
+	h.want(ErrETagMismatch, h.setDefault(SetDefaultACLOp{Path: "/a", ACL: ann, Absent: true}))
 	acl, tag, ok := h.tree.Freeze().DefaultACL("/a")
-	if !ok || tag != h.zxid || !slices.Equal(acl.Entries, ann) || h.last != nil {
+	if !ok || tag != h.zxid-1 || !slices.Equal(acl.Entries, ann) || h.last != nil {
 		t.Fatal(acl, tag, ok, h.last)
 	}
 	h.ok(h.setDefault(SetDefaultACLOp{Path: "/a", ACL: ann, ETag: tag}))

@@ -205,3 +205,96 @@ func sessionsIn(v *View, after quorum.Zxid, limit int) ([]Info, bool) {
 	a, more, _ := v.Read(Read{Kind: ReadSessions, Limit: limit}, Cursor{ID: after}, 0)
 	return a.Sessions, more
 }
+
+// newAccessBench is a bench at accessLevel.
+func newAccessBench(t testing.TB, set Settings) *bench {
+	b := newBench(t, set)
+	b.must(raise(accessLevel))
+	return b
+}
+
+// by has a caller ask for c.
+func by(caller *commandpb.Caller, c *commandpb.Command) *commandpb.Command {
+	c.Format, c.Caller = accessLevel, caller
+	return c
+}
+
+func named(name string) *commandpb.Caller { return &commandpb.Caller{Principal: name} }
+
+func putPrincipal(op *commandpb.PutPrincipal) *commandpb.Command {
+	return &commandpb.Command{Op: &commandpb.Command_PutPrincipal{PutPrincipal: op}}
+}
+
+func deletePrincipal(op *commandpb.DeletePrincipal) *commandpb.Command {
+	return &commandpb.Command{Op: &commandpb.Command_DeletePrincipal{DeletePrincipal: op}}
+}
+
+func createToken(op *commandpb.CreateToken) *commandpb.Command {
+	return &commandpb.Command{Op: &commandpb.Command_CreateToken{CreateToken: op}}
+}
+
+func revokeToken(id string) *commandpb.Command {
+	return &commandpb.Command{Op: &commandpb.Command_RevokeToken{RevokeToken: &commandpb.RevokeToken{Id: id}}}
+}
+
+func setACL(op *commandpb.SetAcl) *commandpb.Command {
+	return &commandpb.Command{Op: &commandpb.Command_SetAcl{SetAcl: op}}
+}
+
+func setDefaultACL(op *commandpb.SetDefaultAcl) *commandpb.Command {
+	return &commandpb.Command{Op: &commandpb.Command_SetDefaultAcl{SetDefaultAcl: op}}
+}
+
+func setQuota(op *commandpb.SetQuota) *commandpb.Command {
+	return &commandpb.Command{Op: &commandpb.Command_SetQuota{SetQuota: op}}
+}
+
+func reaping(paths ...string) *commandpb.Command {
+	return &commandpb.Command{Format: accessLevel, Op: &commandpb.Command_Reap{Reap: &commandpb.Reap{Paths: paths}}}
+}
+
+func multi(ops ...*commandpb.Op) *commandpb.Command {
+	return &commandpb.Command{Op: &commandpb.Command_Multi{Multi: &commandpb.Multi{Ops: ops}}}
+}
+
+func opCreate(op *commandpb.Create) *commandpb.Op {
+	return &commandpb.Op{Op: &commandpb.Op_Create{Create: op}}
+}
+
+func opPut(op *commandpb.Put) *commandpb.Op { return &commandpb.Op{Op: &commandpb.Op_Put{Put: op}} }
+
+func opDelete(op *commandpb.Delete) *commandpb.Op {
+	return &commandpb.Op{Op: &commandpb.Op_Delete{Delete: op}}
+}
+
+func opCheck(op *commandpb.Check) *commandpb.Op {
+	return &commandpb.Op{Op: &commandpb.Op_Check{Check: op}}
+}
+
+func opGet(path string) *commandpb.Op {
+	return &commandpb.Op{Op: &commandpb.Op_Get{Get: &commandpb.Get{Path: path}}}
+}
+
+// enabling turns authentication on, with admin as the administrator.
+func enabling(admin string) *commandpb.Command {
+	return &commandpb.Command{Format: accessLevel, Op: &commandpb.Command_EnableAuth{EnableAuth: &commandpb.EnableAuth{
+		Admin: &commandpb.PutPrincipal{Name: admin, Grants: granting("/", PermAll)},
+		Token: &commandpb.CreateToken{Principal: admin, SecretSha256: secretOf("first")},
+	}}}
+}
+
+func granting(prefix string, perms Perm) []*commandpb.Grant {
+	return []*commandpb.Grant{{Prefix: prefix, Perms: uint32(perms)}}
+}
+
+func secretOf(text string) []byte {
+	h := sha256.Sum256([]byte(text))
+	return h[:]
+}
+
+// read asks as a caller.
+func (b *bench) read(caller *commandpb.Caller, q Read) (Answer, error) {
+	q.Caller = caller
+	a, _, err := b.s.View().Read(q, Cursor{}, b.wall)
+	return a, err
+}

@@ -52,7 +52,7 @@ func (e *edge) CreateToken(ctx context.Context, q api.CreateTokenRequestObject) 
 	res, err := e.writeAs(ctx, q.Params.PerchSession,
 		&commandpb.Command{Op: &commandpb.Command_CreateToken{CreateToken: create}})
 	if err != nil {
-		return nil, explain(err, "two live tokens are the most that a principal has: revoke one first")
+		return nil, explain(err, noToken)
 	}
 	body := renderToken(&res.APIToken)
 	if secret != "" {
@@ -61,6 +61,9 @@ func (e *edge) CreateToken(ctx context.Context, q api.CreateTokenRequestObject) 
 	return api.CreateToken201JSONResponse{Body: body,
 		Headers: api.CreateToken201ResponseHeaders{PerchZxid: int64(res.Zxid)}}, nil
 }
+
+// noToken is why apply refuses a token that the edge has found well-formed.
+const noToken = "two live tokens are the most that a principal has, and no other token may have the same secret"
 
 // drawSecret draws the secret part of an API token, and gives the SHA-256 by
 // which it is known.

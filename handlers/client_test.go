@@ -45,9 +45,22 @@ func TestGeneratedClient(t *testing.T) {
 	if err != nil || stat.JSON200 == nil || string(*stat.JSON200.Data) != "a/b" {
 		t.Errorf("%v %s", err, stat.Body)
 	}
+	text, check := "text", "/a/b"
+	many, err := c.MultiWithResponse(ctx, nil, client.TxnRequest{Ops: []client.Op{
+		{Op: client.Check, Path: &check}, {Op: client.Put, Path: &text, Text: &text}, {Op: client.Delete, Path: &text},
+	}})
+	if err != nil || many.JSON200 == nil || len(many.JSON200.Results) != 3 || many.JSON200.Results[1].Stat == nil {
+		t.Errorf("%v %s", err, many.Body)
+	}
+	name := "spiffe://example.org/job"
+	principal, err := c.PutPrincipalWithResponse(ctx, name, nil, client.PrincipalSpec{
+		Name: &name, Grants: []client.GrantRule{{Prefix: "/a", Perms: []string{"read"}}}})
+	if err != nil || principal.JSON200 == nil || principal.JSON200.Name != name {
+		t.Errorf("%v %s", err, principal.Body)
+	}
 	since, scope := "0", client.WatchScopeSubtree
 	watch, err := c.WatchNodeWithResponse(ctx, "/", &client.WatchNodeParams{Since: &since, Scope: &scope})
-	if err != nil || watch.JSON200 == nil || len(watch.JSON200.Events) != 7 {
+	if err != nil || watch.JSON200 == nil || len(watch.JSON200.Events) != 9 {
 		t.Errorf("%v %s", err, watch.Body)
 	}
 	session, err := c.CreateSessionWithResponse(ctx, nil, client.SessionSpec{TTLMs: &ttl})

@@ -140,3 +140,16 @@ func TestTransfer(t *testing.T) {
 		e.do("POST /v1/cluster/transfer", `{"to":"2"}`).want(want)
 	}
 }
+
+// TestFeatures tells of what is there once every member knows it.
+func TestFeatures(t *testing.T) {
+	e := newEdgeTest(t)
+	has := func() bool {
+		return slices.Contains(e.do("GET /v1/cluster", "").json()["features"].([]any), any("multi"))
+	}
+	before := has()
+	e.do("POST /v1/multi", ops(`{"op":"put","path":"a"}`)).want("200")
+	if before || !has() {
+		t.Error("features do not follow the level")
+	}
+}

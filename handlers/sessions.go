@@ -121,6 +121,9 @@ func (e *edge) CloseSession(ctx context.Context, q api.CloseSessionRequestObject
 	if err != nil {
 		return nil, err
 	}
+	if q.Params.PerchSession == nil && id != 0 && callerOf(ctx).GetPrincipal() != "" {
+		return e.closeNamed(ctx, id)
+	}
 	token, err := needToken(q.Params.PerchSession)
 	if err != nil {
 		return nil, err
@@ -137,6 +140,16 @@ func (e *edge) CloseSession(ctx context.Context, q api.CloseSessionRequestObject
 	res, err := e.write(ctx, owner{token: token}, &commandpb.Command{
 		Op: &commandpb.Command_CloseSession{CloseSession: &commandpb.CloseSession{}}})
 	if err != nil && asFailure(err).code != codeSessionExpired {
+		return nil, err
+	}
+	return closed(res.Zxid), nil
+}
+
+// closeNamed closes a session without its token, for a principal that may.
+func (e *edge) closeNamed(ctx context.Context, id quorum.Zxid) (api.CloseSessionResponseObject, error) {
+	res, err := e.write(ctx, owner{}, &commandpb.Command{
+		Op: &commandpb.Command_CloseSession{CloseSession: &commandpb.CloseSession{Id: uint64(id)}}})
+	if err != nil && res.Code != tree.ErrNoSession {
 		return nil, err
 	}
 	return closed(res.Zxid), nil

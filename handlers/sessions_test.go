@@ -4,6 +4,7 @@ import (
 	"strings"
 	"testing"
 
+	"perch/gen/commandpb"
 	"perch/lease"
 )
 
@@ -163,6 +164,31 @@ func TestCloseSession(t *testing.T) {
 	e.do("DELETE /v1/sessions/self", "", held(tokenA)).want("204")
 	e.do("DELETE /v1/sessions/self", "", held(tokenB)).want("204")
 	e.do("GET /v1/sessions/self", "", held(tokenB)).want("410 session_expired")
+}
+
+// TestCloseNamed: who runs the cluster closes any session, by its id.
+func TestCloseNamed(t *testing.T) {
+	e := newEdgeTest(t)
+	root, ci := &commandpb.Caller{Principal: "root"}, &commandpb.Caller{Principal: "ci"}
+	e.do("PUT /v1/principals/ci", `{"grants":[{"prefix":"/","perms":["read","create"]}]}`).want("200")
+	if turned, err := e.svc.EnableAuth(t.Context(), "root", [32]byte{1}); !turned || err != nil {
+		t.Fatal(turned, err)
+	}
+	a := e.as(ci, "POST /v1/nodes/e?mode=ephemeral&ttl_ms=5000", "", held(tokenA)).want("201")
+	id := formatZxid(zx(int(a.json()["stat"].(map[string]any)["ephemeral_owner"].(float64))))
+	s := e.as(ci, "GET /v1/sessions/"+id, "").want("200").json()
+	if s["principal"] != "ci" || len(s["ephemerals"].([]any)) != 1 {
+		t.Errorf("session %v", s)
+	}
+	e.as(root, "GET /v1/sessions/self", "", held(tokenA)).want("410 session_expired")
+	e.as(ci, "DELETE /v1/sessions/"+id, "").want("403 permission_denied")
+	e.as(root, "DELETE /v1/sessions/self", "").want("400 invalid_argument")
+	for range 2 {
+		if a := e.as(root, "DELETE /v1/sessions/"+id, "").want("204"); a.Header.Get("Perch-Zxid") == "" {
+			t.Errorf("headers %v", a.Header)
+		}
+	}
+	e.as(ci, "GET /v1/nodes/e", "").want("404 no_node")
 }
 
 func TestListSessions(t *testing.T) {

@@ -1464,7 +1464,7 @@ type ClientInterface interface {
 
 	// MultiWithBody Apply operations atomically
 	//
-	// Up to 128 operations at one zxid, all of them or none; a later one sees what earlier ones have changed. The first that fails refuses the whole, with its own status and code and with its index in failed_index. When all are check, check_absent and get nothing is written, all see one state, and a get of a node that is missing is a result with the code no_node; elsewhere it fails. Values are at most 1 MiB together.
+	// Up to 128 operations at one zxid, all of them or none; a later one sees what earlier ones have changed. The first that fails refuses the whole, with its own status and code and with its index in failed_index; a check or check_absent that does not hold is 404 no_node, 412 version_mismatch or 412 etag_mismatch. When all are check, check_absent and get nothing is written, all see one state, and a get of a node that is missing is a result with the code no_node; elsewhere it fails. The values that are sent are at most 1 MiB together, and so are those that are got.
 	//
 	// Takes any type of body and a specified content type.
 	//
@@ -1473,7 +1473,7 @@ type ClientInterface interface {
 
 	// Multi Apply operations atomically
 	//
-	// Up to 128 operations at one zxid, all of them or none; a later one sees what earlier ones have changed. The first that fails refuses the whole, with its own status and code and with its index in failed_index. When all are check, check_absent and get nothing is written, all see one state, and a get of a node that is missing is a result with the code no_node; elsewhere it fails. Values are at most 1 MiB together.
+	// Up to 128 operations at one zxid, all of them or none; a later one sees what earlier ones have changed. The first that fails refuses the whole, with its own status and code and with its index in failed_index; a check or check_absent that does not hold is 404 no_node, 412 version_mismatch or 412 etag_mismatch. When all are check, check_absent and get nothing is written, all see one state, and a get of a node that is missing is a result with the code no_node; elsewhere it fails. The values that are sent are at most 1 MiB together, and so are those that are got.
 	//
 	// Takes a body of the `application/json` content type.
 	//
@@ -1592,7 +1592,7 @@ type ClientInterface interface {
 
 	// ListSessions List sessions
 	//
-	// Live sessions in the order of their ids, in pages that all show the state at one zxid.
+	// Live sessions in the order of their ids, in pages that all show the state at one zxid: those of the caller, and with cluster all of them.
 	//
 	// Corresponds with GET /v1/sessions (the `ListSessions` operationId).
 	ListSessions(ctx context.Context, params *ListSessionsParams, reqEditors ...RequestEditorFn) (*http.Response, error)
@@ -1617,7 +1617,7 @@ type ClientInterface interface {
 
 	// CloseSession Close a session
 	//
-	// Needs the token of the session. All its ephemerals go at one zxid. A session that is gone already is 204.
+	// Needs the token of the session; a principal with cluster needs only the id. All its ephemerals go at one zxid. A session that is gone already is 204.
 	//
 	// Corresponds with DELETE /v1/sessions/{id} (the `CloseSession` operationId).
 	CloseSession(ctx context.Context, id SessionID, params *CloseSessionParams, reqEditors ...RequestEditorFn) (*http.Response, error)
@@ -1663,14 +1663,14 @@ type ClientInterface interface {
 
 	// ListTokens List API tokens
 	//
-	// Tokens in the order of their ids, without their secrets, in pages that all show the state at one zxid. Needs cluster.
+	// Tokens in the order of their principals and ids, without their secrets, in pages that all show the state at one zxid. Needs cluster.
 	//
 	// Corresponds with GET /v1/tokens (the `ListTokens` operationId).
 	ListTokens(ctx context.Context, params *ListTokensParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// CreateTokenWithBody Create an API token
 	//
-	// A token for a principal, of which two may live at a time so that one can take over from the other. Without secret_sha256 the server draws the secret and tells the token once; only the SHA-256 of the secret is stored. Needs cluster.
+	// A token for a principal, of which two may live at a time so that one can take over from the other. Without secret_sha256 the server draws the secret and tells the token once; with it, repeating the request is harmless. Only the SHA-256 of the secret is stored. Needs cluster.
 	//
 	// Takes any type of body and a specified content type.
 	//
@@ -1679,7 +1679,7 @@ type ClientInterface interface {
 
 	// CreateToken Create an API token
 	//
-	// A token for a principal, of which two may live at a time so that one can take over from the other. Without secret_sha256 the server draws the secret and tells the token once; only the SHA-256 of the secret is stored. Needs cluster.
+	// A token for a principal, of which two may live at a time so that one can take over from the other. Without secret_sha256 the server draws the secret and tells the token once; with it, repeating the request is harmless. Only the SHA-256 of the secret is stored. Needs cluster.
 	//
 	// Takes a body of the `application/json` content type.
 	//
@@ -1709,7 +1709,7 @@ type ClientInterface interface {
 
 	// Whoami Tell who the caller is
 	//
-	// Who the server takes the caller for, and what is granted to that principal and its roles at this zxid. Without authentication the principal is empty.
+	// Who the server takes the caller for, and what is granted to that principal and its roles at this zxid. Without authentication anybody may do everything, and the principal is empty.
 	//
 	// Corresponds with GET /v1/whoami (the `Whoami` operationId).
 	Whoami(ctx context.Context, params *WhoamiParams, reqEditors ...RequestEditorFn) (*http.Response, error)
@@ -2039,7 +2039,7 @@ func (c *Client) TransferLeadership(ctx context.Context, params *TransferLeaders
 
 // MultiWithBody Apply operations atomically
 //
-// Up to 128 operations at one zxid, all of them or none; a later one sees what earlier ones have changed. The first that fails refuses the whole, with its own status and code and with its index in failed_index. When all are check, check_absent and get nothing is written, all see one state, and a get of a node that is missing is a result with the code no_node; elsewhere it fails. Values are at most 1 MiB together.
+// Up to 128 operations at one zxid, all of them or none; a later one sees what earlier ones have changed. The first that fails refuses the whole, with its own status and code and with its index in failed_index; a check or check_absent that does not hold is 404 no_node, 412 version_mismatch or 412 etag_mismatch. When all are check, check_absent and get nothing is written, all see one state, and a get of a node that is missing is a result with the code no_node; elsewhere it fails. The values that are sent are at most 1 MiB together, and so are those that are got.
 //
 // Takes any type of body and a specified content type.
 //
@@ -2058,7 +2058,7 @@ func (c *Client) MultiWithBody(ctx context.Context, params *MultiParams, content
 
 // Multi Apply operations atomically
 //
-// Up to 128 operations at one zxid, all of them or none; a later one sees what earlier ones have changed. The first that fails refuses the whole, with its own status and code and with its index in failed_index. When all are check, check_absent and get nothing is written, all see one state, and a get of a node that is missing is a result with the code no_node; elsewhere it fails. Values are at most 1 MiB together.
+// Up to 128 operations at one zxid, all of them or none; a later one sees what earlier ones have changed. The first that fails refuses the whole, with its own status and code and with its index in failed_index; a check or check_absent that does not hold is 404 no_node, 412 version_mismatch or 412 etag_mismatch. When all are check, check_absent and get nothing is written, all see one state, and a get of a node that is missing is a result with the code no_node; elsewhere it fails. The values that are sent are at most 1 MiB together, and so are those that are got.
 //
 // Takes a body of the `application/json` content type.
 //
@@ -2327,7 +2327,7 @@ func (c *Client) SetQuota(ctx context.Context, path Path, params *SetQuotaParams
 
 // ListSessions List sessions
 //
-// Live sessions in the order of their ids, in pages that all show the state at one zxid.
+// Live sessions in the order of their ids, in pages that all show the state at one zxid: those of the caller, and with cluster all of them.
 //
 // Corresponds with GET /v1/sessions (the `ListSessions` operationId).
 func (c *Client) ListSessions(ctx context.Context, params *ListSessionsParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -2382,7 +2382,7 @@ func (c *Client) CreateSession(ctx context.Context, params *CreateSessionParams,
 
 // CloseSession Close a session
 //
-// Needs the token of the session. All its ephemerals go at one zxid. A session that is gone already is 204.
+// Needs the token of the session; a principal with cluster needs only the id. All its ephemerals go at one zxid. A session that is gone already is 204.
 //
 // Corresponds with DELETE /v1/sessions/{id} (the `CloseSession` operationId).
 func (c *Client) CloseSession(ctx context.Context, id SessionID, params *CloseSessionParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -2488,7 +2488,7 @@ func (c *Client) StreamNode(ctx context.Context, path Path, params *StreamNodePa
 
 // ListTokens List API tokens
 //
-// Tokens in the order of their ids, without their secrets, in pages that all show the state at one zxid. Needs cluster.
+// Tokens in the order of their principals and ids, without their secrets, in pages that all show the state at one zxid. Needs cluster.
 //
 // Corresponds with GET /v1/tokens (the `ListTokens` operationId).
 func (c *Client) ListTokens(ctx context.Context, params *ListTokensParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -2505,7 +2505,7 @@ func (c *Client) ListTokens(ctx context.Context, params *ListTokensParams, reqEd
 
 // CreateTokenWithBody Create an API token
 //
-// A token for a principal, of which two may live at a time so that one can take over from the other. Without secret_sha256 the server draws the secret and tells the token once; only the SHA-256 of the secret is stored. Needs cluster.
+// A token for a principal, of which two may live at a time so that one can take over from the other. Without secret_sha256 the server draws the secret and tells the token once; with it, repeating the request is harmless. Only the SHA-256 of the secret is stored. Needs cluster.
 //
 // Takes any type of body and a specified content type.
 //
@@ -2524,7 +2524,7 @@ func (c *Client) CreateTokenWithBody(ctx context.Context, params *CreateTokenPar
 
 // CreateToken Create an API token
 //
-// A token for a principal, of which two may live at a time so that one can take over from the other. Without secret_sha256 the server draws the secret and tells the token once; only the SHA-256 of the secret is stored. Needs cluster.
+// A token for a principal, of which two may live at a time so that one can take over from the other. Without secret_sha256 the server draws the secret and tells the token once; with it, repeating the request is harmless. Only the SHA-256 of the secret is stored. Needs cluster.
 //
 // Takes a body of the `application/json` content type.
 //
@@ -2594,7 +2594,7 @@ func (c *Client) WatchNode(ctx context.Context, path Path, params *WatchNodePara
 
 // Whoami Tell who the caller is
 //
-// Who the server takes the caller for, and what is granted to that principal and its roles at this zxid. Without authentication the principal is empty.
+// Who the server takes the caller for, and what is granted to that principal and its roles at this zxid. Without authentication anybody may do everything, and the principal is empty.
 //
 // Corresponds with GET /v1/whoami (the `Whoami` operationId).
 func (c *Client) Whoami(ctx context.Context, params *WhoamiParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -6018,7 +6018,7 @@ type ClientWithResponsesInterface interface {
 
 	// MultiWithBodyWithResponse Apply operations atomically
 	//
-	// Up to 128 operations at one zxid, all of them or none; a later one sees what earlier ones have changed. The first that fails refuses the whole, with its own status and code and with its index in failed_index. When all are check, check_absent and get nothing is written, all see one state, and a get of a node that is missing is a result with the code no_node; elsewhere it fails. Values are at most 1 MiB together.
+	// Up to 128 operations at one zxid, all of them or none; a later one sees what earlier ones have changed. The first that fails refuses the whole, with its own status and code and with its index in failed_index; a check or check_absent that does not hold is 404 no_node, 412 version_mismatch or 412 etag_mismatch. When all are check, check_absent and get nothing is written, all see one state, and a get of a node that is missing is a result with the code no_node; elsewhere it fails. The values that are sent are at most 1 MiB together, and so are those that are got.
 	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -6027,7 +6027,7 @@ type ClientWithResponsesInterface interface {
 
 	// MultiWithResponse Apply operations atomically
 	//
-	// Up to 128 operations at one zxid, all of them or none; a later one sees what earlier ones have changed. The first that fails refuses the whole, with its own status and code and with its index in failed_index. When all are check, check_absent and get nothing is written, all see one state, and a get of a node that is missing is a result with the code no_node; elsewhere it fails. Values are at most 1 MiB together.
+	// Up to 128 operations at one zxid, all of them or none; a later one sees what earlier ones have changed. The first that fails refuses the whole, with its own status and code and with its index in failed_index; a check or check_absent that does not hold is 404 no_node, 412 version_mismatch or 412 etag_mismatch. When all are check, check_absent and get nothing is written, all see one state, and a get of a node that is missing is a result with the code no_node; elsewhere it fails. The values that are sent are at most 1 MiB together, and so are those that are got.
 	//
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -6162,7 +6162,7 @@ type ClientWithResponsesInterface interface {
 
 	// ListSessionsWithResponse List sessions
 	//
-	// Live sessions in the order of their ids, in pages that all show the state at one zxid.
+	// Live sessions in the order of their ids, in pages that all show the state at one zxid: those of the caller, and with cluster all of them.
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
@@ -6189,7 +6189,7 @@ type ClientWithResponsesInterface interface {
 
 	// CloseSessionWithResponse Close a session
 	//
-	// Needs the token of the session. All its ephemerals go at one zxid. A session that is gone already is 204.
+	// Needs the token of the session; a principal with cluster needs only the id. All its ephemerals go at one zxid. A session that is gone already is 204.
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
@@ -6243,7 +6243,7 @@ type ClientWithResponsesInterface interface {
 
 	// ListTokensWithResponse List API tokens
 	//
-	// Tokens in the order of their ids, without their secrets, in pages that all show the state at one zxid. Needs cluster.
+	// Tokens in the order of their principals and ids, without their secrets, in pages that all show the state at one zxid. Needs cluster.
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
@@ -6252,7 +6252,7 @@ type ClientWithResponsesInterface interface {
 
 	// CreateTokenWithBodyWithResponse Create an API token
 	//
-	// A token for a principal, of which two may live at a time so that one can take over from the other. Without secret_sha256 the server draws the secret and tells the token once; only the SHA-256 of the secret is stored. Needs cluster.
+	// A token for a principal, of which two may live at a time so that one can take over from the other. Without secret_sha256 the server draws the secret and tells the token once; with it, repeating the request is harmless. Only the SHA-256 of the secret is stored. Needs cluster.
 	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -6261,7 +6261,7 @@ type ClientWithResponsesInterface interface {
 
 	// CreateTokenWithResponse Create an API token
 	//
-	// A token for a principal, of which two may live at a time so that one can take over from the other. Without secret_sha256 the server draws the secret and tells the token once; only the SHA-256 of the secret is stored. Needs cluster.
+	// A token for a principal, of which two may live at a time so that one can take over from the other. Without secret_sha256 the server draws the secret and tells the token once; with it, repeating the request is harmless. Only the SHA-256 of the secret is stored. Needs cluster.
 	//
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -6297,7 +6297,7 @@ type ClientWithResponsesInterface interface {
 
 	// WhoamiWithResponse Tell who the caller is
 	//
-	// Who the server takes the caller for, and what is granted to that principal and its roles at this zxid. Without authentication the principal is empty.
+	// Who the server takes the caller for, and what is granted to that principal and its roles at this zxid. Without authentication anybody may do everything, and the principal is empty.
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
@@ -10124,7 +10124,7 @@ func (c *ClientWithResponses) TransferLeadershipWithResponse(ctx context.Context
 
 // MultiWithBodyWithResponse Apply operations atomically
 //
-// Up to 128 operations at one zxid, all of them or none; a later one sees what earlier ones have changed. The first that fails refuses the whole, with its own status and code and with its index in failed_index. When all are check, check_absent and get nothing is written, all see one state, and a get of a node that is missing is a result with the code no_node; elsewhere it fails. Values are at most 1 MiB together.
+// Up to 128 operations at one zxid, all of them or none; a later one sees what earlier ones have changed. The first that fails refuses the whole, with its own status and code and with its index in failed_index; a check or check_absent that does not hold is 404 no_node, 412 version_mismatch or 412 etag_mismatch. When all are check, check_absent and get nothing is written, all see one state, and a get of a node that is missing is a result with the code no_node; elsewhere it fails. The values that are sent are at most 1 MiB together, and so are those that are got.
 //
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
@@ -10139,7 +10139,7 @@ func (c *ClientWithResponses) MultiWithBodyWithResponse(ctx context.Context, par
 
 // MultiWithResponse Apply operations atomically
 //
-// Up to 128 operations at one zxid, all of them or none; a later one sees what earlier ones have changed. The first that fails refuses the whole, with its own status and code and with its index in failed_index. When all are check, check_absent and get nothing is written, all see one state, and a get of a node that is missing is a result with the code no_node; elsewhere it fails. Values are at most 1 MiB together.
+// Up to 128 operations at one zxid, all of them or none; a later one sees what earlier ones have changed. The first that fails refuses the whole, with its own status and code and with its index in failed_index; a check or check_absent that does not hold is 404 no_node, 412 version_mismatch or 412 etag_mismatch. When all are check, check_absent and get nothing is written, all see one state, and a get of a node that is missing is a result with the code no_node; elsewhere it fails. The values that are sent are at most 1 MiB together, and so are those that are got.
 //
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //
@@ -10364,7 +10364,7 @@ func (c *ClientWithResponses) SetQuotaWithResponse(ctx context.Context, path Pat
 
 // ListSessionsWithResponse List sessions
 //
-// Live sessions in the order of their ids, in pages that all show the state at one zxid.
+// Live sessions in the order of their ids, in pages that all show the state at one zxid: those of the caller, and with cluster all of them.
 //
 // Returns a wrapper object for the known response body format(s).
 //
@@ -10409,7 +10409,7 @@ func (c *ClientWithResponses) CreateSessionWithResponse(ctx context.Context, par
 
 // CloseSessionWithResponse Close a session
 //
-// Needs the token of the session. All its ephemerals go at one zxid. A session that is gone already is 204.
+// Needs the token of the session; a principal with cluster needs only the id. All its ephemerals go at one zxid. A session that is gone already is 204.
 //
 // Returns a wrapper object for the known response body format(s).
 //
@@ -10499,7 +10499,7 @@ func (c *ClientWithResponses) StreamNodeWithResponse(ctx context.Context, path P
 
 // ListTokensWithResponse List API tokens
 //
-// Tokens in the order of their ids, without their secrets, in pages that all show the state at one zxid. Needs cluster.
+// Tokens in the order of their principals and ids, without their secrets, in pages that all show the state at one zxid. Needs cluster.
 //
 // Returns a wrapper object for the known response body format(s).
 //
@@ -10514,7 +10514,7 @@ func (c *ClientWithResponses) ListTokensWithResponse(ctx context.Context, params
 
 // CreateTokenWithBodyWithResponse Create an API token
 //
-// A token for a principal, of which two may live at a time so that one can take over from the other. Without secret_sha256 the server draws the secret and tells the token once; only the SHA-256 of the secret is stored. Needs cluster.
+// A token for a principal, of which two may live at a time so that one can take over from the other. Without secret_sha256 the server draws the secret and tells the token once; with it, repeating the request is harmless. Only the SHA-256 of the secret is stored. Needs cluster.
 //
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
@@ -10529,7 +10529,7 @@ func (c *ClientWithResponses) CreateTokenWithBodyWithResponse(ctx context.Contex
 
 // CreateTokenWithResponse Create an API token
 //
-// A token for a principal, of which two may live at a time so that one can take over from the other. Without secret_sha256 the server draws the secret and tells the token once; only the SHA-256 of the secret is stored. Needs cluster.
+// A token for a principal, of which two may live at a time so that one can take over from the other. Without secret_sha256 the server draws the secret and tells the token once; with it, repeating the request is harmless. Only the SHA-256 of the secret is stored. Needs cluster.
 //
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //
@@ -10589,7 +10589,7 @@ func (c *ClientWithResponses) WatchNodeWithResponse(ctx context.Context, path Pa
 
 // WhoamiWithResponse Tell who the caller is
 //
-// Who the server takes the caller for, and what is granted to that principal and its roles at this zxid. Without authentication the principal is empty.
+// Who the server takes the caller for, and what is granted to that principal and its roles at this zxid. Without authentication anybody may do everything, and the principal is empty.
 //
 // Returns a wrapper object for the known response body format(s).
 //

@@ -11,6 +11,8 @@ STATES   ?= 1000000
 # A count and not a time: at the end of a time go test now and then reports its
 # own deadline as a failure.
 FUZZTIME ?= 50000x
+# Calls that are compared with ZooKeeper.
+OPS      ?= 5000
 E2E_ARGS ?=
 BENCH_ARGS ?=
 MUTANTS_ARGS ?=
@@ -50,6 +52,7 @@ test: tools ## everything that CI checks; installs what it needs on a bare machi
 	@$(MAKE) --no-print-directory fuzz FUZZTIME=2000x
 	@$(MAKE) --no-print-directory sim SEEDS=6000
 	@$(MAKE) --no-print-directory e2e
+	@$(MAKE) --no-print-directory zk-diff
 
 unit: ## the tests of all packages, without the race detector
 	@$(GO) test ./...
@@ -98,9 +101,15 @@ fuzz: ## every fuzz test, FUZZTIME=50000x inputs each
 e2e: bin/perch ## tests with real processes
 	@cd e2e && PERCH_BIN=$(CURDIR)/bin/perch $(GO) test -count=1 -timeout 10m -v ./... $(E2E_ARGS)
 
-soak: bin/perch ## the same tests in their long versions, about fifteen minutes
+zk-diff: bin/perch zookeeper ## the same random calls to Perch and to a real ZooKeeper: OPS=5000, SEED=n to repeat a run
+	@cd e2e/zkdiff && $(GO) test ./... >/dev/null || $(GO) test ./...
+	@cd e2e/zkdiff && $(GO) build -o ../../bin/zkdiff .
+	@PERCH_BIN=$(CURDIR)/bin/perch bin/zkdiff -ops $(OPS) $(if $(SEED),-seed $(SEED))
+
+soak: bin/perch ## the same tests in their long versions, about half an hour
 	@PERCH_SOAK=1 $(GO) test -count=1 -run TestEveryPosition ./quorum/wal
 	@cd e2e && PERCH_SOAK=1 PERCH_BIN=$(CURDIR)/bin/perch $(GO) test -count=1 -timeout 60m -v ./... $(E2E_ARGS)
+	@$(MAKE) --no-print-directory zk-diff OPS=200000
 
 bench: bin/perch ## measure three loopback nodes beside a bare net/http handler
 	@bin/perch bench --start 3 --bare $(BENCH_ARGS)
@@ -116,11 +125,13 @@ lint-go:
 	if [ -n "$$unformatted" ]; then echo "not formatted by gofmt:"; echo "$$unformatted"; exit 1; fi
 	@$(GO) vet ./...
 	@cd e2e && $(GO) vet ./...
+	@cd e2e/zkdiff && $(GO) vet ./...
 	@$(GO) build -o bin/staticcheck honnef.co/go/tools/cmd/staticcheck
 	@bin/staticcheck ./...
 	@$(GO) vet -tags mutants ./quorum/sim/mutants && bin/staticcheck -tags mutants ./quorum/sim/mutants
 	@$(GO) test -tags mutants ./quorum/sim/mutants >/dev/null || $(GO) test -tags mutants ./quorum/sim/mutants
 	@cd e2e && ../bin/staticcheck ./...
+	@cd e2e/zkdiff && ../../bin/staticcheck ./...
 	@$(GO) test -run TestRoomsImportOnlyWhatTheyMay . >/dev/null || $(GO) test -run TestRoomsImportOnlyWhatTheyMay .
 	@echo "lint: Go code is clean"
 
@@ -157,8 +168,19 @@ tools:
 		fi; \
 	fi
 
+# Debian's package, and the Java that it needs, unless they are there.
+zookeeper:
+	@if ! { command -v java && test -e /usr/share/java/zookeeper.jar; } >/dev/null; then \
+		if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+			echo "installing zookeeper"; \
+			apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends zookeeper default-jre-headless >/dev/null; \
+		else \
+			echo "please install: zookeeper"; exit 1; \
+		fi; \
+	fi
+
 clean: ## remove what was built; data directories stay
 	@rm -rf bin e2e/lint/node_modules
 
-.PHONY: help build run cluster generate test unit race sim sweep explore soak-sim fuzz e2e soak bench example-search \
-	lint lint-go lint-generated lint-openapi tools clean
+.PHONY: help build run cluster generate test unit race sim sweep explore soak-sim fuzz e2e soak bench example-search zk-diff \
+	lint lint-go lint-generated lint-openapi tools zookeeper clean

@@ -17,6 +17,7 @@ import (
 // of results.
 type model struct {
 	set      Settings
+	level    uint32
 	zxid     quorum.Zxid
 	age      uint64
 	nodes    map[string]*mnode
@@ -33,6 +34,13 @@ type mnode struct {
 	version             int64
 	creates, deletes    int64 // of children
 	owner               quorum.Zxid
+	mode                tree.Mode // of containers and TTL nodes
+	ttl                 int64
+	written, emptied    uint64 // age at the last change of the data, of the end of the last child
+	acl                 []tree.ACLEntry
+	aversion            int64
+	quota               *mquota
+	fallback            *mdefault
 }
 
 type msession struct {
@@ -47,7 +55,7 @@ type mevent struct {
 
 func newModel(set Settings) *model {
 	return &model{
-		set: set, nodes: map[string]*mnode{"/": {}}, sessions: map[quorum.Zxid]*msession{}, ended: map[string]uint64{},
+		set: set, level: 1, nodes: map[string]*mnode{"/": {acl: open}}, sessions: map[quorum.Zxid]*msession{}, ended: map[string]uint64{},
 	}
 }
 
@@ -88,7 +96,7 @@ func (m *model) stat(path string) tree.Stat {
 		Czxid: n.czxid, Mzxid: n.mzxid, Pzxid: n.pzxid, Ctime: n.ctime, Mtime: n.mtime, Version: n.version,
 		Cversion: n.creates + n.deletes, EphemeralOwner: n.owner, DataLength: len(n.data), NumChildren: len(m.children(path)),
 	}
-	if n.owner != 0 {
+	if s.Mode, s.TTLMs, s.Aversion = n.mode, n.ttl, n.aversion; n.owner != 0 {
 		s.Mode = tree.ModeEphemeral
 	}
 	return s
@@ -109,6 +117,7 @@ type mtxn struct {
 	*model
 	e      *quorum.Entry
 	owner  quorum.Zxid
+	known  bool // the caller is ann
 	cause  tree.Cause
 	res    Result
 	out    []tree.Event
@@ -144,6 +153,7 @@ func (m *model) apply(e *quorum.Entry, cmd *commandpb.Command, faulty bool) (*mo
 	return x.model, x.res, x.out
 }
 
+// try runs a command; one that is refused says so by a panic.
 func (x *mtxn) try(cmd *commandpb.Command, faulty bool) (code tree.Code) {
 	defer func() {
 		if r, ok := recover().(refusal); ok {
@@ -153,6 +163,10 @@ func (x *mtxn) try(cmd *commandpb.Command, faulty bool) (code tree.Code) {
 	if faulty {
 		return tree.ErrInternal
 	}
+	if cmd.Format > x.level {
+		refuse(tree.ErrInvalidArgument)
+	}
+	x.known = cmd.Caller != nil
 	x.session(cmd)
 	switch {
 	case cmd.GetCreate() != nil:
@@ -174,6 +188,16 @@ func (x *mtxn) try(cmd *commandpb.Command, faulty bool) (code tree.Code) {
 				x.end(quorum.Zxid(id))
 			}
 		}
+	case cmd.GetRaiseLevel() != nil:
+		x.level = cmd.GetRaiseLevel().Level
+	case cmd.GetReap() != nil:
+		x.reap(cmd.GetReap().Paths)
+	case cmd.GetSetAcl() != nil:
+		x.setACL(cmd.GetSetAcl())
+	case cmd.GetSetDefaultAcl() != nil:
+		x.setDefault(cmd.GetSetDefaultAcl())
+	case cmd.GetSetQuota() != nil:
+		x.setQuota(cmd.GetSetQuota())
 	case cmd.GetConfigure() != nil:
 		x.configure(cmd.GetConfigure())
 	default:

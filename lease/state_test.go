@@ -20,6 +20,9 @@ var modelPaths = []string{
 	"/", "/a", "/a/b", "/a/b/c", "/a/b/c/d", "/b", "/b/x", "/b/y", "/ab", "/a/", "/perch", "/perch/x", "/a/../b", "/a/b/c/d/e",
 }
 
+// modelTimes are what may pass between two commands, in milliseconds.
+var modelTimes = []int{0, -5, 1, 3, 7, 12, 20, 500}
+
 func modelSettings() Settings {
 	s := small()
 	s.EventAgeMs, s.EventBytes, s.ClosedAgeMs, s.TTLMinMs, s.TTLMaxMs, s.TxnNodes = 60, 3000, 100, 10, 1000, 3
@@ -49,8 +52,11 @@ func drawEphemeral(t *rapid.T, m *model) *commandpb.Command {
 
 // drawCommand draws commands that often meet what is there.
 func drawCommand(t *rapid.T, m *model) *commandpb.Command {
-	if rapid.IntRange(0, 2).Draw(t, "focus") == 0 {
+	switch rapid.IntRange(0, 5).Draw(t, "focus") {
+	case 0, 1:
 		return drawEphemeral(t, m)
+	case 2:
+		return drawPolicy(t, m)
 	}
 	path := rapid.SampledFrom(modelPaths).Draw(t, "path")
 	if rapid.Bool().Draw(t, "existing") {
@@ -152,13 +158,16 @@ func TestStateAgainstModel(t *testing.T) {
 				z = quorum.MakeZxid(z.Epoch()+1, 1)
 			}
 			cmd := drawCommand(t, m)
+			if rapid.IntRange(0, 2).Draw(t, "known") == 0 {
+				cmd.Format, cmd.Caller = 2, &commandpb.Caller{Digests: []string{ann}}
+			}
 			data, err := proto.Marshal(cmd)
 			if err != nil {
 				t.Fatal(err)
 			}
 			e := &quorum.Entry{Zxid: z, Kind: quorum.EntryCommand, Data: data, Stamp: quorum.Stamp{
 				Wall: int64(rapid.IntRange(1, 1000).Draw(t, "wall")),
-				Age:  uint64(max(int64(m.age)+int64(rapid.IntRange(-5, 20).Draw(t, "time")), 0)),
+				Age:  uint64(max(int64(m.age)+int64(rapid.SampledFrom(modelTimes).Draw(t, "time")), 0)),
 			}}
 			faulty := armFault(s, z, rapid.IntRange(0, 60).Draw(t, "fault at"))
 			old := s.View()
@@ -170,8 +179,9 @@ func TestStateAgainstModel(t *testing.T) {
 			var want Result
 			var wantEvents []tree.Event
 			m, want, wantEvents = m.apply(e, cmd, *faulty)
-			res.Fault = ""
-			if !reflect.DeepEqual(res, want) || !slices.Equal(events, wantEvents) {
+			sameACL := slices.Equal(res.ACL.List(), want.ACL.List())
+			res.Fault, res.ACL, want.ACL = "", nil, nil
+			if !sameACL || !reflect.DeepEqual(res, want) || !slices.Equal(plainEvents(events), plainEvents(wantEvents)) {
 				t.Fatalf("%v\n got %+v %+v\nwant %+v %+v", cmd, res, events, want, wantEvents)
 			}
 			if contents(t, old) != oldBytes {
@@ -231,6 +241,7 @@ func compareView(t *rapid.T, v *View, m *model) {
 			t.Fatalf("%s: %+v, want %+v", path, got, m.stat(path))
 		}
 		comparePages(t, v, m, path)
+		comparePolicy(t, v, m, path)
 	}
 	for _, p := range modelPaths {
 		if _, ok := v.Get(p); ok != (m.nodes[p] != nil) {
@@ -286,8 +297,10 @@ func compareEvents(t *rapid.T, v *View, m *model) {
 		}
 		return
 	}
-	want := slices.DeleteFunc(all, func(e tree.Event) bool { return e.Zxid <= since })
-	if err != nil || !slices.Equal(batch.Events, want) || batch.Cursor != m.zxid || batch.More {
+	want := slices.DeleteFunc(all, func(e tree.Event) bool {
+		return e.Zxid <= since || !e.ACL.Allows(tree.Identities{}, tree.PermRead)
+	})
+	if err != nil || !slices.Equal(plainEvents(batch.Events), plainEvents(want)) || batch.Cursor != m.zxid || batch.More {
 		t.Fatalf("since %v: %+v %v, want %v", since, batch, err, want)
 	}
 }

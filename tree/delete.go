@@ -39,36 +39,35 @@ func (t *Tree) Delete(x *Txn, op DeleteOp) Code {
 	if z.children > 0 && !op.Recursive {
 		return ErrNotEmpty
 	}
-	doomed, code := t.below(x, nil, z)
-	if code != OK {
-		return code
+	doomed, ok := t.below(nil, z, x.Limits.TxnNodes)
+	if !ok {
+		return ErrTooLarge
+	}
+	for _, c := range doomed[:len(doomed)-1] {
+		if !allows(x.Guard, c.path, PermDelete) || !may(x.Guard, c.path, t.get(Parent(c.path)).acl(), PermDelete) {
+			return ErrPermissionDenied
+		}
 	}
 	t.remove(x, doomed, x.Cause)
 	return OK
 }
 
-// below appends z and all below it, children before parents. ErrTooLarge when
-// that makes more than a transaction may delete, ErrPermissionDenied when one
-// below z may not be.
-func (t *Tree) below(x *Txn, list []*znode, z *znode) ([]*znode, Code) {
+// below appends z and all below it, children before parents, or says false
+// when that makes more than most.
+func (t *Tree) below(list []*znode, z *znode, most int) ([]*znode, bool) {
 	if z.children > 0 {
-		if len(list)+int(z.children)+1 > x.Limits.TxnNodes {
-			return list, ErrTooLarge
+		if len(list)+int(z.children)+1 > most {
+			return list, false
 		}
+		ok := true
 		for _, c := range t.childrenOf(z) {
-			if !allows(x.Guard, c.path, PermDelete) || !may(x.Guard, c.path, z.acl(), PermDelete) {
-				return list, ErrPermissionDenied
-			}
-			var code Code
-			if list, code = t.below(x, list, c); code != OK {
-				return list, code
+			if list, ok = t.below(list, c, most); !ok {
+				return list, false
 			}
 		}
 	}
-	if list = append(list, z); len(list) > x.Limits.TxnNodes {
-		return list, ErrTooLarge
-	}
-	return list, OK
+	list = append(list, z)
+	return list, len(list) <= most
 }
 
 func (t *Tree) childrenOf(z *znode) []*znode {

@@ -91,6 +91,9 @@ func (e *edge) GetDefaultACL(ctx context.Context, q api.GetDefaultACLRequestObje
 
 // SetDefaultACL implements PUT /v1/acl-default/{path}.
 func (e *edge) SetDefaultACL(ctx context.Context, q api.SetDefaultACLRequestObject) (api.SetDefaultACLResponseObject, error) {
+	if err := e.checkPath(q.Path); err != nil {
+		return nil, err
+	}
 	if q.Body.Aversion != nil {
 		return nil, badArgument("/aversion", "a default ACL has none")
 	}
@@ -111,6 +114,9 @@ func (e *edge) SetDefaultACL(ctx context.Context, q api.SetDefaultACLRequestObje
 
 // DeleteDefaultACL implements DELETE /v1/acl-default/{path}.
 func (e *edge) DeleteDefaultACL(ctx context.Context, q api.DeleteDefaultACLRequestObject) (api.DeleteDefaultACLResponseObject, error) {
+	if err := e.checkPath(q.Path); err != nil {
+		return nil, err
+	}
 	set := &commandpb.SetDefaultAcl{Path: q.Path}
 	res, err := e.setDefaultACL(ctx, set, q.Params.IfMatch, q.Params.PerchSession)
 	if err != nil {
@@ -121,9 +127,6 @@ func (e *edge) DeleteDefaultACL(ctx context.Context, q api.DeleteDefaultACLReque
 }
 
 func (e *edge) setDefaultACL(ctx context.Context, set *commandpb.SetDefaultAcl, match, session *string) (lease.Result, error) {
-	if err := e.checkPath(set.Path); err != nil {
-		return lease.Result{}, err
-	}
 	tag, err := parseTag(ifMatch, match)
 	if err != nil {
 		return lease.Result{}, err

@@ -4,6 +4,7 @@ import (
 	"strings"
 	"testing"
 
+	"perch/gen/api"
 	"perch/tree"
 )
 
@@ -178,4 +179,30 @@ func TestDefaultACL(t *testing.T) {
 	if got := e.do("GET /v1/acl/app/z", "").entriesOf(); got != "world anyone cdrwa" {
 		t.Errorf("z has %s", got)
 	}
+}
+
+// FuzzACL: what is refused is refused in a field of the body, and an entry that
+// passes can be sent again as it is shown.
+func FuzzACL(f *testing.F) {
+	for _, s := range [][3]string{
+		{"world", "anyone", "cdrwa"}, {"principal", "spiffe://a/b", "r"}, {"ip", "10.0.0.0/8", "w"}, {"ip", "::ffff:1.2.3.4", "a"},
+		{"digest", "bob:" + strings.Repeat("A", 27) + "=", "rr"}, {"x509", "spiffe://a/b", "d"}, {"auth", "", "c"}, {"", "", ""},
+	} {
+		f.Add(s[0], s[1], s[2])
+	}
+	f.Fuzz(func(t *testing.T, scheme, id, perms string) {
+		want := []api.ACLEntry{{Scheme: scheme, ID: id, Perms: perms}}
+		entries, err := parseACL("/entries", want)
+		if err != nil {
+			if f := asFailure(err); f.status != 400 || !strings.HasPrefix(f.field, "/entries/0/") {
+				t.Fatalf("%v at %q", f, f.field)
+			}
+			return
+		}
+		shown := renderACL(&tree.ACL{Entries: []tree.ACLEntry{{Scheme: scheme, ID: id, Perms: tree.Perms(entries[0].Perms)}}})
+		again, err := parseACL("/entries", shown)
+		if err != nil || again[0].Perms != entries[0].Perms || again[0].Id != id || again[0].Scheme != scheme {
+			t.Fatalf("%v is shown as %v: %v", want, shown, err)
+		}
+	})
 }

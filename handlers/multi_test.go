@@ -1,9 +1,17 @@
 package handlers
 
 import (
+	"bytes"
 	"encoding/base64"
+	"encoding/json"
 	"strings"
 	"testing"
+
+	"google.golang.org/protobuf/proto"
+
+	"perch/gen/api"
+	"perch/gen/commandpb"
+	"perch/tree"
 )
 
 // ops is the body of a multi.
@@ -235,4 +243,44 @@ func TestMultiOfASession(t *testing.T) {
 	if paths := s["ephemerals"].([]any); len(paths) != 2 || paths[0] != "/e" || paths[1] != "/f" {
 		t.Errorf("session %v", s)
 	}
+}
+
+// FuzzMulti: a body that the checker accepts is a refusal with a code of the
+// contract and the operation at fault, or a command that can be written down.
+func FuzzMulti(f *testing.F) {
+	for _, body := range wellFormed {
+		f.Add([]byte(body))
+	}
+	for _, s := range []string{
+		`{"op":"create","path":"a","mode":"ttl","ttl_ms":1000,"data":"AA==","acl":[{"scheme":"ip","id":"::1","perms":"r"}]}`,
+		`{"op":"put","path":"/","text":"\ud83d\ude00","version":0,"etag":"\"1\""}`, `{"op":"check_absent","path":"a//b"}`,
+		`{"op":"create","path":"a/","sequential":true,"parents":true}`, `{"op":"delete","path":"a","recursive":true}`,
+	} {
+		f.Add([]byte(ops(s)))
+	}
+	e := &edge{svc: newTestService()}
+	f.Fuzz(func(t *testing.T, body []byte) {
+		var q api.TxnRequest
+		if checkJSON(body, multiBody) != nil || len(bytes.TrimSpace(body)) == 0 {
+			return
+		}
+		if err := json.Unmarshal(body, &q); err != nil {
+			t.Fatalf("%q passes, but: %v", body, err)
+		}
+		m := &multi{edge: e, asked: q.Ops, owned: true}
+		if err := m.parse(); err != nil {
+			if f := asFailure(err); f.status >= 500 || f.field == "" || f.failed == nil && f.field != "/ops" {
+				t.Fatalf("%q: %v at %q", body, f, f.field)
+			}
+			return
+		}
+		if _, err := proto.Marshal(&commandpb.Multi{Ops: m.ops}); err != nil {
+			t.Fatalf("%q: %v", body, err)
+		}
+		for i := range m.asked {
+			if path := pathOf(&m.asked[i]); m.asked[i].Op != api.Create && tree.CheckPath(path, tree.PathLimits{}) != nil {
+				t.Fatalf("%q: path %q", body, path)
+			}
+		}
+	})
 }

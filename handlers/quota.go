@@ -27,6 +27,9 @@ func (e *edge) GetQuota(ctx context.Context, q api.GetQuotaRequestObject) (api.G
 
 // SetQuota implements PUT /v1/quota/{path}.
 func (e *edge) SetQuota(ctx context.Context, q api.SetQuotaRequestObject) (api.SetQuotaResponseObject, error) {
+	if err := e.checkPath(q.Path); err != nil {
+		return nil, err
+	}
 	set := &commandpb.SetQuota{Path: q.Path, MaxNodes: q.Body.MaxNodes, MaxBytes: q.Body.MaxBytes}
 	for field, bound := range map[string]*int64{"/max_nodes": set.MaxNodes, "/max_bytes": set.MaxBytes} {
 		if bound != nil && *bound < 0 {
@@ -36,7 +39,8 @@ func (e *edge) SetQuota(ctx context.Context, q api.SetQuotaRequestObject) (api.S
 	if set.MaxNodes == nil && set.MaxBytes == nil {
 		return nil, badArgument("", "a quota has max_nodes, max_bytes or both")
 	}
-	res, err := e.setQuota(ctx, set, q.Params.PerchSession)
+	res, err := e.writeAs(ctx, q.Params.PerchSession,
+		&commandpb.Command{Op: &commandpb.Command_SetQuota{SetQuota: set}})
 	if err != nil {
 		return nil, err
 	}
@@ -46,18 +50,15 @@ func (e *edge) SetQuota(ctx context.Context, q api.SetQuotaRequestObject) (api.S
 
 // DeleteQuota implements DELETE /v1/quota/{path}.
 func (e *edge) DeleteQuota(ctx context.Context, q api.DeleteQuotaRequestObject) (api.DeleteQuotaResponseObject, error) {
-	res, err := e.setQuota(ctx, &commandpb.SetQuota{Path: q.Path, Remove: true}, q.Params.PerchSession)
+	if err := e.checkPath(q.Path); err != nil {
+		return nil, err
+	}
+	res, err := e.writeAs(ctx, q.Params.PerchSession,
+		&commandpb.Command{Op: &commandpb.Command_SetQuota{SetQuota: &commandpb.SetQuota{Path: q.Path, Remove: true}}})
 	if err != nil {
 		return nil, err
 	}
 	return api.DeleteQuota204Response{Headers: api.DeleteQuota204ResponseHeaders{PerchZxid: int64(res.Zxid)}}, nil
-}
-
-func (e *edge) setQuota(ctx context.Context, set *commandpb.SetQuota, session *string) (lease.Result, error) {
-	if err := e.checkPath(set.Path); err != nil {
-		return lease.Result{}, err
-	}
-	return e.writeAs(ctx, session, &commandpb.Command{Op: &commandpb.Command_SetQuota{SetQuota: set}})
 }
 
 func renderQuota(q *tree.Quota) api.Quota {

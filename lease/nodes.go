@@ -248,9 +248,7 @@ func (s *State) reap(x *txn, op *commandpb.Reap) tree.Code {
 		return tree.ErrInvalidArgument
 	}
 	for _, path := range op.Paths {
-		if tree.CheckPath(path, tree.PathLimits{}) == nil {
-			s.tree.Reap(&x.Txn, path)
-		}
+		s.tree.Reap(&x.Txn, path)
 	}
 	return tree.OK
 }

@@ -1,6 +1,9 @@
 package tree
 
-import "testing"
+import (
+	"testing"
+	"unsafe"
+)
 
 // TestRecordsThatAreNoTree: what no operation makes is not restored.
 func TestRecordsThatAreNoTree(t *testing.T) {
@@ -45,6 +48,14 @@ func TestRecordsThatAreNoTree(t *testing.T) {
 		if bad := name != "" && name[0] == '!'; (err != nil) != bad {
 			t.Errorf("%s: %v", name, err)
 		}
+	}
+}
+
+// TestNodeSize: a million nodes are kept, and the next size that the allocator
+// knows is 144 bytes.
+func TestNodeSize(t *testing.T) {
+	if size := unsafe.Sizeof(znode{}); size > 128 {
+		t.Fatal(size)
 	}
 }
 

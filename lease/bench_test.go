@@ -66,7 +66,7 @@ func BenchmarkGet(b *testing.B) {
 	b.ReportAllocs()
 	b.ResetTimer()
 	for i := range b.N {
-		if _, ok := v.Get(paths[i%len(paths)]); !ok {
+		if _, ok := v.tree.Get(paths[i%len(paths)]); !ok {
 			b.Fatal(paths[i%len(paths)])
 		}
 	}

@@ -183,7 +183,7 @@ func snapshotBytes(t failer, v *View) []byte {
 
 func (b *bench) stat(path string) tree.Stat {
 	b.t.Helper()
-	n, ok := b.s.View().Get(path)
+	n, ok := b.s.View().tree.Get(path)
 	if !ok {
 		b.t.Fatalf("no node %s", path)
 	}
@@ -191,7 +191,7 @@ func (b *bench) stat(path string) tree.Stat {
 }
 
 func (b *bench) has(path string) bool {
-	_, ok := b.s.View().Get(path)
+	_, ok := b.s.View().tree.Get(path)
 	return ok
 }
 

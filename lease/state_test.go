@@ -236,7 +236,7 @@ func compareView(t *rapid.T, v *View, m *model) {
 		t.Fatalf("at %v, %d ms: %d nodes, %d sessions, %d events after %v", v.Zxid(), v.Age(), v.Nodes(), v.Sessions(), v.KeptEvents(), v.Oldest())
 	}
 	for path, n := range m.nodes {
-		got, ok := v.Get(path)
+		got, ok := v.tree.Get(path)
 		if !ok || got.Path != path || !bytes.Equal(got.Data, n.data) || got.Stat != m.stat(path) {
 			t.Fatalf("%s: %+v, want %+v", path, got, m.stat(path))
 		}
@@ -244,7 +244,7 @@ func compareView(t *rapid.T, v *View, m *model) {
 		comparePolicy(t, v, m, path)
 	}
 	for _, p := range modelPaths {
-		if _, ok := v.Get(p); ok != (m.nodes[p] != nil) {
+		if _, ok := v.tree.Get(p); ok != (m.nodes[p] != nil) {
 			t.Fatalf("%s exists: %v", p, ok)
 		}
 	}
@@ -264,7 +264,7 @@ func comparePages(t *rapid.T, v *View, m *model, path string) {
 	want := m.children(path)
 	var got []string
 	for after := ""; ; {
-		kids, more, ok := v.Children(path, tree.Page{After: after, Limit: 2, WithData: true})
+		kids, more, ok := v.tree.Children(path, tree.Page{After: after, Limit: 2, WithData: true})
 		if !ok || more && len(kids) != 2 {
 			t.Fatal(kids, more, ok)
 		}

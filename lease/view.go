@@ -73,15 +73,6 @@ func (v *View) Oldest() quorum.Zxid { return v.history.Oldest() }
 // KeptEvents is the number of events in the history.
 func (v *View) KeptEvents() int { return v.history.Len() }
 
-// Get is the node at a canonical path, with its data; false when there is none.
-func (v *View) Get(path string) (tree.Node, bool) { return v.tree.Get(path) }
-
-// Children is one page of the children of path, sorted by name, and whether
-// there are more. The third result is false when there is no node at path.
-func (v *View) Children(path string, p tree.Page) (kids []tree.Node, more, ok bool) {
-	return v.tree.Children(path, p)
-}
-
 // Events are those of q's interest after q.Since that its caller may read at
 // wall, Unix milliseconds: whole transactions, at least one. Cursor is the
 // position up to which the batch is complete, never below since; with

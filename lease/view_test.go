@@ -22,14 +22,14 @@ func TestViewsArePinned(t *testing.T) {
 	}
 	b.must(put(&commandpb.Put{Path: "/a", Data: []byte("2")}))
 	b.must(put(&commandpb.Put{Path: "/b"}))
-	if n, _ := v.Get("/a"); string(n.Data) != "1" || v.Nodes() != 2 || v.Zxid() != quorum.MakeZxid(1, 1) {
+	if n, _ := v.tree.Get("/a"); string(n.Data) != "1" || v.Nodes() != 2 || v.Zxid() != quorum.MakeZxid(1, 1) {
 		t.Error(n, v.Nodes(), v.Zxid())
 	}
 	for _, p := range []string{"", "a", "//", "/a/", "x/a", "/a\x00"} {
-		if _, ok := v.Get(p); ok {
+		if _, ok := v.tree.Get(p); ok {
 			t.Errorf("a node at %q", p)
 		}
-		if _, _, ok := v.Children(p, tree.Page{}); ok {
+		if _, _, ok := v.tree.Children(p, tree.Page{}); ok {
 			t.Errorf("children of %q", p)
 		}
 	}
@@ -56,7 +56,7 @@ func TestPagesEndByBytes(t *testing.T) {
 		{tree.Page{After: "n4", Limit: 4}, 0, false},
 		{tree.Page{}, 1, true},
 	} {
-		kids, more, ok := v.Children("/", c.page)
+		kids, more, ok := v.tree.Children("/", c.page)
 		if len(kids) != c.n || more != c.more || !ok {
 			t.Errorf("%+v: %d %v", c.page, len(kids), more)
 		}
@@ -275,8 +275,8 @@ func useView(v *View) error {
 	if s.View().Digest() != v.Digest() {
 		return io.ErrUnexpectedEOF
 	}
-	v.Get("/n1/x")
-	v.Children("/", tree.Page{Limit: 100, WithData: true})
+	v.tree.Get("/n1/x")
+	v.tree.Children("/", tree.Page{Limit: 100, WithData: true})
 	sessionsIn(v, 0, 100)
 	_, err = eventsOf(v, "/", tree.ScopeSubtree, v.Oldest(), tree.Bounds{})
 	return err

@@ -61,8 +61,9 @@ func (w *writers) end() { w.stop(); w.work.Wait() }
 func (w *writers) verify(t *testing.T, n *Node) {
 	t.Helper()
 	for _, path := range w.paths {
-		if got, ok := n.view().Get(path); !ok || got.Stat.Version != 0 {
-			t.Errorf("%s: there %v, version %d", path, ok, got.Stat.Version)
+		got, _, err := n.view().Read(lease.Read{Kind: lease.ReadStat, Path: path}, lease.Cursor{}, wall())
+		if err != nil || got.Node.Stat.Version != 0 {
+			t.Errorf("%s: %v, version %d", path, err, got.Node.Stat.Version)
 		}
 	}
 }

@@ -33,8 +33,8 @@ func touch(t testing.TB, n *Node, token string, ttl time.Duration) lease.Held {
 }
 
 func exists(n *Node, path string) bool {
-	_, ok := n.view().Get(path)
-	return ok
+	_, _, err := n.view().Read(lease.Read{Kind: lease.ReadStat, Path: path}, lease.Cursor{}, wall())
+	return err == nil
 }
 
 func TestSessionLivesWhileTouchedAndEndsAfter(t *testing.T) {

@@ -55,7 +55,7 @@ func badPaths() (rows []malformed) {
 			continue
 		}
 		for _, tail := range tails {
-			rows = append(rows, malformed{wire(op.method+" "+prefix+tail, ""), badPath})
+			rows = append(rows, malformed{wire(op.method+" "+prefix+tail, wellFormed[op.id]), badPath})
 		}
 		for _, tail := range []string{"a%", "a%2", "%zz", "a%g0", "%u0041", "a%%"} {
 			rows = append(rows, malformed{wire(op.method+" "+prefix+tail, ""), plainText})
@@ -208,7 +208,8 @@ func badFields(shape *jsonShape, before, after string, add func(body, want strin
 		for _, v := range wrongFor[field.kind] {
 			add(open+v+"}"+after, badField)
 		}
-		good := map[jsonKind]string{jsonInteger: "1", jsonString: "\"x\"", jsonBoolean: "true", jsonObject: "{}", jsonArray: "[]"}[field.kind]
+		good := map[jsonKind]string{jsonInteger: "1", jsonString: "\"x\"", jsonBoolean: "true", jsonObject: "{}", jsonArray: "[]",
+			jsonBytes: "\"eA==\"", jsonTime: "\"2026-09-01T00:00:00Z\""}[field.kind]
 		add(before+"{\""+strings.ToUpper(name)+"\":"+good+"}"+after, badField)
 		add(open+good+",\""+name+"\":"+good+"}"+after, badField)
 		add(open+good+",}"+after, badField)
@@ -230,6 +231,9 @@ var wrongFor = map[jsonKind][]string{
 	jsonBoolean: {"null", "1", "0", "\"true\"", "True", "TRUE", "tru", "truee", "{}", "[]"},
 	jsonObject:  {"null", "1", "\"x\"", "true", "[]", "{\"unknown\":1}", "{"},
 	jsonArray:   {"null", "1", "\"x\"", "true", "{}", "[", "[,]", "[null"},
+	jsonBytes:   {"null", "1", "true", "{}", "[]", "\"x\"", "\"eA\"", "\"eA=\"", "\"eA==eA==\"", "\"-_==\"", "\"%41\"", "\"\\u00e9\""},
+	jsonTime: {"null", "1790000000", "true", "{}", "\"\"", "\"now\"", "\"2026-09-01\"", "\"2026-09-01T00:00:00\"", "\"2026-13-01T00:00:00Z\"",
+		"\"2026-02-30T00:00:00Z\"", "\"2026-09-01 00:00:00Z\"", "\"Tue, 01 Sep 2026 00:00:00 GMT\""},
 }
 
 func badLengths() []malformed {

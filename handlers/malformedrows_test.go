@@ -193,7 +193,40 @@ func badJSON() (rows []malformed) {
 		}
 		badFields(op.json, "", "", add)
 	}
+	for line, bodies := range badBodies {
+		for _, body := range bodies {
+			rows = append(rows, malformed{wire(line, body), badValue})
+		}
+	}
 	return rows
+}
+
+// badBodies are JSON of the right shape that says what cannot be.
+var badBodies = map[string][]string{
+	"POST /v1/multi": {
+		`{}`, `{"ops":[]}`, `{"ops":[{}]}`, `{"ops":[{"op":"fly","path":"/app"}]}`, `{"ops":[{"op":"PUT","path":"/app"}]}`,
+		`{"ops":[{"op":"put","path":"/app","data":"eA==","text":"x"}]}`, `{"ops":[{"op":"put","path":"/app","version":-1}]}`,
+		`{"ops":[{"op":"put","path":"/app","etag":"1, 2"}]}`, `{"ops":[{"op":"put","path":"/app","mode":"container"}]}`,
+		`{"ops":[{"op":"get","path":"/app","data":"eA=="}]}`, `{"ops":[{"op":"get","path":"/app","recursive":true}]}`,
+		`{"ops":[{"op":"check","path":"/app","text":"x"}]}`, `{"ops":[{"op":"delete","path":"/app","parents":true}]}`,
+		`{"ops":[{"op":"set","path":"/app","sequential":true}]}`, `{"ops":[{"op":"create","path":"/new","version":0}]}`,
+		`{"ops":[{"op":"create","path":"/new","mode":"eternal"}]}`, `{"ops":[{"op":"create","path":"/new","ttl_ms":5000}]}`,
+		`{"ops":[{"op":"create","path":"/new","mode":"ephemeral"}]}`, `{"ops":[{"op":"create","path":"/"}]}`, `{"ops":[{"op":"delete","path":"/"}]}`,
+		`{"ops":[` + strings.Repeat(`{"op":"get","path":"/app"},`, 128) + `{"op":"get","path":"/app"}]}`,
+	},
+	"PUT /v1/quota/app":       {`{}`, `{"max_nodes":-1}`, `{"max_bytes":-1}`, `{"max_nodes":1,"max_bytes":-9223372036854775808}`},
+	"PUT /v1/acl/app":         {`{"entries":[{"scheme":"world","id":"anyone","perms":"r"}],"aversion":-1}`},
+	"PUT /v1/acl-default/app": {`{"entries":[{"scheme":"world","id":"anyone","perms":"r"}],"aversion":0}`},
+	"PUT /v1/principals/ci": {
+		`{"grants":[{"prefix":"/","perms":["fly"]}]}`, `{"grants":[{"prefix":"/","perms":["READ"]}]}`, `{"grants":[{"prefix":"/","perms":[]}]}`,
+		`{"name":"another"}`, `{"grants":[{"prefix":"/a","perms":["cluster"]}]}`,
+	},
+	"POST /v1/tokens": {
+		`{}`, `{"principal":""}`, `{"principal":"a\u0000b"}`, `{"principal":"ci","label":"a\nb"}`, `{"principal":"ci","expires_at":"2001-01-01T00:00:00Z"}`,
+		`{"principal":"ci","secret_sha256":"00"}`, `{"principal":"ci","secret_sha256":"` + strings.Repeat("AB", 32) + `"}`,
+		`{"principal":"ci","secret_sha256":"` + strings.Repeat("zz", 32) + `"}`, `{"principal":"` + strings.Repeat("x", 256) + `"}`,
+	},
+	"POST /v1/cluster/members": {`{"members":[]}`, `{"members":[{}]}`, `{"members":[{"id":"0","address":"h:1"}]}`, `{"members":[{"id":"1"}]}`},
 }
 
 // badFields adds the faults of every field below shape, which stands between

@@ -5,6 +5,8 @@ import (
 	"testing"
 
 	"perch/gen/commandpb"
+	"perch/quorum"
+	"perch/tree"
 )
 
 func TestParseTag(t *testing.T) {
@@ -72,7 +74,7 @@ func TestWriteConditions(t *testing.T) {
 }
 
 func FuzzParseTag(f *testing.F) {
-	for _, s := range []string{`"812"`, `W/"812"`, `812`, `*`, `""`, `"1","2"`, `absent`, `1-2-3`} {
+	for _, s := range []string{`"812"`, `W/"812"`, `812`, `*`, `""`, `"1","2"`, `absent`, `1-2-3`, `"a12-3"`, `a-1`, `"d12"`, `d0`} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
@@ -89,6 +91,12 @@ func FuzzParseTag(f *testing.F) {
 		}
 		if n, err := parseTag("If-Match", &again); err != nil || n != m {
 			t.Fatalf("%q is %+v, its own form %q is %+v: %v", text, m, again, n, err)
+		}
+		if czxid, aversion, ok := m.acl(); ok && m.tag != aclTag(&tree.Stat{Czxid: quorum.Zxid(czxid), Aversion: aversion}) {
+			t.Fatalf("%q is the tag of the ACL %d-%d", text, czxid, aversion)
+		}
+		if z, ok := m.defaultACL(); ok && m.tag != defaultTag(quorum.Zxid(z)) {
+			t.Fatalf("%q is the tag of the default %d", text, z)
 		}
 		if z := m.zxid(); z != 0 && m.floor() != 0 && uint64(m.floor()) != z {
 			t.Fatalf("%q: zxid %d, floor %d", text, z, m.floor())

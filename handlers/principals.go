@@ -239,10 +239,10 @@ func renderGrants(grants []lease.Grant) []api.GrantRule {
 // checkName checks the name of a principal. Identity providers and certificates
 // give names of many forms, so only what could not be shown is refused.
 func checkName(field, name string) error {
-	if name == "" || len(name) > nameBytesMax {
-		return badArgument(field, "it does not have 1 to 255 bytes").met(nameBytesMax)
+	if !lease.ValidPrincipal(name) {
+		return badArgument(field, "a name has 1 to 255 of A-Z a-z 0-9 . _ : @ - and begins with a letter or a digit").met(nameBytesMax)
 	}
-	return checkText(field, name)
+	return nil
 }
 
 // checkText refuses text that could not be shown on one line.

@@ -66,8 +66,8 @@ func TestPrincipals(t *testing.T) {
 	e.do("PUT /v1/principals/ci", body, `If-Match: "1"`).want("412 etag_mismatch")
 	e.do("PUT /v1/principals/ci", `{"grants":[]}`, "If-Match: "+tag).want("200")
 	e.do("DELETE /v1/principals/ci", "", "If-Match: "+tag).want("412 etag_mismatch")
-	spiffe := "spiffe:%2F%2Fexample.org%2Fjob"
-	if p := e.do("PUT /v1/principals/"+spiffe, `{"grants":[]}`).want("200").json(); p["name"] != "spiffe://example.org/job" {
+	e.do("PUT /v1/principals/spiffe:%2F%2Fexample.org%2Fjob", `{"grants":[]}`).want("400 invalid_argument")
+	if p := e.do("PUT /v1/principals/example.org:job", `{"grants":[]}`).want("200").json(); p["name"] != "example.org:job" {
 		t.Errorf("principal %v", p)
 	}
 	var names []string
@@ -76,7 +76,7 @@ func TestPrincipals(t *testing.T) {
 		names = append(names, p.(map[string]any)["name"].(string))
 	}
 	next := e.do("GET /v1/principals?page_token="+list["next_page_token"].(string), "").want("200").json()
-	if strings.Join(names, " ") != "ci root" || len(next["principals"].([]any)) != 1 || next["next_page_token"] != nil {
+	if strings.Join(names, " ") != "ci example.org:job" || len(next["principals"].([]any)) != 1 || next["next_page_token"] != nil {
 		t.Errorf("%v and %v", list, next)
 	}
 	e.do("DELETE /v1/principals/ci", "").want("204")

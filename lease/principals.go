@@ -2,7 +2,7 @@ package lease
 
 import (
 	"encoding/binary"
-	"unicode/utf8"
+	"strings"
 
 	"github.com/cespare/xxhash/v2"
 
@@ -75,7 +75,7 @@ func (s *State) principalOf(op *commandpb.PutPrincipal) (Principal, tree.Code) {
 		p.Root = ""
 	}
 	switch {
-	case !validName(p.Name), len(op.GetGrants()) > principalGrants:
+	case !ValidPrincipal(p.Name), len(op.GetGrants()) > principalGrants:
 		return p, tree.ErrInvalidArgument
 	case p.Root == "":
 	case tree.CheckPath(p.Root, limits) != nil:
@@ -97,14 +97,16 @@ func (s *State) principalOf(op *commandpb.PutPrincipal) (Principal, tree.Code) {
 	return p, tree.OK
 }
 
-// validName says whether a principal can have a name: any text that can be
-// shown, since identity providers and certificates make them.
-func validName(name string) bool {
-	if name == "" || len(name) > principalNameBytes || !utf8.ValidString(name) {
+// ValidPrincipal says whether a principal can have a name: at most 255 of
+// A-Z a-z 0-9 . _ : @ -, of which a letter or a digit is first.
+func ValidPrincipal(name string) bool {
+	if name == "" || len(name) > principalNameBytes {
 		return false
 	}
-	for _, r := range name {
-		if r < ' ' || r == 0x7f {
+	for i := range len(name) {
+		b := name[i]
+		letter := b >= 'a' && b <= 'z' || b >= 'A' && b <= 'Z' || b >= '0' && b <= '9'
+		if !letter && (i == 0 || strings.IndexByte("._:@-", b) < 0) {
 			return false
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"perch/gen/commandpb"
+	"perch/lease"
 )
 
 // certificateURI is the form of the URI in a client certificate, such as
@@ -38,7 +39,7 @@ func (r *Resolver) certificate(state *tls.ConnectionState, c *commandpb.Caller) 
 		return refuse(KindCertificate, "its URI is not of the form scheme://name/name")
 	}
 	principal := strings.ReplaceAll(parts[1], "/", ":")
-	if !isName(principal) {
+	if !lease.ValidPrincipal(principal) {
 		return refuse(KindCertificate, "its URI is too long")
 	}
 	c.Principal, c.Certificate = principal, uri

@@ -16,7 +16,6 @@ import (
 	"encoding/base64"
 	"net/http"
 	"net/netip"
-	"regexp"
 	"strings"
 	"time"
 
@@ -139,11 +138,3 @@ func basic(credentials string, c *commandpb.Caller) error {
 	c.Digests = []string{user + ":" + base64.StdEncoding.EncodeToString(sum[:])}
 	return nil
 }
-
-// nameMax is the longest name of a principal, in bytes.
-const nameMax = 255
-
-var namePattern = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._:@-]*$`)
-
-// isName says whether text can be the name of a principal.
-func isName(text string) bool { return len(text) <= nameMax && namePattern.MatchString(text) }

@@ -14,6 +14,7 @@ import (
 	"github.com/coreos/go-oidc/v3/oidc"
 
 	"perch/gen/commandpb"
+	"perch/lease"
 )
 
 // The bounds of a token of an identity provider.
@@ -21,6 +22,7 @@ const (
 	tokenAgeMax = 24 * time.Hour   // since it was issued, whatever it says of its end
 	leeway      = 60 * time.Second // between our clock and the provider's
 	rolesMax    = 64
+	roleMark    = "@" // before the name of a role; no subject begins with it
 )
 
 // bootstrapAdmin is the principal that turning authentication on creates. No
@@ -89,7 +91,8 @@ func newOIDC(c OIDCConfig, now func() time.Time) (*OIDC, error) {
 }
 
 // prove takes from a token the principal tenant:subject and the roles tenant and
-// tenant:role, so that no tenant's provider can name somebody of another one.
+// tenant:@role, so that no tenant's provider can name somebody of another one, and
+// no subject is taken for a role.
 func (o *OIDC) prove(ctx context.Context, token string, c *commandpb.Caller) error {
 	if why := checkHeader(token); why != "" {
 		return refuse(KindJWT, why)
@@ -156,11 +159,11 @@ func inTime(token *oidc.IDToken, claims map[string]any, now time.Time) string {
 func (o *OIDC) name(subject string, claims map[string]any, c *commandpb.Caller) error {
 	tenant, _ := claims[o.config.TenantClaim].(string)
 	// A colon in it would let the tenant a:b speak for members of a.
-	if !isName(tenant) || strings.Contains(tenant, ":") || tenant == bootstrapAdmin {
+	if !lease.ValidPrincipal(tenant) || strings.Contains(tenant, ":") || tenant == bootstrapAdmin {
 		return refuse(KindJWT, "the tenant")
 	}
 	principal := tenant + ":" + subject
-	if subject == "" || !isName(principal) {
+	if subject == "" || strings.HasPrefix(subject, roleMark) || !lease.ValidPrincipal(principal) {
 		return refuse(KindJWT, "the subject")
 	}
 	names, ok := stringsOf(claims[o.config.RolesClaim])
@@ -169,8 +172,8 @@ func (o *OIDC) name(subject string, claims map[string]any, c *commandpb.Caller) 
 	}
 	roles := []string{tenant}
 	for _, name := range names {
-		role := tenant + ":" + name
-		if name == "" || !isName(role) {
+		role := tenant + ":" + roleMark + name
+		if name == "" || !lease.ValidPrincipal(role) {
 			return refuse(KindJWT, "the roles")
 		}
 		roles = append(roles, role)

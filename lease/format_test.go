@@ -81,6 +81,12 @@ func TestOlderFormatsMeanWhatTheyMeant(t *testing.T) {
 			}
 		}
 	}
+	b := newAccessBench(t, DefaultSettings())
+	opening := by(named("a"), openSession(ttl))
+	opening.Format = 1
+	if r := b.must(opening); r.Session.Principal != "" {
+		t.Errorf("format 1 has no caller, and still it is %q", r.Session.Principal)
+	}
 	for i := range 9 {
 		if cmd := by(named("a"), scripted(i)); FormatOf(cmd) != 1 {
 			t.Errorf("%v: format %d", cmd, FormatOf(cmd))

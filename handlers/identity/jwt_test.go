@@ -42,7 +42,7 @@ func TestATokenNamesPrincipalAndRoles(t *testing.T) {
 		caller.Address != "192.0.2.7" || caller.Token != "" {
 		t.Errorf("%v", caller)
 	}
-	for name, want := range map[string][]string{"dev": {"acme", "acme:dev"}, "": nil} {
+	for name, want := range map[string][]string{"dev": {"acme", "acme:@dev"}, "": nil} {
 		claims := p.claims(c)
 		claims["roles"] = name
 		if name == "" {

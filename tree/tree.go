@@ -74,30 +74,27 @@ func New() *Tree {
 	return t
 }
 
-// tables are all that a transaction may change.
-func (t *Tree) tables() [7]interface {
-	Begin()
-	Rollback()
-} {
-	return [...]interface {
-		Begin()
-		Rollback()
-	}{t.nodes, t.owned, t.owners, t.timers, t.quotas, t.usages, t.defaults}
-}
-
 // Begin starts a transaction.
 func (t *Tree) Begin() {
-	for _, table := range t.tables() {
-		table.Begin()
-	}
+	t.nodes.Begin()
+	t.owned.Begin()
+	t.owners.Begin()
+	t.timers.Begin()
+	t.quotas.Begin()
+	t.usages.Begin()
+	t.defaults.Begin()
 	t.before = t.sum
 }
 
 // Rollback takes back everything since Begin.
 func (t *Tree) Rollback() {
-	for _, table := range t.tables() {
-		table.Rollback()
-	}
+	t.nodes.Rollback()
+	t.owned.Rollback()
+	t.owners.Rollback()
+	t.timers.Rollback()
+	t.quotas.Rollback()
+	t.usages.Rollback()
+	t.defaults.Rollback()
 	t.sum = t.before
 }
 

@@ -36,6 +36,9 @@ func New[T any](less func(a, b T) bool) *Table[T] {
 // Begin starts a transaction: what follows can be rolled back, what was before
 // cannot.
 func (t *Table[T]) Begin() {
+	if len(t.undo) == 0 {
+		return // as most tables in most transactions
+	}
 	if cap(t.undo) > undoKept {
 		t.undo = nil
 		return

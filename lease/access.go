@@ -209,6 +209,15 @@ func (a *access) shown(path string) (string, bool) {
 	return path[len(a.root):], true
 }
 
+// meets is strip for a node that a write has made, or met in its way: who may not
+// read is not told what that one is.
+func (a *access) meets(n *tree.Node, code tree.Code) {
+	if code == tree.ErrNodeExists && !a.allows(n.Path, PermRead) {
+		*n = tree.Node{}
+	}
+	a.strip(n)
+}
+
 // strip gives a node the path that the caller knows.
 func (a *access) strip(n *tree.Node) {
 	if n.Path != "" {

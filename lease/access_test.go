@@ -194,6 +194,20 @@ func TestSuper(t *testing.T) {
 	}
 }
 
+// A node that stands in the way is described to those alone who may read it.
+func TestWhatStandsInTheWay(t *testing.T) {
+	b := newPolicyBench(t)
+	b.principal("maker", "", granting("/", PermCreate)[0])
+	b.principal("reader", "", granting("/", PermCreate|PermRead)[0])
+	b.must(by(root, create(&commandpb.Create{Path: "/a", Data: []byte("x")})))
+	for name, path := range map[string]string{"maker": "", "reader": "/a"} {
+		r, _ := b.apply(by(named(name), create(&commandpb.Create{Path: "/a"})))
+		if r.Code != tree.ErrNodeExists || r.Node.Path != path || (r.Node.Stat.Mzxid != 0) != (path != "") {
+			t.Errorf("%s is told %v and %+v", name, r.Code, r.Node)
+		}
+	}
+}
+
 func TestPathsBelowARoot(t *testing.T) {
 	a := &access{root: "/t/a"}
 	for path, want := range map[string]string{"/": "/t/a", "/x": "/t/a/x", "/x/y": "/t/a/x/y"} {

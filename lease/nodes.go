@@ -65,7 +65,7 @@ func (s *State) create(x *txn, op *commandpb.Create, res *Result) tree.Code {
 		Path: path, Data: op.Data, Mode: mode, TTLMs: int64(op.TtlMs), ACL: aclEntries(op.Acl),
 		Sequential: op.Sequential, Parents: op.Parents,
 	})
-	x.who.strip(&res.Node)
+	x.who.meets(&res.Node, code)
 	res.Created = code == tree.OK
 	return code
 }
@@ -85,7 +85,7 @@ func (s *State) put(x *txn, op *commandpb.Put, res *Result) tree.Code {
 		Path: path, Data: op.Data, Mode: mode, TTLMs: int64(op.TtlMs), Takeover: op.Takeover,
 		Parents: op.Parents, Existing: op.Existing, Condition: cond,
 	})
-	x.who.strip(&res.Node)
+	x.who.meets(&res.Node, code)
 	return code
 }
 

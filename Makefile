@@ -112,6 +112,9 @@ soak: bin/perch ## the same tests in their long versions, about half an hour
 	@cd e2e && PERCH_SOAK=1 PERCH_BIN=$(CURDIR)/bin/perch $(GO) test -count=1 -timeout 60m -v ./... $(E2E_ARGS)
 	@$(MAKE) --no-print-directory zk-diff OPS=200000
 
+soak-fuzz: ## every fuzz test for ten minutes, some hours
+	@$(MAKE) --no-print-directory fuzz FUZZTIME=10m
+
 bench: bin/perch ## measure three loopback nodes beside a bare net/http handler
 	@bin/perch bench --start 3 --bare $(BENCH_ARGS)
 
@@ -184,4 +187,4 @@ clean: ## remove what was built; data directories stay
 	@rm -rf bin e2e/lint/node_modules
 
 .PHONY: help build run cluster generate test unit race sim sweep explore soak-sim fuzz e2e soak bench example-search zk-diff \
-	lint lint-go lint-generated lint-openapi tools zookeeper clean
+	lint lint-go lint-generated lint-openapi tools zookeeper soak-fuzz clean

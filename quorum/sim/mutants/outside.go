@@ -63,7 +63,7 @@ var stateMutants = []mutant{
 		"for _, p := range paths {\n\t\tt.remove(x, []*znode{t.get(p)}, x.Cause)", "for _, p := range paths[:max(1, len(paths)-1)] {\n\t\tt.remove(x, []*znode{t.get(p)}, x.Cause)"),
 		test("lease", "TestEndOfSession")},
 	{"refused-and-half-done", "ZOOKEEPER-1624", one("tree/tree.go",
-		"table.Rollback()\n\t}\n\tt.sum = t.before\n", "table.Rollback()\n\t}\n"),
+		"t.defaults.Rollback()\n\tt.sum = t.before\n", "t.defaults.Rollback()\n"),
 		test("lease", "TestStateAgainstModel")},
 	{"refused-session-stays", "ZOOKEEPER-2355", one("lease/state.go",
 		"s.sessions.Rollback()\n", ""),

@@ -52,7 +52,7 @@ func TestGeneratedClient(t *testing.T) {
 	if err != nil || many.JSON200 == nil || len(many.JSON200.Results) != 3 || many.JSON200.Results[1].Stat == nil {
 		t.Errorf("%v %s", err, many.Body)
 	}
-	name := "spiffe://example.org/job"
+	name := "example.org:job@x"
 	principal, err := c.PutPrincipalWithResponse(ctx, name, nil, client.PrincipalSpec{
 		Name: &name, Grants: []client.GrantRule{{Prefix: "/a", Perms: []string{"read"}}}})
 	if err != nil || principal.JSON200 == nil || principal.JSON200.Name != name {

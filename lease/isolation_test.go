@@ -76,9 +76,7 @@ type world struct {
 func newWorld(t testing.TB, seed uint64) *world {
 	w := &world{bench: newBench(t, DefaultSettings()), rooted: seed%2 == 0}
 	w.cluster(raise(accessLevel))
-	admin := &commandpb.PutPrincipal{Name: "admin", Grants: []*commandpb.Grant{{Prefix: "/", Perms: uint32(PermAll)}}}
-	w.cluster(&commandpb.Command{Format: accessLevel, Op: &commandpb.Command_EnableAuth{EnableAuth: &commandpb.EnableAuth{
-		Admin: admin, Token: &commandpb.CreateToken{Principal: "admin", SecretSha256: make([]byte, 32)}}}})
+	w.cluster(enabling("root"))
 	return w
 }
 
@@ -104,29 +102,21 @@ func (w *world) admit(n *tenant) {
 		apply = w.must
 	}
 	n.top = "/" + n.name
-	p := &commandpb.PutPrincipal{Name: n.name, Grants: []*commandpb.Grant{{Prefix: n.top, Perms: uint32(PermAll &^ PermCluster)}}}
+	p := &commandpb.PutPrincipal{Name: n.name, Grants: granting(n.top, PermAll&^PermCluster)}
 	if w.rooted {
 		p.Root, p.Grants[0].Prefix, n.top = "/tenants"+n.top, "/", ""
 	} else {
-		apply(byAdmin(create(&commandpb.Create{Path: n.top})))
+		apply(by(root, create(&commandpb.Create{Path: n.top})))
 	}
-	apply(byAdmin(&commandpb.Command{Op: &commandpb.Command_PutPrincipal{PutPrincipal: p}}))
-	secret := slices.Repeat([]byte{byte(len(n.name))}, 32)
-	made := apply(byAdmin(&commandpb.Command{Op: &commandpb.Command_CreateToken{
-		CreateToken: &commandpb.CreateToken{Principal: n.name, SecretSha256: secret}}}))
+	apply(by(root, putPrincipal(p)))
+	made := apply(by(root, createToken(&commandpb.CreateToken{Principal: n.name, SecretSha256: secretOf(n.name)})))
 	n.token = made.APIToken.ID
-}
-
-func byAdmin(c *commandpb.Command) *commandpb.Command {
-	c.Format, c.Caller = accessLevel, &commandpb.Caller{Principal: "admin"}
-	return c
 }
 
 // upkeep is what a leader does: it deletes the nodes whose time is over, and
 // ends a session of tenant A now and then.
 func (w *world) upkeep(a *tenant) {
-	w.cluster(&commandpb.Command{Format: accessLevel, Op: &commandpb.Command_Reap{
-		Reap: &commandpb.Reap{Paths: w.s.View().Due(w.age, reapMost)}}})
+	w.cluster(reaping(w.s.View().Due(w.age, reapMost)...))
 	if len(a.own) > 0 {
 		w.cluster(expire(a.own[w.rng.IntN(len(a.own))]))
 	}

@@ -2,7 +2,6 @@ package lease
 
 import (
 	"fmt"
-	"slices"
 
 	"perch/gen/commandpb"
 	"perch/quorum"
@@ -165,15 +164,15 @@ func (n *tenant) steps(readOnly bool) (ops []*commandpb.Op) {
 		}
 		switch kind {
 		case 0, 1:
-			ops = append(ops, &commandpb.Op{Op: &commandpb.Op_Create{Create: n.create()}})
+			ops = append(ops, opCreate(n.create()))
 		case 2:
-			ops = append(ops, &commandpb.Op{Op: &commandpb.Op_Put{Put: n.put()}})
+			ops = append(ops, opPut(n.put()))
 		case 3:
-			ops = append(ops, &commandpb.Op{Op: &commandpb.Op_Delete{Delete: n.delete()}})
+			ops = append(ops, opDelete(n.delete()))
 		case 4:
-			ops = append(ops, &commandpb.Op{Op: &commandpb.Op_Check{Check: &commandpb.Check{Path: n.path(), Condition: n.condition()}}})
+			ops = append(ops, opCheck(&commandpb.Check{Path: n.path(), Condition: n.condition()}))
 		default:
-			ops = append(ops, &commandpb.Op{Op: &commandpb.Op_Get{Get: &commandpb.Get{Path: n.path()}}})
+			ops = append(ops, opGet(n.path()))
 		}
 	}
 	return ops
@@ -188,14 +187,14 @@ func (n *tenant) command() *commandpb.Command {
 	case 9:
 		return del(n.delete())
 	case 10:
-		return &commandpb.Command{Op: &commandpb.Command_Multi{Multi: &commandpb.Multi{Ops: n.steps(false)}}}
+		return multi(n.steps(false)...)
 	case 11:
-		return &commandpb.Command{Op: &commandpb.Command_SetAcl{SetAcl: &commandpb.SetAcl{Path: n.path(), Acl: n.acl()}}}
+		return setACL(&commandpb.SetAcl{Path: n.path(), Acl: n.acl()})
 	case 12:
-		return &commandpb.Command{Op: &commandpb.Command_SetDefaultAcl{SetDefaultAcl: &commandpb.SetDefaultAcl{Path: n.path(), Acl: n.acl()}}}
+		return setDefaultACL(&commandpb.SetDefaultAcl{Path: n.path(), Acl: n.acl()})
 	case 13:
 		most := int64(n.rng.IntN(9))
-		return &commandpb.Command{Op: &commandpb.Command_SetQuota{SetQuota: &commandpb.SetQuota{Path: n.path(), MaxNodes: &most}}}
+		return setQuota(&commandpb.SetQuota{Path: n.path(), MaxNodes: &most})
 	case 14:
 		return pickOne(n, openSession(ttl), with(n.session(), openSession(ttl)))
 	case 15:
@@ -206,13 +205,11 @@ func (n *tenant) command() *commandpb.Command {
 
 // ofOthers is a command that only an administrator may give.
 func (n *tenant) ofOthers() *commandpb.Command {
-	all := []*commandpb.Grant{{Prefix: "/", Perms: uint32(PermAll)}}
 	return pickOne(n,
-		&commandpb.Command{Op: &commandpb.Command_PutPrincipal{PutPrincipal: &commandpb.PutPrincipal{Name: n.name, Grants: all}}},
-		&commandpb.Command{Op: &commandpb.Command_DeletePrincipal{DeletePrincipal: &commandpb.DeletePrincipal{Name: n.other}}},
-		&commandpb.Command{Op: &commandpb.Command_CreateToken{CreateToken: &commandpb.CreateToken{
-			Principal: n.other, SecretSha256: slices.Repeat([]byte{9}, 32)}}},
-		&commandpb.Command{Op: &commandpb.Command_RevokeToken{RevokeToken: &commandpb.RevokeToken{Id: tokenID(n.foreign())}}})
+		putPrincipal(&commandpb.PutPrincipal{Name: n.name, Grants: granting("/", PermAll)}),
+		deletePrincipal(&commandpb.DeletePrincipal{Name: n.other}),
+		createToken(&commandpb.CreateToken{Principal: n.other, SecretSha256: secretOf("stolen")}),
+		revokeToken(tokenID(n.foreign())))
 }
 
 // readKinds are all questions, the frequent ones twice.

@@ -25,6 +25,10 @@ type model struct {
 	ended    map[string]uint64 // token hash -> age at the end
 	events   []mevent
 	trimmed  quorum.Zxid
+
+	auth   bool
+	people map[string]Principal
+	keys   map[quorum.Zxid]mkey
 }
 
 type mnode struct {
@@ -41,11 +45,13 @@ type mnode struct {
 	aversion            int64
 	quota               *mquota
 	fallback            *mdefault
+	creator             string
 }
 
 type msession struct {
-	ttl  uint64
-	hash string // "" when the server drew the token
+	ttl       uint64
+	hash      string // "" when the server drew the token
+	principal string
 }
 
 type mevent struct {
@@ -56,6 +62,7 @@ type mevent struct {
 func newModel(set Settings) *model {
 	return &model{
 		set: set, level: 1, nodes: map[string]*mnode{"/": {acl: open}}, sessions: map[quorum.Zxid]*msession{}, ended: map[string]uint64{},
+		people: map[string]Principal{}, keys: map[quorum.Zxid]mkey{},
 	}
 }
 
@@ -70,7 +77,7 @@ func (m *model) clone() *model {
 		d := *s
 		c.sessions[id] = &d
 	}
-	c.ended = maps.Clone(m.ended)
+	c.ended, c.people, c.keys = maps.Clone(m.ended), maps.Clone(m.people), maps.Clone(m.keys)
 	c.events = slices.Clone(m.events)
 	return &c
 }
@@ -116,8 +123,8 @@ func (m *model) owned(id quorum.Zxid) (paths []string) {
 type mtxn struct {
 	*model
 	e      *quorum.Entry
+	who    mcaller
 	owner  quorum.Zxid
-	known  bool // the caller is ann
 	cause  tree.Cause
 	res    Result
 	out    []tree.Event
@@ -140,7 +147,7 @@ func (m *model) apply(e *quorum.Entry, cmd *commandpb.Command, faulty bool) (*mo
 		holder := x.res.Node
 		x.model, x.out = m.clone(), nil
 		x.age = max(x.age, e.Stamp.Age)
-		x.res = Result{Zxid: e.Zxid, Code: code}
+		x.res = Result{Zxid: e.Zxid, Code: code, Failed: x.res.Failed}
 		if code == tree.ErrNodeExists {
 			x.res.Node = holder
 		}
@@ -160,14 +167,26 @@ func (x *mtxn) try(cmd *commandpb.Command, faulty bool) (code tree.Code) {
 			code = tree.Code(r)
 		}
 	}()
+	if cmd.GetMulti() != nil {
+		x.res.Failed = -1
+	}
 	if faulty {
 		return tree.ErrInternal
 	}
 	if cmd.Format > x.level {
 		refuse(tree.ErrInvalidArgument)
 	}
-	x.known = cmd.Caller != nil
+	x.identify(cmd)
 	x.session(cmd)
+	x.run(cmd)
+	if x.owner != 0 && (x.opened || cmd.GetOpenSession() != nil || cmd.GetSetTtl() != nil) {
+		x.res.Opened = x.opened
+		x.res.Session = x.info(x.owner)
+	}
+	return tree.OK
+}
+
+func (x *mtxn) run(cmd *commandpb.Command) {
 	switch {
 	case cmd.GetCreate() != nil:
 		x.create(cmd.GetCreate())
@@ -200,18 +219,18 @@ func (x *mtxn) try(cmd *commandpb.Command, faulty bool) (code tree.Code) {
 		x.setQuota(cmd.GetSetQuota())
 	case cmd.GetConfigure() != nil:
 		x.configure(cmd.GetConfigure())
+	case cmd.GetMulti() != nil:
+		x.multi(cmd.GetMulti().Ops)
+	case cmd.Op != nil:
+		x.govern(cmd)
 	default:
 		refuse(tree.ErrInvalidArgument)
 	}
-	if x.owner != 0 && (x.opened || cmd.GetOpenSession() != nil || cmd.GetSetTtl() != nil) {
-		x.res.Opened = x.opened
-		x.res.Session = x.info(x.owner)
-	}
-	return tree.OK
 }
 
 func (m *model) info(id quorum.Zxid) Info {
-	return Info{ID: id, TTL: time.Duration(m.sessions[id].ttl) * time.Millisecond, Ephemerals: len(m.owned(id))}
+	s := m.sessions[id]
+	return Info{ID: id, TTL: time.Duration(s.ttl) * time.Millisecond, Ephemerals: len(m.owned(id)), Principal: s.principal}
 }
 
 func (x *mtxn) session(cmd *commandpb.Command) {
@@ -219,9 +238,9 @@ func (x *mtxn) session(cmd *commandpb.Command) {
 	if ref == nil {
 		return
 	}
-	hash := string(ref.GetTokenHash())
+	hash := x.who.handle(ref)
 	for id, s := range x.sessions {
-		if hash != "" && s.hash == hash || hash == "" && s.hash == "" && uint64(id) == ref.GetId() {
+		if hash != "" && s.hash == hash || hash == "" && s.hash == "" && uint64(id) == ref.GetId() && s.principal == x.who.name {
 			x.owner = id
 			return
 		}
@@ -246,17 +265,17 @@ func (x *mtxn) checkTTL(ttl uint64) {
 
 func (x *mtxn) open(hash string, ttl uint64) {
 	x.checkTTL(ttl)
-	if len(x.sessions) >= x.set.Sessions {
+	if len(x.sessions) >= x.set.Sessions || x.who.name != "" && len(x.sessionsOf(x.who.name)) >= x.set.PrincipalSessions {
 		refuse(tree.ErrTooManySessions)
 	}
 	x.owner, x.opened = x.e.Zxid, true
-	x.sessions[x.owner] = &msession{ttl, hash}
+	x.sessions[x.owner] = &msession{ttl, hash, x.who.name}
 }
 
 func (x *mtxn) openSession(cmd *commandpb.Command) {
 	x.checkTTL(cmd.GetOpenSession().TtlMs)
 	if x.owner == 0 {
-		x.open(string(cmd.Session.GetTokenHash()), cmd.GetOpenSession().TtlMs)
+		x.open(x.who.handle(cmd.Session), cmd.GetOpenSession().TtlMs)
 	}
 }
 
@@ -264,8 +283,10 @@ func (x *mtxn) closeSession(id quorum.Zxid) {
 	switch {
 	case x.owner == 0 && id == 0, x.owner != 0 && id != 0 && id != x.owner:
 		refuse(tree.ErrInvalidArgument)
-	case x.owner == 0 && x.sessions[id] == nil:
+	case x.owner == 0 && (x.sessions[id] == nil || !x.who.governs() && x.sessions[id].principal != x.who.name):
 		refuse(tree.ErrNoSession)
+	case x.owner == 0 && !x.who.governs():
+		refuse(tree.ErrPermissionDenied)
 	}
 	x.cause = tree.CauseSessionClosed
 	x.end(max(id, x.owner))
@@ -292,6 +313,10 @@ func (x *mtxn) setTTL(ttl uint64) {
 }
 
 func (x *mtxn) configure(c *commandpb.Configure) {
+	if c.PrincipalSessions != nil && x.level > 1 {
+		x.set.PrincipalSessions, x.set.PrincipalNodes, x.set.PrincipalBytes = int(*c.PrincipalSessions), *c.PrincipalNodes, *c.PrincipalBytes
+		return
+	}
 	if c.EventBytes == nil || *c.EventBytes < 0 {
 		refuse(tree.ErrInvalidArgument)
 	}

@@ -16,7 +16,7 @@ import (
 
 // The model's ACLs, quotas, containers and TTL nodes.
 
-// ann is somebody who has shown a password; the model knows no other identity.
+// ann is somebody who has shown a password.
 const ann = "ann:bW9kZWwgb2YgYSBwYXNzd29yZHM="
 
 // mquota and mdefault belong to a node, and go with it.
@@ -36,18 +36,17 @@ func (x *mtxn) list(asked []*commandpb.AclEntry) (list []tree.ACLEntry) {
 		refuse(tree.ErrInvalidACL)
 	}
 	for _, a := range asked {
-		e := tree.ACLEntry{Scheme: a.Scheme, ID: a.Id, Perms: tree.Perms(a.Perms)}
-		if e.Scheme == "auth" {
-			e.Scheme, e.ID = "digest", ann
-			if !x.known {
-				refuse(tree.ErrInvalidACL)
-			}
+		same := []tree.ACLEntry{{Scheme: a.Scheme, ID: a.Id, Perms: tree.Perms(a.Perms)}}
+		if a.Scheme == "auth" {
+			same = x.who.entries(tree.Perms(a.Perms))
 		}
-		if a.Perms < 1 || a.Perms > 31 || e.Scheme != "world" && e.Scheme != "digest" {
+		if a.Perms < 1 || a.Perms > 31 || len(same) == 0 || !slices.Contains([]string{"world", "digest", "principal"}, same[0].Scheme) {
 			refuse(tree.ErrInvalidACL)
 		}
-		if !slices.Contains(list, e) {
-			list = append(list, e)
+		for _, e := range same {
+			if !slices.Contains(list, e) {
+				list = append(list, e)
+			}
 		}
 	}
 	return list
@@ -55,12 +54,27 @@ func (x *mtxn) list(asked []*commandpb.AclEntry) (list []tree.ACLEntry) {
 
 // need refuses who has not the permission on the node at path.
 func (x *mtxn) need(path string, p tree.Perms) {
-	for _, e := range x.nodes[path].acl {
-		if e.Perms&p != 0 && (e.Scheme == "world" || x.known) {
-			return
+	if !x.who.passes(x.nodes[path].acl, p) {
+		refuse(tree.ErrPermissionDenied)
+	}
+}
+
+// affords refuses what is more than a creator may have.
+func (x *mtxn) affords(creator string, nodes, bytes int64) {
+	if creator == "" {
+		return
+	}
+	var has, holds int64
+	for _, n := range x.nodes {
+		if n.creator == creator {
+			has++
+			holds += int64(len(n.data))
 		}
 	}
-	refuse(tree.ErrPermissionDenied)
+	beyond := func(more, all, most int64) bool { return most > 0 && more > 0 && all+more > most }
+	if beyond(nodes, has, x.set.PrincipalNodes) || beyond(bytes, holds, x.set.PrincipalBytes) {
+		refuse(tree.ErrTooManyNodes)
+	}
 }
 
 // room refuses so many nodes and bytes more where a quota at or above path has
@@ -133,6 +147,7 @@ func (x *mtxn) reap(paths []string) {
 
 // administered is the node whose policy is to change.
 func (x *mtxn) administered(path string) *mnode {
+	x.granted(path, tree.PermAdmin)
 	if x.nodes[path] == nil {
 		refuse(tree.ErrNoNode)
 	}
@@ -141,26 +156,28 @@ func (x *mtxn) administered(path string) *mnode {
 }
 
 func (x *mtxn) setACL(op *commandpb.SetAcl) {
-	x.checkPath(op.Path)
-	x.reserved(op.Path)
+	path := x.target(op.Path)
+	x.checkPath(path)
+	x.reserved(path)
 	list := x.list(op.Acl)
-	n := x.administered(op.Path)
+	n := x.administered(path)
 	if op.Aversion != nil && *op.Aversion != n.aversion {
 		refuse(tree.ErrVersionMismatch)
 	}
 	n.acl = list
 	n.aversion++
-	x.result(op.Path)
+	x.result(path)
 }
 
 func (x *mtxn) setDefault(op *commandpb.SetDefaultAcl) {
-	x.checkPath(op.Path)
-	x.reserved(op.Path)
+	path := x.target(op.Path)
+	x.checkPath(path)
+	x.reserved(path)
 	var d *mdefault
 	if len(op.Acl) > 0 {
 		d = &mdefault{x.list(op.Acl), x.e.Zxid}
 	}
-	n := x.administered(op.Path)
+	n := x.administered(path)
 	if op.IfPresent && n.fallback == nil || op.IfAbsent && n.fallback != nil {
 		refuse(tree.ErrETagMismatch)
 	}
@@ -170,15 +187,19 @@ func (x *mtxn) setDefault(op *commandpb.SetDefaultAcl) {
 }
 
 func (x *mtxn) setQuota(op *commandpb.SetQuota) {
-	x.checkPath(op.Path)
-	x.reserved(op.Path)
+	path := x.target(op.Path)
+	if x.who.root != "" && path == x.who.root {
+		refuse(tree.ErrPermissionDenied)
+	}
+	x.checkPath(path)
+	x.reserved(path)
 	if bounded := op.MaxNodes != nil || op.MaxBytes != nil; bounded == op.Remove {
 		refuse(tree.ErrInvalidArgument)
 	}
-	n := x.administered(op.Path)
+	n := x.administered(path)
 	if n.quota = (*mquota)(nil); !op.Remove {
 		n.quota = &mquota{op.MaxNodes, op.MaxBytes}
-		x.res.Quota = x.use(op.Path)
+		x.res.Quota = x.use(path)
 	}
 }
 
@@ -232,6 +253,7 @@ func drawList(t *rapid.T) []*commandpb.AclEntry {
 	kinds := rapid.SampledFrom([][]*commandpb.AclEntry{
 		nil, {{Scheme: "world", Id: "anyone", Perms: 31}}, {{Scheme: "world", Id: "anyone", Perms: 31}}, {{Scheme: "digest", Id: ann, Perms: 31}},
 		{{Scheme: "auth", Perms: 31}}, {{Scheme: "world", Id: "anyone", Perms: 15}, {Scheme: "auth", Perms: 16}},
+		{{Scheme: "principal", Id: "a", Perms: 31}}, {{Scheme: "principal", Id: "b", Perms: 1}, {Scheme: "auth", Perms: 31}},
 		{{Scheme: "world", Id: "anyone", Perms: 1}, {Scheme: "world", Id: "anyone", Perms: 1}, {Scheme: "auth", Perms: 30}},
 		{{Scheme: "world", Id: "anyone"}}, {{Scheme: "world", Id: "anyone", Perms: 32}}, {{Scheme: "other", Perms: 1}},
 	})

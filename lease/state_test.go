@@ -52,11 +52,13 @@ func drawEphemeral(t *rapid.T, m *model) *commandpb.Command {
 
 // drawCommand draws commands that often meet what is there.
 func drawCommand(t *rapid.T, m *model) *commandpb.Command {
-	switch rapid.IntRange(0, 5).Draw(t, "focus") {
+	switch rapid.IntRange(0, 8).Draw(t, "focus") {
 	case 0, 1:
 		return drawEphemeral(t, m)
 	case 2:
 		return drawPolicy(t, m)
+	case 3, 4:
+		return drawAccess(t, m)
 	}
 	path := rapid.SampledFrom(modelPaths).Draw(t, "path")
 	if rapid.Bool().Draw(t, "existing") {
@@ -157,43 +159,50 @@ func TestStateAgainstModel(t *testing.T) {
 			if rapid.IntRange(0, 30).Draw(t, "new epoch") == 0 {
 				z = quorum.MakeZxid(z.Epoch()+1, 1)
 			}
-			cmd := drawCommand(t, m)
-			if rapid.IntRange(0, 2).Draw(t, "known") == 0 {
-				cmd.Format, cmd.Caller = 2, &commandpb.Caller{Digests: []string{ann}}
-			}
-			data, err := proto.Marshal(cmd)
-			if err != nil {
-				t.Fatal(err)
-			}
-			e := &quorum.Entry{Zxid: z, Kind: quorum.EntryCommand, Data: data, Stamp: quorum.Stamp{
-				Wall: int64(rapid.IntRange(1, 1000).Draw(t, "wall")),
-				Age:  uint64(max(int64(m.age)+int64(rapid.SampledFrom(modelTimes).Draw(t, "time")), 0)),
-			}}
-			faulty := armFault(s, z, rapid.IntRange(0, 60).Draw(t, "fault at"))
-			old := s.View()
-			oldBytes := contents(t, old)
-			res, events, err := s.Apply(e)
-			if err != nil {
-				t.Fatal(err)
-			}
-			var want Result
-			var wantEvents []tree.Event
-			m, want, wantEvents = m.apply(e, cmd, *faulty)
-			sameACL := slices.Equal(res.ACL.List(), want.ACL.List())
-			res.Fault, res.ACL, want.ACL = "", nil, nil
-			if !sameACL || !reflect.DeepEqual(res, want) || !slices.Equal(plainEvents(events), plainEvents(wantEvents)) {
-				t.Fatalf("%v\n got %+v %+v\nwant %+v %+v", cmd, res, events, want, wantEvents)
-			}
-			if contents(t, old) != oldBytes {
-				t.Fatalf("%v: a view changed", cmd)
-			}
+			wall := int64(rapid.IntRange(1, 1000).Draw(t, "wall"))
+			m = stepWithModel(t, s, m, z, wall)
 			compareView(t, s.View(), m)
+			compareSight(t, s.View(), m, wall)
 			if rapid.IntRange(0, 6).Draw(t, "restore") == 0 {
 				s = restored(t, s)
 			}
 		}
 		restored(t, s)
 	})
+}
+
+// stepWithModel applies one command to both, and compares what they make of it.
+func stepWithModel(t *rapid.T, s *State, m *model, z quorum.Zxid, wall int64) *model {
+	cmd := drawCommand(t, m)
+	if cmd.Caller == nil {
+		if c := drawCaller(t, m); c != nil {
+			by(c, cmd)
+		}
+	}
+	data, err := proto.Marshal(cmd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := &quorum.Entry{Zxid: z, Kind: quorum.EntryCommand, Data: data, Stamp: quorum.Stamp{
+		Wall: wall, Age: uint64(max(int64(m.age)+int64(rapid.SampledFrom(modelTimes).Draw(t, "time")), 0)),
+	}}
+	faulty := armFault(s, z, rapid.IntRange(0, 60).Draw(t, "fault at"))
+	old := s.View()
+	oldBytes := contents(t, old)
+	res, events, err := s.Apply(e)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, want, wantEvents := m.apply(e, cmd, *faulty)
+	sameACL := slices.Equal(res.ACL.List(), want.ACL.List())
+	res.Fault, res.ACL, want.ACL = "", nil, nil
+	if !sameACL || !reflect.DeepEqual(res, want) || !slices.Equal(plainEvents(events), plainEvents(wantEvents)) {
+		t.Fatalf("%v\n got %+v %+v\nwant %+v %+v", cmd, res, events, want, wantEvents)
+	}
+	if contents(t, old) != oldBytes {
+		t.Fatalf("%v: a view changed", cmd)
+	}
+	return m
 }
 
 // armFault has the n-th change that the command at z makes to a table panic; 0
@@ -248,11 +257,11 @@ func compareView(t *rapid.T, v *View, m *model) {
 			t.Fatalf("%s exists: %v", p, ok)
 		}
 	}
-	list, more := sessionsIn(v, 0, 100)
-	if more || len(list) != len(m.sessions) {
-		t.Fatal(list, more)
+	all, more, err := v.Read(Read{Kind: ReadSessions, Caller: m.administrator(), Limit: 100}, Cursor{}, 0)
+	if more || err != nil || len(all.Sessions) != len(m.sessions) {
+		t.Fatal(all, more, err)
 	}
-	for _, i := range list {
+	for _, i := range all.Sessions {
 		if i != m.info(i.ID) || !slices.Equal(v.tree.OwnedPaths(i.ID), m.owned(i.ID)) {
 			t.Fatalf("%+v", i)
 		}
@@ -290,7 +299,8 @@ func compareEvents(t *rapid.T, v *View, m *model) {
 		all = append(all, e.Event)
 	}
 	since := m.zxid - min(m.zxid, quorum.Zxid(rapid.IntRange(0, 40).Draw(t, "back")))
-	batch, err := eventsOf(v, "/", tree.ScopeSubtree, since, tree.Bounds{})
+	who := m.administrator()
+	batch, err := v.Events(EventQuery{Caller: who, Path: "/", Scope: tree.ScopeSubtree, Since: since}, tree.Bounds{}, 0)
 	if since < m.trimmed {
 		if err != tree.ErrCursorExpired || batch.Oldest != m.trimmed {
 			t.Fatal(since, err, batch)
@@ -298,7 +308,7 @@ func compareEvents(t *rapid.T, v *View, m *model) {
 		return
 	}
 	want := slices.DeleteFunc(all, func(e tree.Event) bool {
-		return e.Zxid <= since || !e.ACL.Allows(tree.Identities{}, tree.PermRead)
+		return e.Zxid <= since || who == nil && !e.ACL.Allows(tree.Identities{}, tree.PermRead)
 	})
 	if err != nil || !slices.Equal(plainEvents(batch.Events), plainEvents(want)) || batch.Cursor != m.zxid || batch.More {
 		t.Fatalf("since %v: %+v %v, want %v", since, batch, err, want)

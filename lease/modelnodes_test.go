@@ -127,6 +127,14 @@ func (x *mtxn) result(path string) {
 	x.res.Node = tree.Node{Path: x.who.shown(path), Stat: x.stat(path)}
 }
 
+// inTheWay refuses for the node at path, which is told to who may read it.
+func (x *mtxn) inTheWay(path string) {
+	if x.who.may(path, tree.PermRead) {
+		x.result(path)
+	}
+	refuse(tree.ErrNodeExists)
+}
+
 func (x *mtxn) create(op *commandpb.Create) {
 	if op.Path == "/" && !op.Sequential {
 		refuse(tree.ErrInvalidArgument)
@@ -157,8 +165,7 @@ func (x *mtxn) create(op *commandpb.Create) {
 	}
 	top, missing := x.site(path, op.Parents)
 	if x.nodes[path] != nil {
-		x.result(path)
-		refuse(tree.ErrNodeExists)
+		x.inTheWay(path)
 	}
 	x.grow(path, top, missing, n)
 	x.result(path)
@@ -212,8 +219,7 @@ func (x *mtxn) change(path string, n *mnode, op *commandpb.Put) {
 	foreign := x.owner != 0 && n.owner != 0 && n.owner != x.owner
 	kind := op.Mode == ephemeral && n.owner == 0 || op.Mode == commandpb.Mode_MODE_TTL && n.mode != tree.ModeTTL
 	if kind || foreign && !op.Takeover && !op.Existing {
-		x.result(path)
-		refuse(tree.ErrNodeExists)
+		x.inTheWay(path)
 	}
 	x.ifThere(op.Condition, n)
 	if foreign && op.Takeover && len(x.owned(x.owner)) >= x.set.SessionEphemerals {

@@ -94,7 +94,7 @@ func drawPrincipal(t *rapid.T, m *model, name string) *commandpb.PutPrincipal {
 	p.Root = rapid.SampledFrom([]string{"", "/", "/a", "/a/b", "/b", "/ab", "/a/b/c/d/e", "/perch/x", "/a/"}).Draw(t, "root")
 	for range rapid.IntRange(0, 2).Draw(t, "grants") {
 		prefix := rapid.SampledFrom([]string{"/", "/", "/a", "/a/b", "/b", "b"}).Draw(t, "prefix")
-		p.Grants = append(p.Grants, granting(prefix, Perm(rapid.SampledFrom([]uint32{1, 3, 31, 31, 13, 127, 0, 128}).Draw(t, "perms")))...)
+		p.Grants = append(p.Grants, granting(prefix, Perm(rapid.SampledFrom([]uint32{1, 3, 31, 31, 13, 14, 127, 0, 128}).Draw(t, "perms")))...)
 	}
 	return p
 }

@@ -257,13 +257,23 @@ func (c *Core) inRound(p *peer) bool {
 	return p.note.msg.State == StateLooking && p.note.msg.Round == c.round
 }
 
-// agrees says whether a voter's newest vote in this round is this node's own.
+// agrees says whether a voter's newest vote in this round is this node's own, or
+// it follows this node, which stands, already. It may know older members than
+// this node does, of whom fewer are a quorum, and would wait for it in vain while
+// this node waits for its vote (ZAB.md 2.2).
 func (c *Core) agrees(id NodeID) bool {
 	if id == c.cfg.ID {
 		return true
 	}
 	p := c.peer(id)
-	return p != nil && c.fresh(p) && c.inRound(p) && p.note.msg.Vote == c.r.look.vote
+	if p == nil || !c.fresh(p) {
+		return false
+	}
+	vote, n := c.r.look.vote, &p.note.msg
+	if n.State == StateFollowing && vote.Leader == c.cfg.ID && n.Vote.Leader == c.cfg.ID {
+		return true
+	}
+	return c.inRound(p) && n.Vote == vote
 }
 
 // unanimous says whether every voter not known to be dead agrees, so that no

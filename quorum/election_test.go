@@ -182,3 +182,28 @@ func TestAFormedClusterIgnoresTheList(t *testing.T) {
 		t.Fatalf("with another list: %+v, leader %d", s, b.leads()+1)
 	}
 }
+
+// ZAB.md 2.2: whoever follows a candidate has elected it, in whatever round, and
+// need not be asked again.
+func TestWhoFollowsACandidateAgrees(t *testing.T) {
+	b, leader, _, _ := settled(t)
+	c := b.cores[leader]
+	c.stepDown()
+	c.standAt = 0
+	for _, p := range c.peers {
+		p.heard = c.tick
+		p.note = note{at: c.tick, msg: Message{Type: MsgNotify, Forming: Formed, State: StateFollowing, Round: c.round + 3, Vote: Vote{Leader: c.cfg.ID + 1}}}
+	}
+	if c.ballot(); c.r.state != StateLooking {
+		t.Fatal("others follow another node, and this one leads")
+	}
+	for _, p := range c.peers {
+		p.note.msg.Vote.Leader = c.cfg.ID
+	}
+	for range c.tun.FinalizeTicks + 2 {
+		c.Tick(10)
+	}
+	if c.r.state != StateLeading {
+		t.Fatalf("both others follow this node, and it is %v", c.r.state)
+	}
+}

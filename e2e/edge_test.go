@@ -19,9 +19,9 @@ func TestRefusedConfigurations(t *testing.T) {
 		args []string
 		want []string
 	}{
-		"reachable from outside": {nil, []string{"--http", "0.0.0.0:0"}, []string{"--http 0.0.0.0:0", "--insecure"}},
-		"not built":              {nil, []string{"--auth", "oidc"}, []string{"unknown flag: --auth"}},
-		"not built, environment": {[]string{"PERCH_AUTH=oidc"}, nil, []string{"PERCH_AUTH"}},
+		"reachable from outside": {nil, []string{"--http", "0.0.0.0:0"}, []string{"--http 0.0.0.0:0", "--tls-cert", "--auth", "--insecure"}},
+		"not built":              {nil, []string{"--archive", "postgres://x/y"}, []string{"unknown flag: --archive"}},
+		"not built, environment": {[]string{"PERCH_ARCHIVE=x"}, nil, []string{"PERCH_ARCHIVE"}},
 		"all faults at once":     {nil, []string{"--id", "0", "--http", "x", "--peers", "y"}, []string{"--id", "--http", "--peers"}},
 		"remote peers":           {nil, []string{"--peers", "1=192.0.2.1:7501,2=192.0.2.2:7501,3=192.0.2.3:7501"}, []string{"--secret-file"}},
 		"an argument too many":   {nil, []string{"now"}, []string{"unknown command"}},

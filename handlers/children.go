@@ -77,7 +77,9 @@ func renderChild(n *tree.Node, include detail) api.Child {
 		stat := renderStat(&n.Stat)
 		child.Stat = &stat
 	}
-	child.Data, child.Text = include.value(n.Data)
+	if len(n.Data) > 0 || n.Stat.DataLength == 0 { // else he may not read it
+		child.Data, child.Text = include.value(n.Data)
+	}
 	return child
 }
 

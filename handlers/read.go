@@ -231,7 +231,7 @@ func (p *poll) timeout() (written, error) {
 
 // interests are the events that can end the wait.
 func (p *poll) interests() interests {
-	i := interests{path: p.query.Path, since: p.seen, scopes: p.scopes}
+	i := interests{path: p.query.Path, since: p.seen, scopes: p.scopes, state: true}
 	if p.same == absentTag {
 		i.scopes = scopeNode
 	}

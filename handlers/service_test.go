@@ -241,9 +241,7 @@ func (s *testService) Await(ctx context.Context, i lease.Interest) error {
 		if fail != nil {
 			return fail
 		}
-		batch, err := view.Events(lease.EventQuery{Caller: i.Caller, Path: i.Path, Scope: i.Scope, Since: i.Since},
-			tree.Bounds{Events: 1, Bytes: 1 << 20}, testWall)
-		if err != nil || len(batch.Events) > 0 {
+		if view.Happened(i, testWall) {
 			return nil
 		}
 		select {

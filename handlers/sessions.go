@@ -121,7 +121,7 @@ func (e *edge) CloseSession(ctx context.Context, q api.CloseSessionRequestObject
 	if err != nil {
 		return nil, err
 	}
-	if q.Params.PerchSession == nil && id != 0 && callerOf(ctx).GetPrincipal() != "" {
+	if q.Params.PerchSession == nil && id != 0 && e.svc.Auth() {
 		return e.closeNamed(ctx, id)
 	}
 	token, err := needToken(q.Params.PerchSession)

@@ -90,11 +90,12 @@ type interests struct {
 	path   string
 	since  quorum.Zxid
 	scopes []tree.Scope
+	state  bool // as of lease.Interest
 }
 
 // in is the part of the interests that has one scope, as the caller of ctx.
 func (i *interests) in(ctx context.Context, scope tree.Scope) lease.Interest {
-	return lease.Interest{Caller: callerOf(ctx), Path: i.path, Scope: scope, Since: i.since}
+	return lease.Interest{State: i.state, Caller: callerOf(ctx), Path: i.path, Scope: scope, Since: i.since}
 }
 
 // await blocks until something of the interests has happened (true), or the

@@ -286,7 +286,7 @@ func (x *mtxn) closeSession(id quorum.Zxid) {
 	case x.owner == 0 && (x.sessions[id] == nil || !x.who.governs() && x.sessions[id].principal != x.who.name):
 		refuse(tree.ErrNoSession)
 	case x.owner == 0 && !x.who.governs():
-		refuse(tree.ErrPermissionDenied)
+		refuse(tree.ErrInvalidArgument)
 	}
 	x.cause = tree.CauseSessionClosed
 	x.end(max(id, x.owner))

@@ -191,13 +191,13 @@ func (x *mtxn) govern(cmd *commandpb.Command) {
 	case cmd.GetEnableAuth() != nil:
 		x.enableAuth(cmd.GetEnableAuth())
 	case cmd.GetPutPrincipal() != nil:
-		x.putPrincipal(cmd.GetPutPrincipal())
+		x.governed(func() { x.putPrincipal(cmd.GetPutPrincipal()) })
 	case cmd.GetDeletePrincipal() != nil:
-		x.deletePrincipal(cmd.GetDeletePrincipal())
+		x.governed(func() { x.deletePrincipal(cmd.GetDeletePrincipal()) })
 	case cmd.GetCreateToken() != nil:
 		x.createToken(cmd.GetCreateToken(), x.e.Zxid)
 	case cmd.GetRevokeToken() != nil:
-		x.revokeToken(cmd.GetRevokeToken().Id)
+		x.governed(func() { x.revokeToken(cmd.GetRevokeToken().Id) })
 	}
 }
 
@@ -212,9 +212,22 @@ func (m *model) governors() (names []string) {
 	return names
 }
 
-// governed refuses to leave a cluster with authentication ungoverned.
-func (x *mtxn) governed(before []string) {
-	if x.auth && len(before) > 0 && len(x.governors()) == 0 {
+// proved says whether a live API token is one of somebody who can.
+func (x *mtxn) proved() bool {
+	for _, k := range x.keys {
+		if slices.Contains(x.governors(), k.Principal) && (k.Expires == 0 || k.Expires > x.e.Stamp.Wall) {
+			return true
+		}
+	}
+	return false
+}
+
+// governed refuses a change that leaves a cluster with authentication to nobody,
+// or to nobody with a token.
+func (x *mtxn) governed(change func()) {
+	some, proved := len(x.governors()) > 0, x.proved()
+	change()
+	if x.auth && (some && len(x.governors()) == 0 || proved && !x.proved()) {
 		refuse(tree.ErrInvalidArgument)
 	}
 }
@@ -241,9 +254,7 @@ func (x *mtxn) putPrincipal(op *commandpb.PutPrincipal) {
 	}
 	old, there := x.people[want.Name]
 	x.demand(op.GetCondition(), old.ETag)
-	before := x.governors()
 	x.people[want.Name] = want
-	x.governed(before)
 	if want.Root != "" && x.nodes[want.Root] == nil {
 		x.makeRoot(want.Root)
 	}
@@ -285,9 +296,7 @@ func (x *mtxn) deletePrincipal(op *commandpb.DeletePrincipal) {
 	if !there {
 		refuse(tree.ErrNoPrincipal)
 	}
-	before := x.governors()
 	delete(x.people, op.Name)
-	x.governed(before)
 	ids, touched := x.sessionsOf(op.Name), 0
 	for _, id := range ids {
 		touched += 1 + len(x.owned(id))

@@ -166,6 +166,7 @@ func (x *mtxn) setACL(op *commandpb.SetAcl) {
 	}
 	n.acl = list
 	n.aversion++
+	x.emit(tree.EventACL, path)
 	x.result(path)
 }
 

@@ -247,7 +247,7 @@ func compareWatch(t *rapid.T, v *View, x *mtxn, c *commandpb.Caller, known bool,
 		full := x.who.full(path)
 		x.granted(full, tree.PermRead)
 		for _, e := range x.events {
-			if tree.Under(e.Path, full) && x.who.passes(e.ACL.List(), tree.PermRead) {
+			if e.Type != tree.EventACL && tree.Under(e.Path, full) && x.who.passes(e.ACL.List(), tree.PermRead) {
 				e.Path = x.who.shown(e.Path)
 				want = append(want, e.Event)
 			}

@@ -81,7 +81,7 @@ func (s *State) closeSession(x *txn, op *commandpb.CloseSession) tree.Code {
 			return tree.ErrNoSession
 		}
 		if !x.who.cluster() {
-			return tree.ErrPermissionDenied
+			return tree.ErrInvalidArgument // it needs the token (API.md rule 10)
 		}
 	}
 	x.Cause = tree.CauseSessionClosed

@@ -2,6 +2,7 @@ package lease
 
 import (
 	"encoding/binary"
+	"slices"
 	"strings"
 
 	"github.com/cespare/xxhash/v2"
@@ -155,18 +156,35 @@ func (s *State) setPrincipal(old, next *principal) {
 	s.principals.Set(next)
 }
 
-// governed says whether somebody could still administer the cluster if p had no
-// say.
-func (s *State) governed(p *principal) (ok bool) {
+// admins says whether somebody may administer the cluster, and whether an API
+// token that lives at wall proves one of them.
+func (s *State) admins(wall int64) (some, proved bool) {
 	s.principals.Ascend(&principal{}, func(n *principal) bool {
-		ok = n.Name != p.Name && n.governs()
-		return !ok
+		if n.governs() {
+			some = true
+			proved = slices.ContainsFunc(s.tokensOf(n.Name), func(t *apiToken) bool { return t.live(wall) })
+		}
+		return !proved
 	})
-	return ok
+	return some, proved
 }
 
-// putPrincipal creates or replaces a principal, and makes its root. The last one
-// who can administer the cluster stays so: nobody could undo that.
+// keepsAdmin makes a change of the policy, unless nobody could administer the
+// cluster any more after it, or nobody could with an API token: it could not be
+// undone.
+func (s *State) keepsAdmin(x *txn, change func() tree.Code) tree.Code {
+	some, proved := s.admins(x.Wall)
+	if code := change(); code != tree.OK || !s.auth {
+		return code
+	}
+	still, can := s.admins(x.Wall)
+	if some && !still || proved && !can {
+		return tree.ErrInvalidArgument
+	}
+	return tree.OK
+}
+
+// putPrincipal creates or replaces a principal, and makes its root.
 func (s *State) putPrincipal(x *txn, op *commandpb.PutPrincipal, res *Result) tree.Code {
 	want, code := s.principalOf(op)
 	if code != tree.OK {
@@ -181,9 +199,6 @@ func (s *State) putPrincipal(x *txn, op *commandpb.PutPrincipal, res *Result) tr
 	}
 	want.ETag = x.Zxid
 	next := newPrincipal(want)
-	if s.auth && old != nil && old.governs() && !next.governs() && !s.governed(old) {
-		return tree.ErrInvalidArgument
-	}
 	if code := s.makeRoot(x, want.Root); code != tree.OK {
 		return code
 	}
@@ -220,9 +235,6 @@ func (s *State) deletePrincipal(x *txn, op *commandpb.DeletePrincipal) tree.Code
 	}
 	if code := unmet(op.Condition, old.ETag); code != tree.OK {
 		return code
-	}
-	if s.auth && old.governs() && !s.governed(old) {
-		return tree.ErrInvalidArgument
 	}
 	sessions, touched := s.sessionsOf(op.Name), 0
 	for _, n := range sessions {

@@ -63,6 +63,8 @@ func TestPrincipalRules(t *testing.T) {
 		t.Error(err)
 	}
 	b.principal("second", "", granting("/", PermCluster)[0])
+	b.refused(tree.ErrInvalidArgument, by(root, deletePrincipal(&commandpb.DeletePrincipal{Name: "root"}))) // nothing proves the second
+	b.must(by(root, createToken(&commandpb.CreateToken{Principal: "second", SecretSha256: secretOf("second")})))
 	b.must(by(root, deletePrincipal(&commandpb.DeletePrincipal{Name: "root"})))
 }
 
@@ -133,6 +135,8 @@ func TestAPITokenRules(t *testing.T) {
 	}
 	b.refused(tree.ErrNoToken, by(root, revokeToken(want.ID)))
 	b.refused(tree.ErrNoToken, by(root, revokeToken("")))
+	b.refused(tree.ErrInvalidArgument, by(root, revokeToken(FirstToken))) // the last that proves who runs the cluster
+	b.must(by(root, createToken(&commandpb.CreateToken{Principal: "root", SecretSha256: secretOf("another")})))
 	b.must(by(root, revokeToken(FirstToken)))
 	if _, ok := b.s.View().Identify([32]byte(secretOf("first")), b.wall); ok {
 		t.Error("a revoked token proves something")

@@ -85,12 +85,22 @@ func (v *View) policy() policy {
 // that a list goes on at After. Session tokens, freshness and page tokens are not
 // looked at: they are the node's.
 func (v *View) Read(q Read, from Cursor, wall int64) (a Answer, more bool, err error) {
+	return v.Continue(v, q, from, wall)
+}
+
+// Continue is Read for a page of a list that was begun at v: what is there is
+// that of v, and what the caller may see of it is decided by the policy, and by
+// the ACLs besides, of now.
+func (v *View) Continue(now *View, q Read, from Cursor, wall int64) (a Answer, more bool, err error) {
 	a.Zxid = v.zxid
-	who, code := v.policy().access(q.Caller, wall)
+	who, code := now.policy().access(q.Caller, wall)
 	if code != tree.OK {
 		return a, false, code
 	}
-	s := &sight{View: v, who: who, q: q, from: from}
+	s := &sight{View: v, who: who, guard: who, q: q, from: from}
+	if now != v {
+		s.guard = &hindsight{access: who, now: now.tree}
+	}
 	if more, code = s.answer(&a); code != tree.OK {
 		return Answer{Zxid: v.zxid}, false, code
 	}
@@ -100,10 +110,23 @@ func (v *View) Read(q Read, from Cursor, wall int64) (a Answer, more bool, err e
 // sight is a question on a view, with what its caller may see of it.
 type sight struct {
 	*View
-	who  *access
-	q    Read
-	from Cursor
-	path string // q.Path in the whole tree
+	who   *access
+	guard tree.Guard // who, or stricter
+	q     Read
+	from  Cursor
+	path  string // q.Path in the whole tree
+}
+
+// hindsight asks the ACL that a node has now besides the one that it had.
+type hindsight struct {
+	*access
+	now *tree.Reader
+}
+
+// May implements tree.Guard.
+func (h *hindsight) May(path string, acl *tree.ACL, p tree.Perms) bool {
+	own, there := h.now.ACL(path)
+	return h.access.May(path, acl, p) && (!there || h.access.May(path, own, p))
 }
 
 func (s *sight) answer(a *Answer) (more bool, code tree.Code) {
@@ -151,7 +174,7 @@ func (s *sight) ofTree(a *Answer) (more bool, code tree.Code) {
 	if bare && !s.who.Path(s.path, tree.PermRead) {
 		return false, tree.ErrPermissionDenied
 	}
-	guard := tree.Guard(s.who)
+	guard := s.guard
 	if bare {
 		guard = nil
 	}
@@ -182,7 +205,7 @@ func (s *sight) children(a *Answer) (more bool) {
 	a.Children, more, _ = s.tree.Children(s.path, s.page(s.from.Name))
 	for i := range a.Children {
 		n := &a.Children[i]
-		if acl, _ := s.tree.ACL(n.Path); n.Data != nil && !s.who.May(n.Path, acl, tree.PermRead) {
+		if acl, _ := s.tree.ACL(n.Path); n.Data != nil && !s.guard.May(n.Path, acl, tree.PermRead) {
 			n.Data = nil
 		}
 		s.who.strip(n)
@@ -197,7 +220,7 @@ func (s *sight) subtree(a *Answer) (more bool, code tree.Code) {
 			return false, code
 		}
 	}
-	a.Children, more, _ = s.tree.Tree(s.path, tree.TreePage{Page: s.page(after), Depth: s.q.Depth, Guard: s.who})
+	a.Children, more, _ = s.tree.Tree(s.path, tree.TreePage{Page: s.page(after), Depth: s.q.Depth, Guard: s.guard})
 	for i := range a.Children {
 		s.who.strip(&a.Children[i])
 	}

@@ -183,6 +183,7 @@ type EventBatch struct {
 
 // Interest is what a parked request waits for.
 type Interest struct {
+	State  bool // whoever waits for a state, not for its events: also what the caller may not see wakes him, and a change of the ACL
 	Caller *commandpb.Caller
 	Path   string
 	Scope  tree.Scope

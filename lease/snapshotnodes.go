@@ -159,7 +159,7 @@ func checkEvent(s *State, m *snapshotpb.Event, last quorum.Zxid, age uint64) err
 	switch {
 	case z < last || z > s.zxid || z == s.history.Oldest() || m.AgeMs < age || m.AgeMs > s.age || z == last && m.AgeMs != age:
 		return errors.New("events out of order")
-	case m.Type < uint32(tree.EventCreated) || m.Type > uint32(tree.EventDeleted) || m.Cause > 255:
+	case m.Type < uint32(tree.EventCreated) || m.Type > uint32(tree.EventACL) || m.Cause > 255:
 		return errors.New("an event of an unknown type")
 	}
 	return tree.CheckPath(m.Path, tree.PathLimits{})

@@ -333,13 +333,13 @@ func (s *State) runPolicy(x *txn, cmd *commandpb.Command, res *Result) tree.Code
 	}
 	switch op := cmd.Op.(type) {
 	case *commandpb.Command_PutPrincipal:
-		return s.putPrincipal(x, op.PutPrincipal, res)
+		return s.keepsAdmin(x, func() tree.Code { return s.putPrincipal(x, op.PutPrincipal, res) })
 	case *commandpb.Command_DeletePrincipal:
-		return s.deletePrincipal(x, op.DeletePrincipal)
+		return s.keepsAdmin(x, func() tree.Code { return s.deletePrincipal(x, op.DeletePrincipal) })
 	case *commandpb.Command_CreateToken:
 		return s.createToken(x, op.CreateToken, x.Zxid, res)
 	case *commandpb.Command_RevokeToken:
-		return s.revokeToken(op.RevokeToken)
+		return s.keepsAdmin(x, func() tree.Code { return s.revokeToken(op.RevokeToken) })
 	}
 	return tree.ErrInvalidArgument
 }

@@ -106,7 +106,7 @@ func TestForeignSessions(t *testing.T) {
 		b.refused(tree.ErrSessionExpired, by(root, cmd()))
 	}
 	b.refused(tree.ErrNoSession, by(named("b"), closeSession(mine.Zxid)))
-	b.refused(tree.ErrPermissionDenied, by(named("a"), closeSession(mine.Zxid))) // without its token
+	b.refused(tree.ErrInvalidArgument, by(named("a"), closeSession(mine.Zxid))) // without its token
 	other := b.must(by(named("b"), with(byToken("same"), openSession(ttl))))
 	if !other.Opened || other.Session.ID == mine.Session.ID || other.Session.Principal != "b" {
 		t.Fatalf("%+v", other)

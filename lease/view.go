@@ -108,6 +108,22 @@ func (v *View) Events(q EventQuery, b tree.Bounds, wall int64) (EventBatch, erro
 	}
 }
 
+// Happened says whether something of an interest came after its Since, at wall,
+// Unix milliseconds, or whether that cannot be told.
+func (v *View) Happened(i Interest, wall int64) bool {
+	one := tree.Bounds{Events: 1}
+	if !i.State {
+		batch, err := v.Events(EventQuery{Caller: i.Caller, Path: i.Path, Scope: i.Scope, Since: i.Since}, one, wall)
+		return err != nil || len(batch.Events) > 0
+	}
+	path, code := v.Resolve(i.Caller, i.Path, wall)
+	if code != tree.OK {
+		return true
+	}
+	events, _, code := v.history.Query(tree.Interest{Path: path, Scope: i.Scope, ACL: true}, i.Since, one)
+	return code != tree.OK || len(events) > 0
+}
+
 // visible are the events that the caller may read, with the paths that he knows.
 func (a *access) visible(events []tree.Event) []tree.Event {
 	seen := events[:0] // a query's result is its own

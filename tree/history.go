@@ -123,10 +123,14 @@ func (h *History) trimFirst(z quorum.Zxid) {
 type Interest struct {
 	Path  string
 	Scope Scope
+	ACL   bool // changes of the ACL of Path too
 }
 
 // Wants says whether e is of the interest.
 func (i Interest) Wants(e *Event) bool {
+	if e.Type == EventACL {
+		return i.ACL && e.Path == i.Path
+	}
 	switch i.Scope {
 	case ScopeNode:
 		return e.Path == i.Path

@@ -120,7 +120,7 @@ func compareHistories(t *rapid.T, h History, slow *slowHistory, now quorum.Zxid)
 	scope := Scope(rapid.IntRange(1, 3).Draw(t, "scope"))
 	since := now - min(now, quorum.Zxid(rapid.IntRange(0, 1600).Draw(t, "back")))
 	b := Bounds{Events: rapid.IntRange(0, 8).Draw(t, "limit"), Bytes: rapid.IntRange(0, 4000).Draw(t, "size")}
-	got, more, code := h.Query(Interest{path, scope}, since, b)
+	got, more, code := h.Query(Interest{Path: path, Scope: scope}, since, b)
 	if since < slow.trimmed {
 		if code != ErrCursorExpired {
 			t.Fatalf("since %v: %v", since, code)
@@ -195,14 +195,14 @@ func TestFiltersPassOver(t *testing.T) {
 	}
 	through := 0
 	for i := range h.blocks {
-		if h.blocks[i].filter.mayHave(Interest{"/app/9", ScopeSubtree}.key()) {
+		if h.blocks[i].filter.mayHave(Interest{Path: "/app/9", Scope: ScopeSubtree}.key()) {
 			through++
 		}
 	}
 	if through > 20 {
 		t.Errorf("%d of %d filters let a foreign interest through", through, len(h.blocks))
 	}
-	got, _, _ := h.Query(Interest{"/app/3/nodes/n70003", ScopeNode}, 0, Bounds{})
+	got, _, _ := h.Query(Interest{Path: "/app/3/nodes/n70003", Scope: ScopeNode}, 0, Bounds{})
 	if len(got) != 1 {
 		t.Error(got)
 	}

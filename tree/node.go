@@ -52,6 +52,9 @@ const (
 	EventCreated EventType = 1
 	EventChanged EventType = 2
 	EventDeleted EventType = 3
+	// EventACL is told to no watcher, as in ZooKeeper. It wakes who waits for a
+	// stat to move.
+	EventACL EventType = 4
 )
 
 // Cause says why it happened. It is an open set (API.md rule 9).

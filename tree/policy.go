@@ -56,6 +56,7 @@ func (t *Tree) SetACL(x *Txn, op SetACLOp) (Node, Code) {
 	changed := *z
 	changed.ext = t.share(e)
 	t.put(z, &changed)
+	x.emit(EventACL, &changed, x.Cause)
 	return changed.node(false), OK
 }
 

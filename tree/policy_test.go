@@ -11,8 +11,9 @@ func TestSetACL(t *testing.T) {
 	before := h.stat("/n")
 	ann := onlyPrincipal("ann", PermAll)
 	h.ok(h.setACL(SetACLOp{Path: "/n", ACL: ann}))
-	if h.last != nil {
-		t.Fatal("an ACL is an event", h.last)
+	if len(h.last) != 1 || h.last[0].Type != EventACL || (Interest{Path: "/n", Scope: ScopeNode}).Wants(&h.last[0]) ||
+		!(Interest{Path: "/n", Scope: ScopeNode, ACL: true}).Wants(&h.last[0]) {
+		t.Fatal("what an ACL tells to those alone who wait for the stat:", h.last)
 	}
 	want := before
 	want.Aversion = 1

@@ -1121,6 +1121,7 @@ type PageToken struct {
 	After         string                 `protobuf:"bytes,6,opt,name=after,proto3" json:"after,omitempty"`                     // of lease.Cursor …
 	AfterId       uint64                 `protobuf:"varint,7,opt,name=after_id,json=afterId,proto3" json:"after_id,omitempty"` // … the name and the id
 	Principal     string                 `protobuf:"bytes,8,opt,name=principal,proto3" json:"principal,omitempty"`             // whose list it is
+	Depth         uint32                 `protobuf:"varint,9,opt,name=depth,proto3" json:"depth,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1209,6 +1210,13 @@ func (x *PageToken) GetPrincipal() string {
 		return x.Principal
 	}
 	return ""
+}
+
+func (x *PageToken) GetDepth() uint32 {
+	if x != nil {
+		return x.Depth
+	}
+	return 0
 }
 
 var File_quorum_node_ask_proto protoreflect.FileDescriptor
@@ -1313,7 +1321,7 @@ const file_quorum_node_ask_proto_rawDesc = "" +
 	"GiveAnswer\x12\x1d\n" +
 	"\n" +
 	"not_leader\x18\x01 \x01(\bR\tnotLeader\x12 \n" +
-	"\vunavailable\x18\x02 \x01(\tR\vunavailable\"\xc4\x01\n" +
+	"\vunavailable\x18\x02 \x01(\tR\vunavailable\"\xda\x01\n" +
 	"\tPageToken\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\rR\x04node\x12\x18\n" +
 	"\acluster\x18\x02 \x01(\fR\acluster\x12\x12\n" +
@@ -1322,7 +1330,8 @@ const file_quorum_node_ask_proto_rawDesc = "" +
 	"\x04path\x18\x05 \x01(\tR\x04path\x12\x14\n" +
 	"\x05after\x18\x06 \x01(\tR\x05after\x12\x19\n" +
 	"\bafter_id\x18\a \x01(\x04R\aafterId\x12\x1c\n" +
-	"\tprincipal\x18\b \x01(\tR\tprincipalB\x12Z\x10perch/gen/nodepbb\x06proto3"
+	"\tprincipal\x18\b \x01(\tR\tprincipal\x12\x14\n" +
+	"\x05depth\x18\t \x01(\rR\x05depthB\x12Z\x10perch/gen/nodepbb\x06proto3"
 
 var (
 	file_quorum_node_ask_proto_rawDescOnce sync.Once

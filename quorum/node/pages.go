@@ -56,7 +56,7 @@ func (p *pages) pin(view *lease.View, q lease.Read, at lease.Cursor) string {
 	p.keep(view)
 	return p.seal(&nodepb.PageToken{
 		Node: uint32(p.node), Zxid: uint64(view.Zxid()), Kind: uint32(q.Kind), Path: q.Path,
-		After: at.Name, AfterId: uint64(at.ID), Principal: q.Caller.GetPrincipal(),
+		After: at.Name, AfterId: uint64(at.ID), Principal: q.Caller.GetPrincipal(), Depth: uint32(q.Depth),
 	})
 }
 
@@ -158,17 +158,13 @@ func (n *Node) readPage(ctx context.Context, q lease.Read) (lease.Answer, error)
 	if !ok || quorum.Zxid(t.GetZxid()) == 0 || !continues(t, q) || quorum.Zxid(t.GetZxid()) < q.At.Floor {
 		return lease.Answer{Zxid: n.positions.now()}, lease.ErrPageExpired
 	}
-	// The page is of the past, who may ask for it is decided now.
-	if code := n.view().Access(q.Caller, wall()); code != tree.OK {
-		return lease.Answer{Zxid: n.positions.now()}, code
-	}
 	if q.Token != "" {
 		if view, _, err := n.sessionAt(ctx, n.view(), q.Caller, q.Token); err != nil {
 			return lease.Answer{Zxid: view.Zxid()}, err
 		}
 	}
 	if quorum.NodeID(t.GetNode()) == n.cfg.ID {
-		return n.pinnedPage(q, t)
+		return n.pinnedPage(ctx, q, t)
 	}
 	if n.net == nil {
 		return lease.Answer{Zxid: n.positions.now()}, lease.ErrPageExpired
@@ -178,16 +174,28 @@ func (n *Node) readPage(ctx context.Context, q lease.Read) (lease.Answer, error)
 
 // continues says whether t is a page of the list that q asks for.
 func continues(t *nodepb.PageToken, q lease.Read) bool {
-	return lease.ReadKind(t.GetKind()) == q.Kind && t.GetPath() == q.Path && t.GetPrincipal() == q.Caller.GetPrincipal()
+	return lease.ReadKind(t.GetKind()) == q.Kind && t.GetPath() == q.Path && t.GetPrincipal() == q.Caller.GetPrincipal() &&
+		(q.Depth == 0 || int(t.GetDepth()) == q.Depth)
 }
 
-// pinnedPage answers from a state pinned here.
-func (n *Node) pinnedPage(q lease.Read, t *nodepb.PageToken) (lease.Answer, error) {
+// pinnedPage answers from a state pinned here. The page is of the past; who may
+// see what of it is decided now, at a linearizable position if this node does not
+// know the caller yet.
+func (n *Node) pinnedPage(ctx context.Context, q lease.Read, t *nodepb.PageToken) (lease.Answer, error) {
 	view := n.pages.use(quorum.Zxid(t.GetZxid()))
 	if view == nil || n.inDoubt() != nil {
 		return lease.Answer{Zxid: n.positions.now()}, lease.ErrPageExpired
 	}
-	return n.evaluate(view, q, lease.Cursor{Name: t.GetAfter(), ID: quorum.Zxid(t.GetAfterId())})
+	now := n.view()
+	if now.Access(q.Caller, wall()) != tree.OK {
+		fresh, err := n.linearizable(ctx)
+		if err != nil {
+			return lease.Answer{Zxid: n.positions.now()}, err
+		}
+		now = fresh
+	}
+	q.Depth = int(t.GetDepth())
+	return n.evaluate(view, now, q, lease.Cursor{Name: t.GetAfter(), ID: quorum.Zxid(t.GetAfterId())})
 }
 
 // distantPage has the node that pins the state answer. One that cannot be
@@ -231,5 +239,7 @@ func (n *Node) servePage(_ quorum.NodeID, body []byte) ([]byte, error) {
 	if !ok || quorum.NodeID(t.GetNode()) != n.cfg.ID || !continues(t, q) {
 		return proto.Marshal(toPage(lease.Answer{Zxid: n.positions.now()}, lease.ErrPageExpired))
 	}
-	return proto.Marshal(toPage(n.pinnedPage(q, t)))
+	ctx, cancel := context.WithTimeout(n.ctx, pagePatience)
+	defer cancel()
+	return proto.Marshal(toPage(n.pinnedPage(ctx, q, t)))
 }

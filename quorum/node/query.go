@@ -49,12 +49,12 @@ func (n *Node) read(ctx context.Context, q lease.Read) (lease.Answer, error) {
 			q.Session = info.ID
 		}
 	}
-	return n.evaluate(view, q, lease.Cursor{})
+	return n.evaluate(view, view, q, lease.Cursor{})
 }
 
 // evaluate answers q from view. A list that goes on has the view pinned.
-func (n *Node) evaluate(view *lease.View, q lease.Read, from lease.Cursor) (lease.Answer, error) {
-	answer, more, err := view.Read(q, from, wall())
+func (n *Node) evaluate(view, now *lease.View, q lease.Read, from lease.Cursor) (lease.Answer, error) {
+	answer, more, err := view.Continue(now, q, from, wall())
 	if err == nil && more {
 		answer.NextPage = n.pages.pin(view, q, lease.After(q.Kind, answer))
 	}
@@ -144,9 +144,7 @@ func hasEvent(view *lease.View, i *lease.Interest) bool {
 	if view.Zxid() <= i.Since {
 		return false
 	}
-	q := lease.EventQuery{Caller: i.Caller, Path: i.Path, Scope: i.Scope, Since: i.Since}
-	batch, err := view.Events(q, tree.Bounds{Events: 1}, wall())
-	if err == nil && len(batch.Events) == 0 {
+	if !view.Happened(*i, wall()) {
 		i.Since = view.Zxid()
 		return false
 	}

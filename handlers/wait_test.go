@@ -153,6 +153,31 @@ func TestWaitForStat(t *testing.T) {
 	})
 }
 
+// TestWaitWithoutPermission: what a caller may not read ends his waiting all the
+// same, and a stat moves with the ACL too.
+func TestWaitWithoutPermission(t *testing.T) {
+	const closed = `{"entries":[{"scheme":"world","id":"anyone","perms":"cdwa"}]}`
+	bubble(t, func(e *edgeTest) {
+		e.do("PUT /v1/nodes/a", "one").want("201")
+		tag := e.do("GET /v1/stat/a", "").Header.Get("ETag")
+		stat := e.start("GET /v1/stat/a?wait_ms=8000", "If-None-Match: "+tag).parked()
+		node := e.start("GET /v1/nodes/a?wait_ms=8000", "If-None-Match: "+e.do("GET /v1/nodes/a", "").Header.Get("ETag")).parked()
+		e.do("PUT /v1/acl/a", closed).want("200")
+		stat.now().want("200")
+		node.now().want("403 permission_denied")
+		tag = e.do("GET /v1/stat/a", "").Header.Get("ETag")
+		stat = e.start("GET /v1/stat/a?wait_ms=8000", "If-None-Match: "+tag).parked()
+		e.do("PUT /v1/nodes/a", "two").want("200")
+		tag = stat.now().want("200").Header.Get("ETag")
+		stat = e.start("GET /v1/stat/a?wait_ms=8000", "If-None-Match: "+tag).parked()
+		e.do("DELETE /v1/nodes/a", "").want("204")
+		stat.now().want("404 no_node")
+		absent := e.start("GET /v1/nodes/a?wait_ms=8000", "If-None-Match: absent").parked()
+		e.do("POST /v1/multi", `{"ops":[{"op":"create","path":"/a","acl":[{"scheme":"world","id":"anyone","perms":"w"}]}]}`).want("200")
+		absent.now().want("403 permission_denied")
+	})
+}
+
 // TestWaitForChildren: the tag of /v1/children moves with the list only.
 func TestWaitForChildren(t *testing.T) {
 	bubble(t, func(e *edgeTest) {

@@ -208,6 +208,41 @@ func TestWhatStandsInTheWay(t *testing.T) {
 	}
 }
 
+// A page of a list is of the past; what may be seen of it is of now.
+func TestAPageObeysThePolicyOfNow(t *testing.T) {
+	b := newPolicyBench(t)
+	b.principal("a", "", granting("/", PermRead)[0])
+	for _, path := range []string{"/x", "/x/1", "/x/2"} {
+		b.must(by(root, create(&commandpb.Create{Path: path, Data: []byte("v")})))
+	}
+	old := b.s.View()
+	q := Read{Kind: ReadChildren, Caller: named("a"), Path: "/x", Limit: 9, WithData: true}
+	values := func() (list []string) {
+		a, _, err := old.Continue(b.s.View(), q, Cursor{}, b.wall)
+		if err != nil {
+			return []string{codeOf(err).String()}
+		}
+		for _, n := range a.Children {
+			list = append(list, string(n.Data))
+		}
+		return list
+	}
+	only := []*commandpb.AclEntry{{Scheme: "principal", Id: "root", Perms: 31}}
+	for _, c := range []struct {
+		change *commandpb.Command
+		want   []string
+	}{
+		{put(&commandpb.Put{Path: "/x/1", Data: []byte("new")}), []string{"v", "v"}},
+		{&commandpb.Command{Op: &commandpb.Command_SetAcl{SetAcl: &commandpb.SetAcl{Path: "/x/1", Acl: only}}}, []string{"", "v"}},
+		{putPrincipal(&commandpb.PutPrincipal{Name: "a"}), []string{"permission_denied"}},
+		{deletePrincipal(&commandpb.DeletePrincipal{Name: "a"}), []string{"unauthenticated"}},
+	} {
+		if b.must(by(root, c.change)); !slices.Equal(values(), c.want) {
+			t.Errorf("after %v: %q, want %q", c.change, values(), c.want)
+		}
+	}
+}
+
 func TestPathsBelowARoot(t *testing.T) {
 	a := &access{root: "/t/a"}
 	for path, want := range map[string]string{"/": "/t/a", "/x": "/t/a/x", "/x/y": "/t/a/x/y"} {

@@ -148,6 +148,9 @@ func (e *edge) parsePrincipal(name string, spec *api.PrincipalSpec) (*commandpb.
 	if spec.Name != nil && *spec.Name != name {
 		return nil, badArgument("/name", "it is not that of the URL")
 	}
+	if spec.Grants == nil {
+		return nil, badArgument("/grants", "it is missing; [] takes every grant away")
+	}
 	put := &commandpb.PutPrincipal{Name: name, Disabled: is(spec.Disabled)}
 	if spec.Root != nil && canonical(*spec.Root) != tree.Root {
 		put.Root = canonical(*spec.Root)
@@ -167,6 +170,9 @@ func (e *edge) parseGrants(rules []api.GrantRule, rooted bool) ([]*commandpb.Gra
 	grants := make([]*commandpb.Grant, len(rules))
 	for i, rule := range rules {
 		at := "/grants/" + strconv.Itoa(i)
+		if rule.Prefix == "" {
+			return nil, badArgument(at+"/prefix", "it is missing; / is the whole tree")
+		}
 		prefix := canonical(rule.Prefix)
 		if err := e.checkPath(prefix); err != nil {
 			return nil, inField(err, at+"/prefix")

@@ -23,6 +23,9 @@ func TestPrincipalForm(t *testing.T) {
 		{`{"root":"/t",` + admin[1:], "invalid_argument", "/grants/0/perms"},
 		{grant("a", `["read"`+strings.Repeat(`,"read"`, permsMax)+`]`), "invalid_argument", "/grants/0/perms"},
 		{`{"grants":[` + strings.Repeat(`{"prefix":"a","perms":["read"]},`, grantsMax) + `{"prefix":"a","perms":["read"]}]}`, "invalid_argument", "/grants"},
+		{``, "invalid_argument", "/grants"}, {`{}`, "invalid_argument", "/grants"}, {`{"disabled":true}`, "invalid_argument", "/grants"},
+		{`{"grants":[{}]}`, "invalid_argument", "/grants/0/prefix"}, {`{"grants":[{"perms":["read"]}]}`, "invalid_argument", "/grants/0/prefix"},
+		{grant("", `["read"]`), "invalid_argument", "/grants/0/prefix"}, {`{"grants":[{"prefix":"a"}]}`, "invalid_argument", "/grants/0/perms"},
 		{`{"grants":[],"etag":"1"}`, "invalid_json", "/etag"}, {`{"grants":{}}`, "invalid_json", "/grants"},
 		{grant("a", `"read"`), "invalid_json", "/grants/0/perms"},
 	} {

@@ -162,6 +162,29 @@ func TestMetricsNeedThePermission(t *testing.T) {
 	e.do("GET /metrics", "", bearer(adminToken)).want("200")
 }
 
+// Who does not run the cluster is not told where its nodes reach each other, nor
+// the digest of what all keep there.
+func TestClusterShowsTenantsLess(t *testing.T) {
+	e, g := newGuarded(t)
+	secrets := []string{"digest", "127.0.0.1:750"}
+	check := func(shown bool, headers ...string) {
+		t.Helper()
+		a := e.do("GET /v1/cluster", "", headers...).want("200")
+		for _, s := range secrets {
+			if strings.Contains(string(a.body), s) != shown {
+				t.Errorf("%s is shown: %v, in %s", s, !shown, a.body)
+			}
+		}
+		if m := member(t, a, 0); m["role"] != "leader" || m["healthy"] != true {
+			t.Errorf("member %v", m)
+		}
+	}
+	check(true, bearer(adminToken))
+	check(false, bearer(nobodyToken))
+	g.off = true
+	check(true)
+}
+
 // A cluster that cannot tell whose token it is says so, and does not call the
 // token wrong.
 func TestNobodyCanTellWhoseToken(t *testing.T) {

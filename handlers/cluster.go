@@ -24,9 +24,25 @@ func (e *edge) GetCluster(ctx context.Context, q api.GetClusterRequestObject) (a
 	if err := e.requireSession(ctx, q.Params.PerchSession); err != nil {
 		return nil, err
 	}
+	err := e.requireCluster(ctx)
+	if err != nil && !errors.Is(err, tree.ErrPermissionDenied) {
+		return nil, err
+	}
 	s := e.svc.Status()
-	return api.GetCluster200JSONResponse{Body: e.renderCluster(&s),
+	body := e.renderCluster(&s)
+	if err != nil {
+		conceal(body.Members)
+	}
+	return api.GetCluster200JSONResponse{Body: body,
 		Headers: api.GetCluster200ResponseHeaders{PerchZxid: int64(s.Applied)}}, nil
+}
+
+// conceal leaves out what tells nothing to those who do not run the cluster: where
+// its nodes reach each other, and the digest of what all of them keep there.
+func conceal(members []api.Member) {
+	for i := range members {
+		members[i].Address, members[i].Digest, members[i].DigestZxid = nil, nil, nil
+	}
 }
 
 // requireSession refuses a request with the token of a session that is not
@@ -101,7 +117,7 @@ func (e *edge) renderCluster(s *lease.Status) api.Cluster {
 // renderMember tells what this node knows: of itself everything, of the others
 // the rest only as their leader.
 func renderMember(s *lease.Status, m *lease.MemberStatus) api.Member {
-	out := api.Member{ID: memberID(m.ID), Address: m.Addr, Role: memberRole(s, m)}
+	out := api.Member{ID: memberID(m.ID), Address: &m.Addr, Role: memberRole(s, m)}
 	switch {
 	case m.ID == s.Node:
 		out.AppliedZxid = some(int64(s.Applied))

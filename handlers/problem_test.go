@@ -215,9 +215,10 @@ func TestRequestIDs(t *testing.T) {
 			t.Errorf("took %q", bad)
 		}
 	}
-	one, two := e.do("GET /nowhere", "").json()["request_id"], e.do("GET /nowhere", "").json()["request_id"]
-	if one == two {
-		t.Errorf("two requests are %v", one)
+	one, _ := e.do("GET /nowhere", "").json()["request_id"].(string)
+	two, _ := e.do("GET /nowhere", "").json()["request_id"].(string)
+	if len(one) != 32 || len(two) != 32 || one[:8] == two[:8] || one[24:] == two[24:] {
+		t.Errorf("two requests are %s and %s, which tell of each other", one, two)
 	}
 	if p := e.do("GET /nowhere", "", "X-Request-Id: a-b_c.9").json(); p["request_id"] != "a-b_c.9" {
 		t.Errorf("request id %v", p["request_id"])

@@ -1,11 +1,10 @@
 package handlers
 
 import (
-	"crypto/rand"
+	"encoding/binary"
 	"encoding/hex"
+	"math/rand/v2"
 	"net/http"
-	"strconv"
-	"sync/atomic"
 )
 
 // headerRequestID is taken from clients and proxies that send it, and returned
@@ -13,18 +12,6 @@ import (
 const headerRequestID = "X-Request-Id"
 
 const requestIDMax = 64
-
-// idPrefix tells the lives of a process apart, idCount its requests.
-var (
-	idPrefix = drawPrefix()
-	idCount  atomic.Uint64
-)
-
-func drawPrefix() string {
-	var b [6]byte
-	_, _ = rand.Read(b[:]) // never fails (crypto/rand)
-	return hex.EncodeToString(b[:]) + "-"
-}
 
 // inboundID is the client's own id of the request, if it is harmless in a log.
 func inboundID(r *http.Request) string {
@@ -41,10 +28,14 @@ func inboundID(r *http.Request) string {
 }
 
 // requestID names the request in logs and problems. It is drawn when somebody
-// asks, so that requests that nobody asks about cost nothing.
+// asks, so that requests that nobody asks about cost nothing. It is random: a
+// number would tell whoever is refused how often others are.
 func (x *exchange) requestID() string {
 	if x.id == "" {
-		x.id = idPrefix + strconv.FormatUint(idCount.Add(1), 36)
+		var b [16]byte
+		binary.BigEndian.PutUint64(b[:], rand.Uint64())
+		binary.BigEndian.PutUint64(b[8:], rand.Uint64())
+		x.id = hex.EncodeToString(b[:])
 	}
 	return x.id
 }

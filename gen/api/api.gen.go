@@ -313,11 +313,11 @@ type KeepAlive struct {
 
 // Member defines model for Member.
 type Member struct {
-	// Address Of the node-to-node listener.
-	Address     string `json:"address"`
-	AppliedZxid *int64 `json:"applied_zxid,omitempty"`
+	// Address Of the node-to-node listener; with authentication on it needs cluster.
+	Address     *string `json:"address,omitempty"`
+	AppliedZxid *int64  `json:"applied_zxid,omitempty"`
 
-	// Digest Of the state at digest_zxid, hexadecimal.
+	// Digest Of the state at digest_zxid, hexadecimal; with authentication on it needs cluster.
 	Digest     *string `json:"digest,omitempty"`
 	DigestZxid *int64  `json:"digest_zxid,omitempty"`
 

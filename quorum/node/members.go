@@ -29,6 +29,9 @@ func (n *Node) ChangeMembers(ctx context.Context, want lease.MembersChange) (quo
 		return 0, lease.ErrShuttingDown
 	}
 	if n.net == nil {
+		if err := n.governs(ctx, want.Caller); err != nil {
+			return 0, err
+		}
 		return 0, invalid("this node is alone and has no node-to-node address: start it with --peers %d=HOST:PORT first", n.cfg.ID)
 	}
 	step, cancel := context.WithTimeout(ctx, membersPatience)

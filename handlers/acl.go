@@ -2,6 +2,7 @@ package handlers
 
 import (
 	"context"
+	"errors"
 	"strconv"
 
 	"perch/gen/api"
@@ -33,7 +34,7 @@ func (e *edge) SetACL(ctx context.Context, q api.SetACLRequestObject) (api.SetAC
 	if err := e.checkPath(q.Path); err != nil {
 		return nil, err
 	}
-	entries, err := parseACL("/entries", q.Body.Entries)
+	entries, err := parseACL("/entries", q.Body.Entries, callerOf(ctx))
 	if err != nil {
 		return nil, err
 	}
@@ -97,7 +98,7 @@ func (e *edge) SetDefaultACL(ctx context.Context, q api.SetDefaultACLRequestObje
 	if q.Body.Aversion != nil {
 		return nil, badArgument("/aversion", "a default ACL has none")
 	}
-	entries, err := parseACL("/entries", q.Body.Entries)
+	entries, err := parseACL("/entries", q.Body.Entries, callerOf(ctx))
 	if err != nil {
 		return nil, err
 	}
@@ -146,12 +147,8 @@ func (e *edge) setDefaultACL(ctx context.Context, set *commandpb.SetDefaultAcl, 
 	return e.writeAs(ctx, session, &commandpb.Command{Op: &commandpb.Command_SetDefaultAcl{SetDefaultAcl: set}})
 }
 
-// Bounds of ACLs, those of apply.
-const (
-	aclEntriesMax  = 128
-	aclSchemeBytes = 16
-	aclIDBytes     = 1024
-)
+// aclEntriesMax bounds an ACL, as in apply.
+const aclEntriesMax = 128
 
 // aclLetters are the permissions as ZooKeeper's shell writes them, in its order.
 var aclLetters = [...]struct {
@@ -161,9 +158,9 @@ var aclLetters = [...]struct {
 	{'c', tree.PermCreate}, {'d', tree.PermDelete}, {'r', tree.PermRead}, {'w', tree.PermWrite}, {'a', tree.PermAdmin},
 }
 
-// parseACL reads entries, which stand at the JSON pointer field. Which schemes
-// and ids there are is for apply to say.
-func parseACL(field string, entries []api.ACLEntry) ([]*commandpb.AclEntry, error) {
+// parseACL reads entries, which stand at the JSON pointer field, as apply will on
+// behalf of caller.
+func parseACL(field string, entries []api.ACLEntry, caller *commandpb.Caller) ([]*commandpb.AclEntry, error) {
 	if len(entries) == 0 || len(entries) > aclEntriesMax {
 		return nil, badACL(field, "it does not have 1 to 128 entries").met(aclEntriesMax)
 	}
@@ -171,13 +168,13 @@ func parseACL(field string, entries []api.ACLEntry) ([]*commandpb.AclEntry, erro
 	for i, entry := range entries {
 		at := field + "/" + strconv.Itoa(i)
 		perms, ok := parsePerms(entry.Perms)
-		switch {
-		case !ok:
+		if !ok {
 			return nil, badACL(at+"/perms", "it is some of the letters cdrwa")
-		case len(entry.Scheme) > aclSchemeBytes:
-			return nil, badACL(at+"/scheme", "there is no such scheme")
-		case len(entry.ID) > aclIDBytes:
-			return nil, badACL(at+"/id", "it is too long").met(aclIDBytes)
+		}
+		var bad *tree.ACLError
+		err := tree.CheckACLEntry(tree.ACLEntry{Scheme: entry.Scheme, ID: entry.ID, Perms: perms}, lease.Identities(caller))
+		if errors.As(err, &bad) {
+			return nil, badACL(at+"/"+bad.Field, bad.Reason)
 		}
 		out[i] = &commandpb.AclEntry{Scheme: entry.Scheme, Id: entry.ID, Perms: uint32(perms)}
 	}

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"perch/gen/api"
+	"perch/gen/commandpb"
 	"perch/tree"
 )
 
@@ -80,13 +81,17 @@ func TestACLForm(t *testing.T) {
 		{entries("world anyone r", "world anyone rx"), "invalid_acl", "/entries/1/perms"},
 		{entries("world anyone R"), "invalid_acl", "/entries/0/perms"},
 		{entries("aschemetoolongtobe x r"), "invalid_acl", "/entries/0/scheme"},
-		{entries("principal " + strings.Repeat("x", aclIDBytes+1) + " r"), "invalid_acl", "/entries/0/id"},
+		{entries("principal " + strings.Repeat("x", 1025) + " r"), "invalid_acl", "/entries/0/id"},
+		{entries("world anyone r", "auth x r"), "invalid_acl", "/entries/1/scheme"}, {entries("kerberos x r"), "invalid_acl", "/entries/0/scheme"},
+		{entries("world all r"), "invalid_acl", "/entries/0/id"}, {entries("digest bob:secret r"), "invalid_acl", "/entries/0/id"},
+		{entries("world anyone r", "ip 1.2.3 r"), "invalid_acl", "/entries/1/id"}, {entries("x509 CN=x r"), "invalid_acl", "/entries/0/id"},
+		{entries("principal a\\nb r"), "invalid_acl", "/entries/0/id"}, {`{"entries":[{"perms":"r"}]}`, "invalid_acl", "/entries/0/scheme"},
 		{`{"entries":[{"scheme":"world","id":"anyone","perms":["r"]}]}`, "invalid_json", "/entries/0/perms"},
 		{`{"entries":null}`, "invalid_json", "/entries"}, {`{"acl":[]}`, "invalid_json", "/acl"},
 	} {
 		for _, line := range []string{"PUT /v1/acl/app", "PUT /v1/acl-default/app"} {
-			if p := e.do(line, c.body).want("400 " + c.code).json(); p["field"] != c.field && c.field != "" {
-				t.Errorf("%s %.60s: field %v, want %s", line, c.body, p["field"], c.field)
+			if p := e.do(line, c.body).want("400 " + c.code).json(); p["field"] != c.field && c.field != "" || p["detail"] == nil {
+				t.Errorf("%s %.60s: field %v, want %s: %v", line, c.body, p["field"], c.field, p["detail"])
 			}
 		}
 	}
@@ -138,8 +143,10 @@ func TestACL(t *testing.T) {
 	e.do("PUT /v1/nodes/app/sub", "x").want("403 permission_denied")
 	e.do("PUT /v1/acl/none", entries("world anyone r")).want("404 no_node")
 	e.do("GET /v1/acl/none", "").want("404 no_node")
-	for _, bad := range []string{"auth x r", "world all r", "digest bob:secret r", "ip 1.2.3 r", "kerberos x r", "x509 CN=x r"} {
-		e.do("PUT /v1/acl/app/sub", entries(bad)).want("400 invalid_acl")
+	ann := &commandpb.Caller{Principal: "ann"}
+	e.as(ann, "PUT /v1/acl/app/sub", entries("auth x rwa")).want("200")
+	if got := e.as(ann, "GET /v1/acl/app/sub", "").entriesOf(); got != "principal ann rwa" {
+		t.Errorf("auth of ann is %s", got)
 	}
 }
 
@@ -191,8 +198,9 @@ func FuzzACL(f *testing.F) {
 		f.Add(s[0], s[1], s[2])
 	}
 	f.Fuzz(func(t *testing.T, scheme, id, perms string) {
+		caller := &commandpb.Caller{Principal: "ann"}
 		want := []api.ACLEntry{{Scheme: scheme, ID: id, Perms: perms}}
-		entries, err := parseACL("/entries", want)
+		entries, err := parseACL("/entries", want, caller)
 		if err != nil {
 			if f := asFailure(err); f.status != 400 || !strings.HasPrefix(f.field, "/entries/0/") {
 				t.Fatalf("%v at %q", f, f.field)
@@ -200,7 +208,7 @@ func FuzzACL(f *testing.F) {
 			return
 		}
 		shown := renderACL(&tree.ACL{Entries: []tree.ACLEntry{{Scheme: scheme, ID: id, Perms: tree.Perms(entries[0].Perms)}}})
-		again, err := parseACL("/entries", shown)
+		again, err := parseACL("/entries", shown, caller)
 		if err != nil || again[0].Perms != entries[0].Perms || again[0].Id != id || again[0].Scheme != scheme {
 			t.Fatalf("%v is shown as %v: %v", want, shown, err)
 		}

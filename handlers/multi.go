@@ -16,7 +16,7 @@ func (e *edge) Multi(ctx context.Context, q api.MultiRequestObject) (api.MultiRe
 	if err != nil {
 		return nil, err
 	}
-	m := &multi{edge: e, asked: q.Body.Ops, owned: q.Params.PerchSession != nil, include: include}
+	m := &multi{edge: e, asked: q.Body.Ops, caller: callerOf(ctx), owned: q.Params.PerchSession != nil, include: include}
 	if err := m.parse(); err != nil {
 		return nil, err
 	}
@@ -44,6 +44,7 @@ type multi struct {
 	edge    *edge
 	asked   []api.Op
 	ops     []*commandpb.Op
+	caller  *commandpb.Caller
 	owned   bool // the request has a session
 	include detail
 	bytes   int

@@ -80,6 +80,8 @@ func TestMultiForm(t *testing.T) {
 		{ops(`{"op":"set","path":"a","etag":"1, 2"}`), "invalid_argument", "/ops/0/etag"},
 		{ops(`{"op":"create","path":"a","acl":[]}`), "invalid_acl", "/ops/0/acl"},
 		{ops(`{"op":"create","path":"a","acl":[{"scheme":"world","id":"anyone","perms":"x"}]}`), "invalid_acl", "/ops/0/acl/0/perms"},
+		{ops(`{"op":"check","path":"none"}`, `{"op":"create","path":"a","acl":[{"scheme":"world","id":"all","perms":"r"}]}`), "invalid_acl", "/ops/1/acl/0/id"},
+		{ops(`{"op":"create","path":"a","acl":[{"scheme":"auth","id":"","perms":"r"}]}`), "invalid_acl", "/ops/0/acl/0/scheme"},
 	} {
 		p := e.do("POST /v1/multi", c.body).want("400 " + c.code).json()
 		if field, _ := p["field"].(string); field != c.field {
@@ -172,7 +174,6 @@ func TestMultiFails(t *testing.T) {
 		`{"op":"check","path":"app","version":1}`: "412 version_mismatch -103", `{"op":"check","path":"none"}`: "404 no_node -101",
 		`{"op":"check_absent","path":"app"}`: "412 etag_mismatch", `{"op":"get","path":"none"}`: "404 no_node -101",
 		`{"op":"put","path":"perch/x"}`: "403 reserved_path", `{"op":"check_absent","path":"new"}`: "412 etag_mismatch",
-		`{"op":"create","path":"x","acl":[{"scheme":"auth","id":"","perms":"r"}]}`: "400 invalid_acl -114",
 	} {
 		status, zk, _ := cutLast(want)
 		a := e.do("POST /v1/multi", ops(put, op, `{"op":"delete","path":"nowhere"}`)).want(status)

@@ -177,7 +177,7 @@ func (m *multi) acl(op *api.Op) ([]*commandpb.AclEntry, error) {
 	if op.ACL == nil {
 		return nil, nil
 	}
-	entries, err := parseACL("acl", *op.ACL)
+	entries, err := parseACL("acl", *op.ACL, m.caller)
 	if err != nil {
 		return nil, err
 	}

@@ -103,7 +103,7 @@ func (p policy) access(c *commandpb.Caller, wall int64) (*access, tree.Code) {
 	if c == nil && !p.auth {
 		return everybody, tree.OK
 	}
-	a := &access{name: c.GetPrincipal(), open: !p.auth, ids: identities(c)}
+	a := &access{name: c.GetPrincipal(), open: !p.auth, ids: Identities(c)}
 	if !p.auth {
 		return a, tree.OK
 	}
@@ -146,7 +146,9 @@ func (p policy) proved(c *commandpb.Caller, wall int64) bool {
 	return ok && t.live(wall)
 }
 
-func identities(c *commandpb.Caller) tree.Identities {
+// Identities are what the ACLs of nodes know a caller by; nil is nobody in
+// particular.
+func Identities(c *commandpb.Caller) tree.Identities {
 	ids := tree.Identities{Principal: c.GetPrincipal(), Digests: c.GetDigests(), Certificate: c.GetCertificate()}
 	if addr, err := netip.ParseAddr(c.GetAddress()); err == nil {
 		ids.IP = addr.Unmap()

@@ -90,17 +90,12 @@ const (
 func newACL(entries []ACLEntry, caller Identities) (*ACL, Code) {
 	list := make([]ACLEntry, 0, len(entries))
 	for _, e := range entries {
-		if e.Perms == 0 || e.Perms&^PermAll != 0 {
+		if CheckACLEntry(e, caller) != nil {
 			return nil, ErrInvalidACL
 		}
 		asked := []ACLEntry{e}
 		if e.Scheme == SchemeAuth {
 			asked = caller.entries(e.Perms)
-		} else if !e.valid() {
-			return nil, ErrInvalidACL
-		}
-		if len(asked) == 0 {
-			return nil, ErrInvalidACL
 		}
 		for _, e := range asked {
 			if !slices.Contains(list, e) {
@@ -158,28 +153,60 @@ func (ids Identities) entries(perms Perms) []ACLEntry {
 	return list
 }
 
-// valid says whether the scheme is one that a tree may hold, with a proper ID.
-func (e ACLEntry) valid() bool {
-	if len(e.ID) > aclIDBytesMost || !printable(e.ID) {
-		return false
+// ACLError says what is wrong with an entry of an ACL. It is ErrInvalidACL.
+type ACLError struct {
+	Field  string // "scheme", "id" or "perms"
+	Reason string // for people
+}
+
+func (e *ACLError) Error() string { return e.Field + ": " + e.Reason }
+
+// Unwrap makes it ErrInvalidACL.
+func (e *ACLError) Unwrap() error { return ErrInvalidACL }
+
+// CheckACLEntry says what keeps caller from giving an entry to a node; the error
+// is an *ACLError. It is the one check, of the edge and of apply.
+func CheckACLEntry(e ACLEntry, caller Identities) error {
+	field, reason := "id", ""
+	switch {
+	case e.Perms == 0 || e.Perms&^PermAll != 0:
+		field, reason = "perms", "it is some of create, delete, read, write and admin"
+	case e.Scheme == SchemeAuth:
+		if len(caller.entries(e.Perms)) == 0 {
+			field, reason = "scheme", "auth stands for what identifies the caller, and nothing does"
+		}
+	case idForms[e.Scheme].fits == nil:
+		field, reason = "scheme", "it is world, auth, principal, digest, ip or x509"
+	case len(e.ID) > aclIDBytesMost || !printable(e.ID):
+		reason = "it is text of one line, of at most 1024 bytes"
+	case !idForms[e.Scheme].fits(e.ID):
+		reason = idForms[e.Scheme].form
 	}
-	switch e.Scheme {
-	case SchemeWorld:
-		return e.ID == anyone
-	case SchemePrincipal:
-		return e.ID != ""
-	case SchemeDigest:
-		user, hash, ok := strings.Cut(e.ID, ":")
-		sum, err := base64.StdEncoding.Strict().DecodeString(hash)
-		return ok && user != "" && err == nil && len(sum) == sha1Bytes
-	case SchemeIP:
-		_, ok := addresses(e.ID)
-		return ok
-	case SchemeX509:
-		u, err := url.Parse(e.ID)
+	if reason == "" {
+		return nil
+	}
+	return &ACLError{field, reason}
+}
+
+// idForms are the schemes that a tree may hold, with the IDs that each takes.
+var idForms = map[string]struct {
+	fits func(id string) bool
+	form string
+}{
+	SchemeWorld:     {func(id string) bool { return id == anyone }, "that of world is anyone"},
+	SchemePrincipal: {func(id string) bool { return id != "" }, "it is the name of a principal"},
+	SchemeDigest:    {isDigest, "it is user:base64(sha1(user:password))"},
+	SchemeIP:        {func(id string) bool { _, ok := addresses(id); return ok }, "it is an address or a CIDR block"},
+	SchemeX509: {func(id string) bool {
+		u, err := url.Parse(id)
 		return err == nil && u.IsAbs()
-	}
-	return false
+	}, "it is an absolute URI"},
+}
+
+func isDigest(id string) bool {
+	user, hash, ok := strings.Cut(id, ":")
+	sum, err := base64.StdEncoding.Strict().DecodeString(hash)
+	return ok && user != "" && err == nil && len(sum) == sha1Bytes
 }
 
 // sha1Bytes is the size of the hash in a digest.

@@ -1,6 +1,7 @@
 package tree
 
 import (
+	"errors"
 	"net/netip"
 	"slices"
 	"testing"
@@ -24,7 +25,12 @@ func TestACLEntries(t *testing.T) {
 		{"x509", "spiffe://example.org/ann", true}, {"x509", "urn:ann", true}, {"x509", "ann", false}, {"x509", "", false},
 		{"", "anyone", false}, {"sasl", "ann", false}, {"WORLD", "anyone", false},
 	} {
-		_, code := newACL([]ACLEntry{{c.scheme, c.id, PermRead}}, Identities{})
+		entry := ACLEntry{c.scheme, c.id, PermRead}
+		var why *ACLError
+		if err := CheckACLEntry(entry, Identities{}); (err == nil) != c.ok || err != nil && (!errors.As(err, &why) || why.Reason == "" || !errors.Is(err, ErrInvalidACL)) {
+			t.Errorf("%s:%q: %v", c.scheme, c.id, err)
+		}
+		_, code := newACL([]ACLEntry{entry}, Identities{})
 		if (code == OK) != c.ok || code != OK && code != ErrInvalidACL {
 			t.Errorf("%s:%q: %v", c.scheme, c.id, code)
 		}

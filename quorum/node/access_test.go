@@ -161,6 +161,22 @@ func TestClusterNeedsThePermission(t *testing.T) {
 	}
 }
 
+// A node that is alone says so to those alone who may change the members.
+func TestANodeThatIsAloneAsksFirst(t *testing.T) {
+	n := start(t, alone(t, t.TempDir()))
+	if turned, err := n.EnableAuth(t.Context(), "admin", adminSecret); err != nil || !turned {
+		t.Fatal(turned, err)
+	}
+	must(t, n.Node, principalCommand("a", "/t/a"), "")
+	for caller, want := range map[*commandpb.Caller]error{
+		nil: tree.ErrUnauthenticated, {Principal: "a"}: tree.ErrPermissionDenied, admin: tree.ErrInvalidArgument,
+	} {
+		if _, err := n.ChangeMembers(t.Context(), lease.MembersChange{Caller: caller, Remove: []quorum.NodeID{2}}); !errors.Is(err, want) {
+			t.Errorf("a change by %v: %v, want %v", caller, err, want)
+		}
+	}
+}
+
 // A page is continued by who began it, at whichever node he asks.
 func TestAPageIsItsPrincipals(t *testing.T) {
 	c := newCluster(t, newMemNet(1), nil)

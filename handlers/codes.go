@@ -80,7 +80,7 @@ var (
 	_                    = row(string(lease.ErrPageExpired), 410, "The page token has expired.", 0)
 	codeSessionExpired   = row(tree.ErrSessionExpired.String(), 410, "The session is not alive.", -112)
 	_                    = row(tree.ErrVersionMismatch.String(), 412, "The version is another one.", -103)
-	_                    = row(tree.ErrETagMismatch.String(), 412, "The tag is another one.", 0)
+	codeETagMismatch     = row(tree.ErrETagMismatch.String(), 412, "The tag is another one.", 0)
 	codeTooLarge         = row(tree.ErrTooLarge.String(), 413, "The request is too large.", 0)
 	codeURITooLong       = row("uri_too_long", 414, "The URL is too long.", 0)
 	codeEncoding         = row("unsupported_encoding", 415, "Bodies are taken as they are, without Content-Encoding.", 0)

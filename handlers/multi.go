@@ -58,6 +58,9 @@ func (m *multi) failed(err error, i int) *failure {
 	if f.path == "" && f.decided {
 		f.path = pathOf(&m.asked[i])
 	}
+	if f.code == codeETagMismatch && m.asked[i].Op == api.CheckAbsent {
+		f.detail = "the node exists"
+	}
 	return f
 }
 
@@ -76,9 +79,14 @@ func (m *multi) read(ctx context.Context, token string) (api.MultiResponseObject
 	}
 	for i := range answer.Ops {
 		code := answer.Ops[i].Code
-		if code != tree.OK && !(code == tree.ErrNoNode && m.asked[i].Op == api.Get) {
-			return nil, m.failed(decided(code, answer.Zxid), i)
+		if code == tree.OK || code == tree.ErrNoNode && m.asked[i].Op == api.Get {
+			continue
 		}
+		f := m.failed(decided(code, answer.Zxid), i)
+		if code == tree.ErrTooLarge {
+			f.detail, f.limit = answerTooLarge, multiBytesMax
+		}
+		return nil, f
 	}
 	return m.answer(int64(answer.Zxid), answer.Ops), nil
 }

@@ -231,12 +231,7 @@ func (e *edge) write(ctx context.Context, o owner, cmd *commandpb.Command) (leas
 	if res.Code == tree.OK {
 		return res, nil
 	}
-	f := asFailure(res.Code).at(res.Zxid)
-	f.path, f.etag = res.Node.Path, res.Node.Stat.Mzxid
-	if res.Code == tree.ErrNodeExists {
-		f.holder = res.Node.Stat.EphemeralOwner
-	}
-	return res, f
+	return res, e.refused(cmd, &res)
 }
 
 // writeAs is write for operations in which the session has no part but that it

@@ -31,7 +31,11 @@ func (e *edge) read(ctx context.Context, q lease.Read) (lease.Answer, error) {
 	q.Caller = callerOf(ctx)
 	answer, err := e.svc.Read(ctx, q)
 	if err != nil {
-		err = decided(err, answer.Zxid)
+		f := asFailure(decided(err, answer.Zxid))
+		if f.code == codeNoNode {
+			f.path = q.Path
+		}
+		err = f
 	}
 	return answer, err
 }
@@ -222,7 +226,9 @@ func (p *poll) render(got *polled) written {
 // timeout is the answer when the time is over and nothing is new.
 func (p *poll) timeout() (written, error) {
 	if !p.match.given {
-		return nil, decided(tree.ErrNoNode, p.seen)
+		f := fail(codeNoNode, "").at(p.seen)
+		f.path = p.query.Path
+		return nil, f
 	}
 	got := &polled{tag: p.same}
 	got.Zxid = p.seen

@@ -227,6 +227,12 @@ func (a *access) strip(n *tree.Node) {
 	}
 }
 
+// overrun is o as the caller may know it: a quota above his root has no path.
+func (a *access) overrun(o tree.Overrun) tree.Overrun {
+	o.Path, _ = a.shown(o.Path)
+	return o
+}
+
 // self is the caller as he may know himself: his name, his root, and all that he
 // is granted with the paths that he knows.
 func (a *access) self() Principal {

@@ -147,7 +147,7 @@ func (m *model) apply(e *quorum.Entry, cmd *commandpb.Command, faulty bool) (*mo
 		holder := x.res.Node
 		x.model, x.out = m.clone(), nil
 		x.age = max(x.age, e.Stamp.Age)
-		x.res = Result{Zxid: e.Zxid, Code: code, Failed: x.res.Failed}
+		x.res = Result{Zxid: e.Zxid, Code: code, Failed: x.res.Failed, Overrun: x.res.Overrun}
 		if code == tree.ErrNodeExists {
 			x.res.Node = holder
 		}

@@ -80,16 +80,31 @@ func (x *mtxn) affords(creator string, nodes, bytes int64) {
 // room refuses so many nodes and bytes more where a quota at or above path has
 // none for them.
 func (x *mtxn) room(path string, nodes, bytes int64) {
-	for p := range x.nodes {
+	for p := path; p != ""; p = tree.Parent(p) {
 		q := x.nodes[p].quota
-		if q == nil || !strings.HasPrefix(path+"/", strings.TrimSuffix(p, "/")+"/") {
+		if q == nil {
 			continue
 		}
 		use := x.use(p)
-		if nodes > 0 && q.nodes != nil && use.Nodes+nodes > *q.nodes || bytes > 0 && q.bytes != nil && use.Bytes+bytes > *q.bytes {
-			refuse(tree.ErrQuotaExceeded)
+		if nodes > 0 && q.nodes != nil && use.Nodes+nodes > *q.nodes {
+			x.overrun(tree.Overrun{Path: p, Limit: *q.nodes})
+		}
+		if bytes > 0 && q.bytes != nil && use.Bytes+bytes > *q.bytes {
+			x.overrun(tree.Overrun{Path: p, Bytes: true, Limit: *q.bytes})
 		}
 	}
+}
+
+// overrun refuses, with the path that the caller has for the quota.
+func (x *mtxn) overrun(o tree.Overrun) {
+	if root := x.who.root; root != "" {
+		rest, below := strings.CutPrefix(o.Path+"/", root+"/")
+		if o.Path = ""; below {
+			o.Path = "/" + strings.TrimSuffix(rest, "/")
+		}
+	}
+	x.res.Overrun = o
+	refuse(tree.ErrQuotaExceeded)
 }
 
 // use is the quota of path with what it holds.

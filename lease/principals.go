@@ -216,7 +216,7 @@ func (s *State) makeRoot(x *txn, root string) tree.Code {
 	made := x.Txn
 	made.Guard, made.Creator = nil, ""
 	_, code := s.tree.Create(&made, tree.CreateOp{Path: root, Parents: true})
-	x.Events = made.Events
+	x.Events, x.Overrun = made.Events, made.Overrun
 	if code == tree.ErrNodeExists {
 		return tree.OK
 	}

@@ -265,7 +265,7 @@ func (s *sight) multi(a *Answer) tree.Code {
 	for _, one := range s.q.Ops {
 		out := s.step(one)
 		if got += len(out.Node.Data); got > max(multiBytes, s.settings.ValueBytes) {
-			return tree.ErrTooLarge
+			out = OpResult{Path: out.Path, Code: tree.ErrTooLarge}
 		}
 		a.Ops = append(a.Ops, out)
 	}

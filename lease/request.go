@@ -208,6 +208,7 @@ type Result struct {
 	Failed    int           // of a multi that is refused: which operation; -1 when that is not the fault of one
 	ACL       *tree.ACL     // SetDefaultAcl: as it is stored
 	Quota     tree.Quota    // SetQuota
+	Overrun   tree.Overrun  // with ErrQuotaExceeded: without a path when the quota is above the caller's root
 	Principal Principal     // PutPrincipal
 	APIToken  APIToken      // CreateToken
 	Session   Info          // OpenSession, and commands that opened one

@@ -202,8 +202,11 @@ func (s *State) evaluate(x *txn, cmd *commandpb.Command, res *Result) {
 		s.rollback(sum, settings)
 		holder := res.Node
 		*res = Result{Zxid: x.Zxid, Code: code, Failed: res.Failed}
-		if code == tree.ErrNodeExists {
+		switch code {
+		case tree.ErrNodeExists:
 			res.Node = holder
+		case tree.ErrQuotaExceeded:
+			res.Overrun = x.who.overrun(x.Overrun)
 		}
 		x.Events = nil
 	}

@@ -166,7 +166,7 @@ func (t *Tree) room(x *Txn, op CreateOp, s site) Code {
 		return ErrTooManyNodes
 	}
 	more := usage{x.Creator, int64(made), int64(len(op.Data))}
-	if code := t.fits(s.top.path, more.nodes, more.bytes); code != OK {
+	if code := t.fits(x, s.top.path, more.nodes, more.bytes); code != OK {
 		return code
 	}
 	return t.affords(x, more)
@@ -297,7 +297,7 @@ func (t *Tree) mayChange(x *Txn, op PutOp, z *znode) Code {
 		return ErrTooManyNodes
 	}
 	was, is := z.weight(), usage{x.heir(op, z), 1, int64(len(op.Data))}
-	if code := t.fits(op.Path, 0, is.bytes-was.bytes); code != OK {
+	if code := t.fits(x, op.Path, 0, is.bytes-was.bytes); code != OK {
 		return code
 	}
 	if was.creator == is.creator {

@@ -77,15 +77,27 @@ func (t *Tree) charge(by usage) {
 	t.usages.Set(u)
 }
 
+// Overrun is the bound of a quota that has no room for a change.
+type Overrun struct {
+	Path  string // of the quota
+	Bytes bool   // the bound is one of bytes, else of nodes
+	Limit int64
+}
+
 // fits says whether so many nodes and bytes more find room under the quotas at
 // and above path. What shrinks or stays always does.
-func (t *Tree) fits(path string, nodes, bytes int64) Code {
+func (t *Tree) fits(x *Txn, path string, nodes, bytes int64) Code {
 	if t.quotas.Len() == 0 {
 		return OK
 	}
 	for p := path; p != ""; p = Parent(p) {
 		q, _ := t.quotas.Get(quota{path: p})
-		if beyond(q.MaxNodes, q.Nodes, nodes) || beyond(q.MaxBytes, q.Bytes, bytes) {
+		switch {
+		case beyond(q.MaxNodes, q.Nodes, nodes):
+			x.Overrun = Overrun{Path: p, Limit: *q.MaxNodes}
+			return ErrQuotaExceeded
+		case beyond(q.MaxBytes, q.Bytes, bytes):
+			x.Overrun = Overrun{Path: p, Bytes: true, Limit: *q.MaxBytes}
 			return ErrQuotaExceeded
 		}
 	}

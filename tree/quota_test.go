@@ -1,6 +1,9 @@
 package tree
 
-import "testing"
+import (
+	"cmp"
+	"testing"
+)
 
 func (h *hand) quota(path string) Quota {
 	h.t.Helper()
@@ -40,6 +43,32 @@ func TestQuotaExact(t *testing.T) {
 	h.holds("/q", 4, 10)
 	h.ok(h.delete(DeleteOp{Path: "/q/a", Recursive: true}))
 	h.holds("/q", 1, 1)
+}
+
+// TestOverrun: a refusal tells which quota it was, the nearest first.
+func TestOverrun(t *testing.T) {
+	h := newHand(t)
+	h.make("/q", "/q/a")
+	h.ok(h.setQuota(SetQuotaOp{Path: "/q", MaxNodes: bound(3), MaxBytes: bound(10)}))
+	h.ok(h.setQuota(SetQuotaOp{Path: "/q/a", MaxBytes: bound(4)}))
+	for op, want := range map[*CreateOp]Overrun{
+		{Path: "/q/a/b/c", Parents: true}:            {Path: "/q", Limit: 3},
+		{Path: "/q/a/b", Data: make([]byte, 5)}:      {Path: "/q/a", Bytes: true, Limit: 4},
+		{Path: "/q/a/b", Data: make([]byte, 11)}:     {Path: "/q/a", Bytes: true, Limit: 4},
+		{Path: "/q/b", Data: make([]byte, 11)}:       {Path: "/q", Bytes: true, Limit: 10},
+		{Path: "/q/a/b", Data: make([]byte, 4)}:      {},
+		{Path: "/beside", Data: make([]byte, 1_000)}: {},
+	} {
+		var met Overrun
+		h.do(func(x *Txn) Code {
+			_, code := h.tree.Create(x, *op)
+			met = x.Overrun
+			return cmp.Or(code, ErrInternal) // nothing stays
+		})
+		if met != want {
+			t.Errorf("%+v meets %+v, want %+v", op, met, want)
+		}
+	}
 }
 
 // TestQuotaBelowUse: bounds below what is there are allowed, and then nothing

@@ -28,6 +28,7 @@ type Txn struct {
 	Cause   Cause
 	Limits  Limits
 	Events  []Event
+	Overrun Overrun // of an operation that was refused with ErrQuotaExceeded
 }
 
 func (x *Txn) emit(typ EventType, z *znode, why Cause) {

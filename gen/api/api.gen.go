@@ -494,12 +494,14 @@ type Problem struct {
 	Field  *string `json:"field,omitempty"`
 	Holder *Holder `json:"holder,omitempty"`
 
-	// Limit The limit that was met.
+	// Limit The limit that was met. With quota_exceeded the bound of the quota; with too_large bytes, or the nodes that one transaction may touch.
 	Limit      *int64 `json:"limit,omitempty"`
 	OldestZxid *int64 `json:"oldest_zxid,omitempty"`
 
 	// Outcome not_applied or unknown; on every 5xx and 429; open set.
-	Outcome      *string `json:"outcome,omitempty"`
+	Outcome *string `json:"outcome,omitempty"`
+
+	// Path The node that the refusal is about, as the caller names it. With quota_exceeded the node that has the quota, absent when it is above the caller's root.
 	Path         *string `json:"path,omitempty"`
 	RequestID    *string `json:"request_id,omitempty"`
 	RetryAfterMs *int64  `json:"retry_after_ms,omitempty"`

@@ -496,12 +496,14 @@ type Problem struct {
 	Field  *string `json:"field,omitempty"`
 	Holder *Holder `json:"holder,omitempty"`
 
-	// Limit The limit that was met.
+	// Limit The limit that was met. With quota_exceeded the bound of the quota; with too_large bytes, or the nodes that one transaction may touch.
 	Limit      *int64 `json:"limit,omitempty"`
 	OldestZxid *int64 `json:"oldest_zxid,omitempty"`
 
 	// Outcome not_applied or unknown; on every 5xx and 429; open set.
-	Outcome      *string `json:"outcome,omitempty"`
+	Outcome *string `json:"outcome,omitempty"`
+
+	// Path The node that the refusal is about, as the caller names it. With quota_exceeded the node that has the quota, absent when it is above the caller's root.
 	Path         *string `json:"path,omitempty"`
 	RequestID    *string `json:"request_id,omitempty"`
 	RetryAfterMs *int64  `json:"retry_after_ms,omitempty"`
@@ -1482,7 +1484,7 @@ type ClientInterface interface {
 
 	// DeleteNode Delete a node
 	//
-	// Deletes a node without children, or with recursive everything below it too, at one zxid.
+	// Deletes a node without children, or with recursive everything below it too, at one zxid: at most `transaction_nodes` of the limits in `GET /v1/cluster` (10 000), above that it is 413 too_large and nothing is deleted.
 	//
 	// Corresponds with DELETE /v1/nodes/{path} (the `DeleteNode` operationId).
 	DeleteNode(ctx context.Context, path Path, params *DeleteNodeParams, reqEditors ...RequestEditorFn) (*http.Response, error)
@@ -1528,7 +1530,7 @@ type ClientInterface interface {
 
 	// DeletePrincipal Delete a principal and end its sessions
 	//
-	// Its API tokens and its sessions with their ephemerals go at the same zxid. The last principal that can use its permission cluster stays. Needs cluster.
+	// Its API tokens and its sessions with their ephemerals go at the same zxid. The last principal that can use its permission cluster stays. Sessions that own more than `transaction_nodes` of the limits in `GET /v1/cluster` (10 000) are 413 too_large: disable the principal, close its sessions one by one, then delete it. Needs cluster.
 	//
 	// Corresponds with DELETE /v1/principals/{name} (the `DeletePrincipal` operationId).
 	DeletePrincipal(ctx context.Context, name PrincipalName, params *DeletePrincipalParams, reqEditors ...RequestEditorFn) (*http.Response, error)
@@ -2077,7 +2079,7 @@ func (c *Client) Multi(ctx context.Context, params *MultiParams, body MultiJSONR
 
 // DeleteNode Delete a node
 //
-// Deletes a node without children, or with recursive everything below it too, at one zxid.
+// Deletes a node without children, or with recursive everything below it too, at one zxid: at most `transaction_nodes` of the limits in `GET /v1/cluster` (10 000), above that it is 413 too_large and nothing is deleted.
 //
 // Corresponds with DELETE /v1/nodes/{path} (the `DeleteNode` operationId).
 func (c *Client) DeleteNode(ctx context.Context, path Path, params *DeleteNodeParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -2183,7 +2185,7 @@ func (c *Client) ListPrincipals(ctx context.Context, params *ListPrincipalsParam
 
 // DeletePrincipal Delete a principal and end its sessions
 //
-// Its API tokens and its sessions with their ephemerals go at the same zxid. The last principal that can use its permission cluster stays. Needs cluster.
+// Its API tokens and its sessions with their ephemerals go at the same zxid. The last principal that can use its permission cluster stays. Sessions that own more than `transaction_nodes` of the limits in `GET /v1/cluster` (10 000) are 413 too_large: disable the principal, close its sessions one by one, then delete it. Needs cluster.
 //
 // Corresponds with DELETE /v1/principals/{name} (the `DeletePrincipal` operationId).
 func (c *Client) DeletePrincipal(ctx context.Context, name PrincipalName, params *DeletePrincipalParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -6036,7 +6038,7 @@ type ClientWithResponsesInterface interface {
 
 	// DeleteNodeWithResponse Delete a node
 	//
-	// Deletes a node without children, or with recursive everything below it too, at one zxid.
+	// Deletes a node without children, or with recursive everything below it too, at one zxid: at most `transaction_nodes` of the limits in `GET /v1/cluster` (10 000), above that it is 413 too_large and nothing is deleted.
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
@@ -6090,7 +6092,7 @@ type ClientWithResponsesInterface interface {
 
 	// DeletePrincipalWithResponse Delete a principal and end its sessions
 	//
-	// Its API tokens and its sessions with their ephemerals go at the same zxid. The last principal that can use its permission cluster stays. Needs cluster.
+	// Its API tokens and its sessions with their ephemerals go at the same zxid. The last principal that can use its permission cluster stays. Sessions that own more than `transaction_nodes` of the limits in `GET /v1/cluster` (10 000) are 413 too_large: disable the principal, close its sessions one by one, then delete it. Needs cluster.
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
@@ -10154,7 +10156,7 @@ func (c *ClientWithResponses) MultiWithResponse(ctx context.Context, params *Mul
 
 // DeleteNodeWithResponse Delete a node
 //
-// Deletes a node without children, or with recursive everything below it too, at one zxid.
+// Deletes a node without children, or with recursive everything below it too, at one zxid: at most `transaction_nodes` of the limits in `GET /v1/cluster` (10 000), above that it is 413 too_large and nothing is deleted.
 //
 // Returns a wrapper object for the known response body format(s).
 //
@@ -10244,7 +10246,7 @@ func (c *ClientWithResponses) ListPrincipalsWithResponse(ctx context.Context, pa
 
 // DeletePrincipalWithResponse Delete a principal and end its sessions
 //
-// Its API tokens and its sessions with their ephemerals go at the same zxid. The last principal that can use its permission cluster stays. Needs cluster.
+// Its API tokens and its sessions with their ephemerals go at the same zxid. The last principal that can use its permission cluster stays. Sessions that own more than `transaction_nodes` of the limits in `GET /v1/cluster` (10 000) are 413 too_large: disable the principal, close its sessions one by one, then delete it. Needs cluster.
 //
 // Returns a wrapper object for the known response body format(s).
 //

@@ -164,6 +164,7 @@ func TestClusterNeedsThePermission(t *testing.T) {
 // A node that is alone says so to those alone who may change the members.
 func TestANodeThatIsAloneAsksFirst(t *testing.T) {
 	n := start(t, alone(t, t.TempDir()))
+	defer n.end(t)
 	if turned, err := n.EnableAuth(t.Context(), "admin", adminSecret); err != nil || !turned {
 		t.Fatal(turned, err)
 	}

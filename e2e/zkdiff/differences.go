@@ -105,8 +105,8 @@ var differences = []difference{
 	},
 	{
 		name: "TTL nodes", zookeeper: "need `zookeeper.extendedTypesEnabled`, go within a minute of their TTL, at most 34 years",
-		perch:  "always there, go within a second of their TTL, 1 s to 24 h",
-		reason: "they need no room in the owner's field, which is why ZooKeeper has a switch",
+		perch:  "always there, go within a second of their TTL, 1 s to 24 h of cluster age, which stands still without a leader",
+		reason: "they need no room in the owner's field, which is why ZooKeeper has a switch; and what nobody could refresh should not go",
 	},
 	{
 		name: "what a closed session takes with it", zookeeper: "goes at one zxid, its events in no order", perch: "at one zxid, its events in the order of the paths",

@@ -110,7 +110,7 @@ func (s *testService) apply(cmd *commandpb.Command) lease.Result {
 	}
 	res, _, err := s.state.Apply(&quorum.Entry{
 		Zxid: next, Kind: quorum.EntryCommand, Data: data,
-		Stamp: quorum.Stamp{Wall: testWall + int64(s.age), Age: s.age},
+		Stamp: quorum.Stamp{Wall: s.now(), Age: s.age},
 	})
 	if err != nil {
 		panic(err)
@@ -124,6 +124,15 @@ func (s *testService) view() *lease.View {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.state.View()
+}
+
+// now is the wall clock, which moves with every write; for those who hold mu.
+func (s *testService) now() int64 { return testWall + int64(s.age) }
+
+func (s *testService) wall() int64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.now()
 }
 
 // floor waits for z as a node that lags behind the cluster.
@@ -192,7 +201,7 @@ func (s *testService) Read(ctx context.Context, q lease.Read) (a lease.Answer, e
 			q.Session = info.ID
 		}
 	}
-	a, more, err := from.view.Read(q, from.from, testWall)
+	a, more, err := from.view.Read(q, from.from, s.wall())
 	if more {
 		s.mu.Lock()
 		a.NextPage = "page-" + jsonNumber(len(s.pages))
@@ -222,9 +231,9 @@ func (s *testService) Events(ctx context.Context, q lease.EventQuery) (lease.Eve
 		}
 	}
 	if q.Now {
-		return lease.EventBatch{Cursor: view.Zxid(), Oldest: view.Oldest()}, nil
+		q.Since = view.Zxid()
 	}
-	return view.Events(q, tree.Bounds{Events: q.Limit, Bytes: 1 << 20}, testWall)
+	return view.Events(q, tree.Bounds{Events: q.Limit, Bytes: 1 << 20}, s.wall())
 }
 
 func (s *testService) Await(ctx context.Context, i lease.Interest) error {
@@ -241,7 +250,7 @@ func (s *testService) Await(ctx context.Context, i lease.Interest) error {
 		if fail != nil {
 			return fail
 		}
-		if view.Happened(i, testWall) {
+		if view.Happened(i, s.wall()) {
 			return nil
 		}
 		select {
@@ -288,6 +297,9 @@ func (s *testService) Transfer(_ context.Context, caller *commandpb.Caller, to q
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.callers = append(s.callers, caller)
+	if code := s.state.View().Governs(caller, s.now()); code != tree.OK {
+		return code
+	}
 	s.transfers = append(s.transfers, to)
 	return s.fail
 }
@@ -317,7 +329,11 @@ func (s *testService) ChangeMembers(_ context.Context, c lease.MembersChange) (q
 	if s.fail != nil {
 		return s.ahead, s.fail
 	}
-	s.changes, s.callers = append(s.changes, c), append(s.callers, c.Caller)
+	s.callers = append(s.callers, c.Caller)
+	if code := s.state.View().Governs(c.Caller, s.now()); code != tree.OK {
+		return 0, code
+	}
+	s.changes = append(s.changes, c)
 	return quorum.MakeZxid(testEpoch, 99), nil
 }
 
@@ -347,7 +363,7 @@ var _ lease.Service = (*testService)(nil)
 func (s *testService) Auth() bool { return s.view().Auth() }
 
 func (s *testService) Authenticate(_ context.Context, secret [32]byte) (lease.Identity, error) {
-	who, ok := s.view().Identify(secret, testWall)
+	who, ok := s.view().Identify(secret, s.wall())
 	if !ok {
 		return who, tree.ErrUnauthenticated
 	}
@@ -359,7 +375,7 @@ func (s *testService) EnableAuth(ctx context.Context, admin string, secret [32]b
 		return false, nil
 	}
 	res, err := s.Write(ctx, &commandpb.Command{Op: &commandpb.Command_EnableAuth{EnableAuth: &commandpb.EnableAuth{
-		Admin: &commandpb.PutPrincipal{Name: admin, Grants: []*commandpb.Grant{{Prefix: "/", Perms: uint32(lease.PermCluster)}}},
+		Admin: &commandpb.PutPrincipal{Name: admin, Grants: []*commandpb.Grant{{Prefix: "/", Perms: uint32(lease.PermAll)}}},
 		Token: &commandpb.CreateToken{Principal: admin, SecretSha256: secret[:]},
 	}}}, "")
 	if err == nil && res.Code != tree.OK {

@@ -11,6 +11,7 @@ import (
 	"perch/handlers"
 	"perch/handlers/audit"
 	"perch/handlers/identity"
+	"perch/lease"
 	"perch/quorum/certs"
 )
 
@@ -34,6 +35,8 @@ type edgeConfig struct {
 	AuditRequired bool
 
 	Rates handlers.Rates
+
+	Settings lease.Settings // that a cluster begins with
 }
 
 func (c *edgeConfig) declare(f *pflag.FlagSet) {
@@ -54,6 +57,11 @@ func (c *edgeConfig) declare(f *pflag.FlagSet) {
 	f.IntVar(&c.Rates.Principal, "limit-principal", 0, "requests a second of one principal (0: any number)")
 	f.IntVar(&c.Rates.Address, "limit-address", 0, "requests a second of one address, or IPv6 network of 64 bits (0: any number)")
 	f.IntVar(&c.Rates.Failures, "limit-failures", 20, "requests a second of one address with credentials that do not hold")
+	c.Settings = lease.DefaultSettings()
+	s := &c.Settings
+	f.IntVar(&s.PrincipalSessions, "principal-sessions", s.PrincipalSessions, "most sessions of one principal, where a cluster forms now")
+	f.Int64Var(&s.PrincipalNodes, "principal-nodes", s.PrincipalNodes, "most nodes that one principal has made, where a cluster forms now (0: any number)")
+	f.Int64Var(&s.PrincipalBytes, "principal-bytes", s.PrincipalBytes, "most bytes in them, where a cluster forms now (0: any number)")
 }
 
 func (c *edgeConfig) validate() (faults []error) {
@@ -73,6 +81,9 @@ func (c *edgeConfig) validate() (faults []error) {
 	}
 	if c.Rates.Principal < 0 || c.Rates.Address < 0 || c.Rates.Failures < 1 {
 		faults = append(faults, errors.New("--limit-principal and --limit-address must not be below 0, --limit-failures not below 1"))
+	}
+	if err := c.Settings.Validate(); err != nil {
+		faults = append(faults, err)
 	}
 	return faults
 }

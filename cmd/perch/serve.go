@@ -121,6 +121,7 @@ func (c *config) node(env map[string]string, log *slog.Logger) (node.Config, err
 	}
 	out := node.Config{
 		ID: quorum.NodeID(c.ID), Peers: peers, Name: c.ClusterName, Dir: dir, Secret: secret, PeerInsecure: c.Insecure,
+		Settings: c.Settings,
 	}
 	if c.PeerCert != "" {
 		if out.PeerTLS, err = natsnet.PeerTLS(c.PeerCert, c.PeerKey, c.PeerCA, log); err != nil {

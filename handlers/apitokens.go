@@ -116,7 +116,7 @@ func (e *edge) RevokeToken(ctx context.Context, q api.RevokeTokenRequestObject) 
 	res, err := e.writeAs(ctx, q.Params.PerchSession,
 		&commandpb.Command{Op: &commandpb.Command_RevokeToken{RevokeToken: &commandpb.RevokeToken{Id: q.ID}}})
 	if err != nil {
-		return nil, err
+		return nil, explain(err, lastAdministrator)
 	}
 	return api.RevokeToken204Response{Headers: api.RevokeToken204ResponseHeaders{PerchZxid: int64(res.Zxid)}}, nil
 }

@@ -127,9 +127,9 @@ func (e *edge) Whoami(ctx context.Context, q api.WhoamiRequestObject) (api.Whoam
 		Headers: api.Whoami200ResponseHeaders{PerchZxid: int64(answer.Zxid)}}, nil
 }
 
-// lastAdministrator is why apply refuses a principal that the edge has found
-// well-formed.
-const lastAdministrator = "nobody would be left who has the permission cluster"
+// lastAdministrator is why apply refuses a change of principals and tokens that
+// the edge has found well-formed.
+const lastAdministrator = "nobody would be left who has the permission cluster, or no live API token of one: make another first"
 
 // explain says in words why apply found an argument that it did not like.
 func explain(err error, why string) error {

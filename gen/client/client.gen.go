@@ -1544,7 +1544,7 @@ type ClientInterface interface {
 
 	// PutPrincipalWithBody Create or replace a principal
 	//
-	// Replaces root, grants and disabled as a whole; the change holds for every request that is applied after it. `If-None-Match: *` only creates, If-Match only replaces what was read. A root that does not exist is created. The last principal that can use its permission cluster stays. Needs cluster.
+	// Replaces root, grants and disabled as a whole; the change holds for every request that is applied after it. `If-None-Match: *` only creates, If-Match only replaces what was read. A root that does not exist is created. The last principal that can use its permission cluster stays, and so does the last live API token of one. Needs cluster.
 	//
 	// Takes any type of body and a specified content type.
 	//
@@ -1553,7 +1553,7 @@ type ClientInterface interface {
 
 	// PutPrincipal Create or replace a principal
 	//
-	// Replaces root, grants and disabled as a whole; the change holds for every request that is applied after it. `If-None-Match: *` only creates, If-Match only replaces what was read. A root that does not exist is created. The last principal that can use its permission cluster stays. Needs cluster.
+	// Replaces root, grants and disabled as a whole; the change holds for every request that is applied after it. `If-None-Match: *` only creates, If-Match only replaces what was read. A root that does not exist is created. The last principal that can use its permission cluster stays, and so does the last live API token of one. Needs cluster.
 	//
 	// Takes a body of the `application/json` content type.
 	//
@@ -2219,7 +2219,7 @@ func (c *Client) GetPrincipal(ctx context.Context, name PrincipalName, params *G
 
 // PutPrincipalWithBody Create or replace a principal
 //
-// Replaces root, grants and disabled as a whole; the change holds for every request that is applied after it. `If-None-Match: *` only creates, If-Match only replaces what was read. A root that does not exist is created. The last principal that can use its permission cluster stays. Needs cluster.
+// Replaces root, grants and disabled as a whole; the change holds for every request that is applied after it. `If-None-Match: *` only creates, If-Match only replaces what was read. A root that does not exist is created. The last principal that can use its permission cluster stays, and so does the last live API token of one. Needs cluster.
 //
 // Takes any type of body and a specified content type.
 //
@@ -2238,7 +2238,7 @@ func (c *Client) PutPrincipalWithBody(ctx context.Context, name PrincipalName, p
 
 // PutPrincipal Create or replace a principal
 //
-// Replaces root, grants and disabled as a whole; the change holds for every request that is applied after it. `If-None-Match: *` only creates, If-Match only replaces what was read. A root that does not exist is created. The last principal that can use its permission cluster stays. Needs cluster.
+// Replaces root, grants and disabled as a whole; the change holds for every request that is applied after it. `If-None-Match: *` only creates, If-Match only replaces what was read. A root that does not exist is created. The last principal that can use its permission cluster stays, and so does the last live API token of one. Needs cluster.
 //
 // Takes a body of the `application/json` content type.
 //
@@ -6110,7 +6110,7 @@ type ClientWithResponsesInterface interface {
 
 	// PutPrincipalWithBodyWithResponse Create or replace a principal
 	//
-	// Replaces root, grants and disabled as a whole; the change holds for every request that is applied after it. `If-None-Match: *` only creates, If-Match only replaces what was read. A root that does not exist is created. The last principal that can use its permission cluster stays. Needs cluster.
+	// Replaces root, grants and disabled as a whole; the change holds for every request that is applied after it. `If-None-Match: *` only creates, If-Match only replaces what was read. A root that does not exist is created. The last principal that can use its permission cluster stays, and so does the last live API token of one. Needs cluster.
 	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -6119,7 +6119,7 @@ type ClientWithResponsesInterface interface {
 
 	// PutPrincipalWithResponse Create or replace a principal
 	//
-	// Replaces root, grants and disabled as a whole; the change holds for every request that is applied after it. `If-None-Match: *` only creates, If-Match only replaces what was read. A root that does not exist is created. The last principal that can use its permission cluster stays. Needs cluster.
+	// Replaces root, grants and disabled as a whole; the change holds for every request that is applied after it. `If-None-Match: *` only creates, If-Match only replaces what was read. A root that does not exist is created. The last principal that can use its permission cluster stays, and so does the last live API token of one. Needs cluster.
 	//
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -10276,7 +10276,7 @@ func (c *ClientWithResponses) GetPrincipalWithResponse(ctx context.Context, name
 
 // PutPrincipalWithBodyWithResponse Create or replace a principal
 //
-// Replaces root, grants and disabled as a whole; the change holds for every request that is applied after it. `If-None-Match: *` only creates, If-Match only replaces what was read. A root that does not exist is created. The last principal that can use its permission cluster stays. Needs cluster.
+// Replaces root, grants and disabled as a whole; the change holds for every request that is applied after it. `If-None-Match: *` only creates, If-Match only replaces what was read. A root that does not exist is created. The last principal that can use its permission cluster stays, and so does the last live API token of one. Needs cluster.
 //
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
@@ -10291,7 +10291,7 @@ func (c *ClientWithResponses) PutPrincipalWithBodyWithResponse(ctx context.Conte
 
 // PutPrincipalWithResponse Create or replace a principal
 //
-// Replaces root, grants and disabled as a whole; the change holds for every request that is applied after it. `If-None-Match: *` only creates, If-Match only replaces what was read. A root that does not exist is created. The last principal that can use its permission cluster stays. Needs cluster.
+// Replaces root, grants and disabled as a whole; the change holds for every request that is applied after it. `If-None-Match: *` only creates, If-Match only replaces what was read. A root that does not exist is created. The last principal that can use its permission cluster stays, and so does the last live API token of one. Needs cluster.
 //
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //

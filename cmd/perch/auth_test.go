@@ -48,13 +48,20 @@ func (s *started) status(t *testing.T, path, token string) int {
 // before.
 func (s *started) shown(t *testing.T) string {
 	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+	late := time.After(10 * time.Second)
+	for {
 		tokens := shownToken.FindAllString(s.stderr.String(), -1)
-		if len(tokens) == 1 {
+		switch len(tokens) {
+		case 0:
+		case 1:
 			return tokens[0]
-		}
-		if len(tokens) > 1 || time.Now().After(deadline) {
+		default:
 			t.Fatalf("shown: %v", tokens)
+		}
+		select {
+		case <-s.stderr.wrote:
+		case <-late:
+			t.Fatalf("no token is shown:\n%s", s.stderr)
 		}
 	}
 }

@@ -18,13 +18,18 @@ import (
 
 // output collects what a command writes while it runs.
 type output struct {
-	mu   sync.Mutex
-	text bytes.Buffer
+	mu    sync.Mutex
+	text  bytes.Buffer
+	wrote chan struct{} // has a value when something was written since it was last taken; may be nil
 }
 
 func (o *output) Write(p []byte) (int, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	select {
+	case o.wrote <- struct{}{}:
+	default:
+	}
 	return o.text.Write(p)
 }
 
@@ -46,7 +51,7 @@ type started struct {
 func startServe(t *testing.T, env []string, args ...string) *started {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
-	s := &started{stderr: new(output), stop: cancel, ended: make(chan error, 1)}
+	s := &started{stderr: &output{wrote: make(chan struct{}, 1)}, stop: cancel, ended: make(chan error, 1)}
 	go func() {
 		s.ended <- run(ctx, append([]string{"serve", "--http", "127.0.0.1:0"}, args...), env, io.Discard, s.stderr)
 	}()

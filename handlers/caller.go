@@ -106,19 +106,8 @@ func (e *edge) requireCluster(ctx context.Context) error {
 	if err != nil {
 		return decided(err, answer.Zxid)
 	}
-	for i := range answer.Principals {
-		if p := &answer.Principals[i]; p.Root == "" && grantsCluster(p.Grants) {
-			return nil
-		}
+	if !answer.Governs {
+		return decided(tree.ErrPermissionDenied, answer.Zxid)
 	}
-	return decided(tree.ErrPermissionDenied, answer.Zxid)
-}
-
-func grantsCluster(grants []lease.Grant) bool {
-	for _, g := range grants {
-		if g.Prefix == tree.Root && g.Perms&lease.PermCluster != 0 {
-			return true
-		}
-	}
-	return false
+	return nil
 }

@@ -57,7 +57,7 @@ func (g *guarded) Read(ctx context.Context, q lease.Read) (lease.Answer, error) 
 	if p.Name == "admin" {
 		p.Grants = []lease.Grant{{Prefix: tree.Root, Perms: lease.PermCluster}}
 	}
-	return lease.Answer{Zxid: g.view().Zxid(), Principals: []lease.Principal{p}}, nil
+	return lease.Answer{Zxid: g.view().Zxid(), Principals: []lease.Principal{p}, Governs: p.Name == "admin"}, nil
 }
 
 func newGuarded(t *testing.T, change ...func(*Options)) (*edgeTest, *guarded) {

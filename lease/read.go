@@ -143,7 +143,7 @@ func (s *sight) answer(a *Answer) (more bool, code tree.Code) {
 	case ReadSessions:
 		return s.sessionList(a), tree.OK
 	case ReadWhoami:
-		a.Principals = []Principal{s.who.self()}
+		a.Principals, a.Governs = []Principal{s.who.self()}, s.who.cluster()
 		return false, tree.OK
 	}
 	if !s.who.cluster() {

@@ -139,6 +139,7 @@ type Answer struct {
 	Quota      tree.Quota
 	Ops        []OpResult
 	Principals []Principal
+	Governs    bool // ReadWhoami: he may do what concerns the whole cluster
 	APITokens  []APIToken
 }
 

@@ -40,6 +40,8 @@ var rooms = map[string]room{
 	"handlers/identity":  {perch: []string{"gen/commandpb", "lease", "tree"}},
 	"handlers/ratelimit": {},
 
+	"handlers/identity/idptest": {}, // for tests alone
+
 	"quorum":              {pure: true},
 	"quorum/disk":         {},
 	"quorum/disk/memdisk": {perch: []string{"quorum/disk"}},

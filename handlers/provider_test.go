@@ -4,19 +4,18 @@ import (
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/x509"
-	"encoding/base64"
 	"encoding/json"
 	"encoding/pem"
 	"maps"
 	"net/http"
 	"net/http/httptest"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/go-jose/go-jose/v4"
 
 	"perch/handlers/identity"
+	"perch/handlers/identity/idptest"
 )
 
 // provider is an identity provider whose tokens name alice of tenant acme.
@@ -25,18 +24,9 @@ type provider struct {
 	key *rsa.PrivateKey
 }
 
-// providerKey is one for all tests: it takes long to make.
-var providerKey = sync.OnceValue(func() *rsa.PrivateKey {
-	key, err := rsa.GenerateKey(rand.Reader, 2048)
-	if err != nil {
-		panic(err)
-	}
-	return key
-})
-
 func newProvider(t *testing.T) *provider {
 	t.Helper()
-	p := &provider{key: providerKey()}
+	p := &provider{key: idptest.Key()}
 	p.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		_ = json.NewEncoder(w).Encode(jose.JSONWebKeySet{Keys: []jose.JSONWebKey{
 			{Key: p.key.Public(), KeyID: "k", Algorithm: "RS256", Use: "sig"}}})
@@ -47,7 +37,7 @@ func newProvider(t *testing.T) *provider {
 
 func (p *provider) oidc(t *testing.T) *identity.OIDC {
 	t.Helper()
-	o, err := identity.NewOIDC(identity.OIDCConfig{Issuer: p.URL, Audience: "perch", JWKS: p.URL + "/keys"})
+	o, err := identity.NewOIDC(identity.OIDCConfig{Issuer: p.URL, Audience: idptest.Audience, JWKS: p.URL + "/keys"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -55,14 +45,10 @@ func (p *provider) oidc(t *testing.T) *identity.OIDC {
 }
 
 // claims are those of a token that counts, with some changed.
-func (p *provider) claims(changed map[string]any) []byte {
-	now := time.Now()
-	claims := map[string]any{
-		"iss": p.URL, "aud": "perch", "sub": "alice", "tenant": "acme", "iat": now.Unix(), "exp": now.Add(time.Hour).Unix(),
-	}
+func (p *provider) claims(changed map[string]any) map[string]any {
+	claims := idptest.Claims(p.URL, time.Now())
 	maps.Copy(claims, changed)
-	payload, _ := json.Marshal(claims) // they are strings and numbers
-	return payload
+	return claims
 }
 
 // token is one that counts but for the claims that are changed.
@@ -70,21 +56,9 @@ func (p *provider) token(t *testing.T, changed map[string]any) string {
 	return signed(t, jose.RS256, p.key, p.claims(changed))
 }
 
-func signed(t *testing.T, alg jose.SignatureAlgorithm, key any, payload []byte) string {
+func signed(t *testing.T, alg jose.SignatureAlgorithm, key any, claims map[string]any) string {
 	t.Helper()
-	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: alg, Key: jose.JSONWebKey{Key: key, KeyID: "k"}}, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	jws, err := signer.Sign(payload)
-	if err != nil {
-		t.Fatal(err)
-	}
-	text, err := jws.CompactSerialize()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return text
+	return idptest.Sign(t, alg, key, "k", claims, nil)
 }
 
 // refused are tokens that do not count, each for one reason.
@@ -99,9 +73,8 @@ func (p *provider) refused(t *testing.T) map[string]string {
 		t.Fatal(err)
 	}
 	public := pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der})
-	none := base64.RawURLEncoding.EncodeToString([]byte(`{"alg":"none"}`)) + "." + base64.RawURLEncoding.EncodeToString(p.claims(nil)) + "."
 	return map[string]string{
-		"alg none": none, "HS256 with the RSA key": signed(t, jose.HS256, public, p.claims(nil)),
+		"alg none": idptest.Unsigned(t, p.claims(nil), "none"), "HS256 with the RSA key": signed(t, jose.HS256, public, p.claims(nil)),
 		"another key": signed(t, jose.RS256, foreign, p.claims(nil)), "another audience": p.token(t, map[string]any{"aud": "another"}),
 		"another issuer": p.token(t, map[string]any{"iss": "https://elsewhere.example"}),
 		"expired":        p.token(t, map[string]any{"exp": time.Now().Add(-time.Hour).Unix()}),

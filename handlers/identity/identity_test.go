@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"perch/handlers/identity/idptest"
 	"perch/lease"
 	"perch/tree"
 )
@@ -225,7 +226,7 @@ func FuzzProve(f *testing.F) {
 	f.Add("Bearer " + TokenText("t17", secretText))
 	f.Add("Basic dTpw")
 	f.Add("Bearer eyJhbGciOiJub25lIn0.e30.")
-	o, err := NewOIDC(OIDCConfig{Issuer: "http://127.0.0.1:1", Audience: audience})
+	o, err := NewOIDC(OIDCConfig{Issuer: "http://127.0.0.1:1", Audience: idptest.Audience})
 	if err != nil {
 		f.Fatal(err)
 	}

@@ -18,6 +18,7 @@ import (
 
 	"github.com/go-jose/go-jose/v4"
 
+	"perch/handlers/identity/idptest"
 	"perch/tree"
 )
 
@@ -59,7 +60,7 @@ func TestATokenNamesPrincipalAndRoles(t *testing.T) {
 func TestNamesOfClaimsAreConfigured(t *testing.T) {
 	c, p := newClock(), newProvider(t)
 	o, err := newOIDC(OIDCConfig{
-		Issuer: p.URL, Audience: audience, TenantClaim: "https://perch/org", RolesClaim: "groups", JWKS: p.URL + "/keys",
+		Issuer: p.URL, Audience: idptest.Audience, TenantClaim: "https://perch/org", RolesClaim: "groups", JWKS: p.URL + "/keys",
 	}, c.now)
 	if err != nil {
 		t.Fatal(err)
@@ -95,18 +96,18 @@ func TestRefusedTokens(t *testing.T) {
 		return claims
 	}
 	header := func(name jose.HeaderKey, value any) string {
-		return sign(t, jose.RS256, p.rsa, "r1", p.claims(c), map[jose.HeaderKey]any{name: value})
+		return idptest.Sign(t, jose.RS256, p.rsa, "r1", p.claims(c), map[jose.HeaderKey]any{name: value})
 	}
 	good := p.token(t, p.claims(c))
 	parts := strings.Split(good, ".")
 	for name, token := range map[string]string{
-		"alg none":                unsigned(t, p.claims(c), "none"),
-		"alg None":                unsigned(t, p.claims(c), "None"),
-		"HS256 with the RSA key":  sign(t, jose.HS256, public, "r1", p.claims(c), nil),
-		"RS512":                   sign(t, jose.RS512, p.rsa, "r1", p.claims(c), nil),
-		"PS256":                   sign(t, jose.PS256, p.rsa, "r1", p.claims(c), nil),
-		"another key":             sign(t, jose.RS256, foreign, "r1", p.claims(c), nil),
-		"another key, no kid":     sign(t, jose.RS256, foreign, "", p.claims(c), nil),
+		"alg none":                idptest.Unsigned(t, p.claims(c), "none"),
+		"alg None":                idptest.Unsigned(t, p.claims(c), "None"),
+		"HS256 with the RSA key":  idptest.Sign(t, jose.HS256, public, "r1", p.claims(c), nil),
+		"RS512":                   idptest.Sign(t, jose.RS512, p.rsa, "r1", p.claims(c), nil),
+		"PS256":                   idptest.Sign(t, jose.PS256, p.rsa, "r1", p.claims(c), nil),
+		"another key":             idptest.Sign(t, jose.RS256, foreign, "r1", p.claims(c), nil),
+		"another key, no kid":     idptest.Sign(t, jose.RS256, foreign, "", p.claims(c), nil),
 		"crit":                    header("crit", []string{"exp"}),
 		"jku":                     header("jku", p.URL+"/keys"),
 		"x5u":                     header("x5u", p.URL+"/keys"),
@@ -159,21 +160,12 @@ func TestRefusedTokens(t *testing.T) {
 		"just not expired":     with("exp", now.Add(-leeway+time.Second).Unix()),
 		"issued a little late": with("iat", now.Add(leeway).Unix()),
 		"almost a day old":     with("iat", now.Add(-tokenAgeMax).Unix()),
-		"two audiences":        with("aud", []string{"another", audience}),
+		"two audiences":        with("aud", []string{"another", idptest.Audience}),
 	} {
 		if err := prove(o, p.token(t, claims)); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-}
-
-func unsigned(t *testing.T, claims map[string]any, alg string) string {
-	t.Helper()
-	payload, err := json.Marshal(claims)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return base64.RawURLEncoding.EncodeToString([]byte(`{"alg":"`+alg+`"}`)) + "." + base64.RawURLEncoding.EncodeToString(payload) + "."
 }
 
 // jsonForm is a token in the JSON serialization of JWS, which go-jose reads too.

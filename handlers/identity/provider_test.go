@@ -18,6 +18,8 @@ import (
 	"time"
 
 	"github.com/go-jose/go-jose/v4"
+
+	"perch/handlers/identity/idptest"
 )
 
 // provider is an identity provider that counts how often it is asked.
@@ -31,18 +33,9 @@ type provider struct {
 	jwks http.HandlerFunc // instead of the keys, when not nil
 }
 
-// rsaKey is one for all tests: they take long to make.
-var rsaKey = sync.OnceValue(func() *rsa.PrivateKey {
-	key, err := rsa.GenerateKey(rand.Reader, 2048)
-	if err != nil {
-		panic(err)
-	}
-	return key
-})
-
 func newProvider(t *testing.T) *provider {
 	t.Helper()
-	p := &provider{rsa: rsaKey()}
+	p := &provider{rsa: idptest.Key()}
 	p.add("r1", "RS256", p.rsa.Public())
 	mux := http.NewServeMux()
 	mux.HandleFunc("/.well-known/openid-configuration", func(w http.ResponseWriter, _ *http.Request) {
@@ -90,11 +83,9 @@ func (c *clock) move(d time.Duration) {
 	c.at = c.at.Add(d)
 }
 
-const audience = "perch"
-
 func (p *provider) oidc(t *testing.T, c *clock) *OIDC {
 	t.Helper()
-	o, err := newOIDC(OIDCConfig{Issuer: p.URL, Audience: audience}, c.now)
+	o, err := newOIDC(OIDCConfig{Issuer: p.URL, Audience: idptest.Audience}, c.now)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -102,43 +93,11 @@ func (p *provider) oidc(t *testing.T, c *clock) *OIDC {
 }
 
 // claims are those of a token that counts at the time of c.
-func (p *provider) claims(c *clock) map[string]any {
-	now := c.now()
-	return map[string]any{
-		"iss": p.URL, "aud": audience, "sub": "alice", "tenant": "acme", "roles": []string{"dev", "ops"},
-		"iat": now.Unix(), "exp": now.Add(time.Hour).Unix(),
-	}
-}
-
-// sign makes a token; header adds to what the signer puts in.
-func sign(t *testing.T, alg jose.SignatureAlgorithm, key any, kid string, claims map[string]any, header map[jose.HeaderKey]any) string {
-	t.Helper()
-	opts := &jose.SignerOptions{ExtraHeaders: map[jose.HeaderKey]any{}}
-	for name, value := range header {
-		opts.ExtraHeaders[name] = value
-	}
-	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: alg, Key: jose.JSONWebKey{Key: key, KeyID: kid}}, opts)
-	if err != nil {
-		t.Fatal(err)
-	}
-	payload, err := json.Marshal(claims)
-	if err != nil {
-		t.Fatal(err)
-	}
-	jws, err := signer.Sign(payload)
-	if err != nil {
-		t.Fatal(err)
-	}
-	text, err := jws.CompactSerialize()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return text
-}
+func (p *provider) claims(c *clock) map[string]any { return idptest.Claims(p.URL, c.now()) }
 
 func (p *provider) token(t *testing.T, claims map[string]any) string {
 	t.Helper()
-	return sign(t, jose.RS256, p.rsa, "r1", claims, nil)
+	return idptest.Sign(t, jose.RS256, p.rsa, "r1", claims, nil)
 }
 
 // Ten thousand forged tokens, each with a key that nobody knows, make the
@@ -169,7 +128,7 @@ func TestForgedTokensDoNotReachTheProvider(t *testing.T) {
 
 	_, key, _ := ed25519.GenerateKey(rand.Reader)
 	p.add("e1", "EdDSA", key.Public())
-	rotated := sign(t, jose.EdDSA, key, "e1", p.claims(c), nil)
+	rotated := idptest.Sign(t, jose.EdDSA, key, "e1", p.claims(c), nil)
 	if prove(o, rotated) == nil {
 		t.Error("the provider was asked again at once")
 	}
@@ -191,9 +150,9 @@ func TestAllAlgorithmsOfTheListCount(t *testing.T) {
 	o := p.oidc(t, c)
 	for alg, token := range map[string]string{
 		"RS256":       p.token(t, p.claims(c)),
-		"ES256":       sign(t, jose.ES256, ec, "c1", p.claims(c), nil),
-		"EdDSA":       sign(t, jose.EdDSA, ed, "e1", p.claims(c), nil),
-		"without kid": sign(t, jose.ES256, ec, "", p.claims(c), nil),
+		"ES256":       idptest.Sign(t, jose.ES256, ec, "c1", p.claims(c), nil),
+		"EdDSA":       idptest.Sign(t, jose.EdDSA, ed, "e1", p.claims(c), nil),
+		"without kid": idptest.Sign(t, jose.ES256, ec, "", p.claims(c), nil),
 	} {
 		if err := prove(o, token); err != nil {
 			t.Errorf("%s: %v", alg, err)
@@ -230,7 +189,7 @@ func TestWithdrawnKeysStopCounting(t *testing.T) {
 	if prove(o, fresh()) == nil {
 		t.Error("a withdrawn key counts")
 	}
-	if err := prove(o, sign(t, jose.EdDSA, ed, "e1", p.claims(c), nil)); err != nil {
+	if err := prove(o, idptest.Sign(t, jose.EdDSA, ed, "e1", p.claims(c), nil)); err != nil {
 		t.Errorf("the new key: %v", err)
 	}
 }

@@ -10,25 +10,25 @@ const reapNodes = 1000
 
 // upkeep proposes whatever is due. It is called at every tick of a reign.
 func (k *keeper) upkeep() {
-	if k.node.view().Zxid() == 0 {
-		k.seed(0, k.node.view().Level())
+	if view := k.node.view(); view.Zxid() == 0 {
+		if err := k.submit(k.seeds(0, view.Level())...); err != nil {
+			k.log.Error("the settings of the new cluster could not be set", keyError, err)
+		}
 	}
 	k.raise()
 	k.reap()
 }
 
-// seed proposes the configured settings that came with a level, where the one
-// before did not know them; 0 when the cluster has just formed. Every state begins
-// with the same ones, and only a command changes them (RULES.md R5).
-func (k *keeper) seed(before, level uint32) {
+// seeds are the commands that set the configured settings which came with a
+// level, where the one before did not know them: before is 0 when the
+// cluster has just formed. Every state begins with the same ones, and only a
+// command changes them (RULES.md R5).
+func (k *keeper) seeds(before, level uint32) []*commandpb.Command {
 	op := k.node.cfg.Settings.Seed(before, level)
 	if op == nil {
-		return
+		return nil
 	}
-	cmd := &commandpb.Command{Format: level, Op: &commandpb.Command_Configure{Configure: op}}
-	if err := k.submit(cmd); err != nil {
-		k.log.Error("the settings of the new cluster could not be set", keyError, err)
-	}
+	return []*commandpb.Command{{Format: level, Op: &commandpb.Command_Configure{Configure: op}}}
 }
 
 // raise proposes the highest feature level that every member has reported, when
@@ -48,13 +48,13 @@ func (k *keeper) raise() {
 	}
 	k.raised = level
 	k.log.Info("every member knows a higher feature level: raising it", "from", present, "to", level)
+	// The settings go right behind it: nobody would propose them again after a
+	// crash in between.
 	cmd := &commandpb.Command{Format: present, Op: &commandpb.Command_RaiseLevel{RaiseLevel: &commandpb.RaiseLevel{Level: level}}}
-	if err := k.submit(cmd); err != nil {
+	if err := k.submit(append([]*commandpb.Command{cmd}, k.seeds(present, level)...)...); err != nil {
 		k.raised = 0
-		k.log.Error("the feature level could not be raised", keyError, err)
-		return
+		k.log.Error("the feature level could not be raised, or what came with it not be set", keyError, err)
 	}
-	k.seed(present, level)
 }
 
 // reap proposes the end of the nodes that are due at the cluster age that the

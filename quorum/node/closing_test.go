@@ -2,6 +2,7 @@ package node
 
 import (
 	"errors"
+	"log/slog"
 	"testing"
 	"time"
 
@@ -59,7 +60,9 @@ func TestATouchOfAClosingSessionWaits(t *testing.T) {
 
 // Whatever a peer asks is answered or refused.
 func FuzzQuestions(f *testing.F) {
-	n := start(f, alone(f, f.TempDir()))
+	cfg := alone(f, f.TempDir())
+	cfg.Log = slog.New(slog.DiscardHandler) // f.Log must not be called while f.Fuzz runs
+	n := start(f, cfg)
 	f.Cleanup(func() { n.end(f) })
 	until(f, "led", func() bool { return n.Soft().Established })
 	for _, m := range []proto.Message{

@@ -11,6 +11,7 @@ STATES   ?= 1000000
 # A count and not a time: at the end of a time go test now and then reports its
 # own deadline as a failure.
 FUZZTIME ?= 50000x
+FUZZJOBS ?= 1
 # Calls that are compared with ZooKeeper.
 OPS      ?= 5000
 E2E_ARGS ?=
@@ -90,14 +91,11 @@ mutants: ## put one known bug after another into a copy of the sources; each mus
 	@$(GO) build -tags mutants -o bin/mutants ./quorum/sim/mutants
 	@bin/mutants $(MUTANTS_ARGS)
 
-fuzz: ## every fuzz test, FUZZTIME=50000x inputs each
-	@grep -rl --include='*_test.go' '^func Fuzz' cmd handlers lease quorum tree | xargs -r -n1 dirname | sort -u | \
-	while read -r dir; do \
-		for f in $$(grep -ho '^func Fuzz[A-Za-z0-9_]*' $$dir/*_test.go | cut -c6-); do \
-			echo "fuzz $$dir $$f"; \
-			$(GO) test ./$$dir -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) -parallel 2 || exit 1; \
-		done; \
-	done
+fuzz: ## every fuzz test, FUZZTIME=50000x inputs each, FUZZJOBS=1 at a time
+	@grep -r --include='*_test.go' -o '^func Fuzz[A-Za-z0-9_]*' cmd handlers lease quorum tree | sort | \
+	sed 's|\(.*\)/[^/]*:func \(.*\)|\1 \2|' | \
+	xargs -P $(FUZZJOBS) -L 1 sh -c 'echo "fuzz $$0 $$1"; \
+		$(GO) test ./$$0 -run "^$$" -fuzz "^$$1\$$" -fuzztime $(FUZZTIME) -parallel 2 || exit 255'
 
 e2e: bin/perch ## tests with real processes
 	@cd e2e && PERCH_BIN=$(CURDIR)/bin/perch $(GO) test -count=1 -timeout 10m -v ./... $(E2E_ARGS)
@@ -107,13 +105,14 @@ zk-diff: bin/perch zookeeper ## the same random calls to Perch and to a real Zoo
 	@cd e2e/zkdiff && $(GO) build -o ../../bin/zkdiff .
 	@PERCH_BIN=$(CURDIR)/bin/perch bin/zkdiff -ops $(OPS) $(if $(SEED),-seed $(SEED))
 
-soak: bin/perch ## the same tests in their long versions, about half an hour
+soak: bin/perch ## the same tests in their long versions, about an hour and a half
 	@PERCH_SOAK=1 $(GO) test -count=1 -run TestEveryPosition ./quorum/wal
 	@cd e2e && PERCH_SOAK=1 PERCH_BIN=$(CURDIR)/bin/perch $(GO) test -count=1 -timeout 60m -v ./... $(E2E_ARGS)
 	@$(MAKE) --no-print-directory zk-diff OPS=200000
+	@$(MAKE) --no-print-directory soak-fuzz
 
-soak-fuzz: ## every fuzz test for ten minutes, some hours
-	@$(MAKE) --no-print-directory fuzz FUZZTIME=10m
+soak-fuzz: ## every fuzz test for ten minutes, eight at a time: about forty minutes
+	@$(MAKE) --no-print-directory fuzz FUZZTIME=10m FUZZJOBS=8
 
 bench: bin/perch ## measure three loopback nodes beside a bare net/http handler
 	@bin/perch bench --start 3 --bare $(BENCH_ARGS)

@@ -57,7 +57,7 @@ func checkBody(x *exchange, op *operation, r *http.Request) *failure {
 	if f := checkJSON(body, op.json); f != nil {
 		return f
 	}
-	if len(body) == 0 && op.json.needed {
+	if op.json.needed && len(bytes.TrimSpace(body)) == 0 {
 		body = []byte("{}") // for the operation to find fault with, after it has looked at the session
 	}
 	r.Body = io.NopCloser(bytes.NewReader(body))

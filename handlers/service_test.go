@@ -85,6 +85,10 @@ func (s *testService) Write(_ context.Context, cmd *commandpb.Command, token str
 	return res, nil
 }
 
+func (s *testService) Acquire(ctx context.Context, cmd *commandpb.Command, token string, _ time.Duration) (lease.Result, error) {
+	return s.Write(ctx, cmd, token)
+}
+
 // level raises the feature level when cmd is the first that needs a higher one,
 // so that positions are what they are without that. What a principal does needs
 // it, too.

@@ -71,7 +71,7 @@ func TestOlderFormatsMeanWhatTheyMeant(t *testing.T) {
 			}
 			cmd.Format = 1
 			blind := proto.Clone(cmd).(*commandpb.Command)
-			older(blind)
+			older(blind, 1)
 			other := newBench(t, DefaultSettings())
 			other.s, other.zxid, other.wall = restoredState(t, b.s), b.zxid, b.wall
 			r, _ := b.apply(cmd)

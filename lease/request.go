@@ -23,6 +23,13 @@ type Service interface {
 	// apply is in Result.Code, not in the error; a token that cannot be one is
 	// an error, at Result.Zxid.
 	Write(ctx context.Context, cmd *commandpb.Command, token string) (Result, error)
+	// Acquire is Write for the commands that may take a place in a queue:
+	// Acquire and Claim. It fills in their home, and when apply has given a place
+	// it waits for its end, up to wait. When that has passed, ctx has ended or the
+	// node drains, it leaves as RULES.md R16 orders it; what apply then says is
+	// the Result. A grant is answered only once the leader has confirmed the
+	// session (R12, R17): Result.Remaining.
+	Acquire(ctx context.Context, cmd *commandpb.Command, token string, wait time.Duration) (Result, error)
 	// Read answers one question from one position.
 	Read(ctx context.Context, q Read) (Answer, error)
 	// Events answers from the event history, at once.
@@ -106,6 +113,14 @@ const (
 	ReadTokens     ReadKind = 12 // Answer.APITokens
 	ReadWhoami     ReadKind = 13 // Answer.Principals[0]: the caller's, with the grants of his roles
 	ReadStat       ReadKind = 14 // Answer.Node; with data, and asking for READ of its ACL, WithData alone
+
+	ReadHeld     ReadKind = 15 // Answer.Held[0]: the lock, semaphore, election or run of once Name (and Key; "": the last run)
+	ReadHelds    ReadKind = 16 // Answer.Held: those of Of whose names begin with Name
+	ReadQueue    ReadKind = 17 // Answer.Queue
+	ReadMessages ReadKind = 18 // Answer.Messages
+	ReadCounter  ReadKind = 19 // Answer.Counter
+	ReadBarrier  ReadKind = 20 // Answer.Barrier, with Token: Mine
+	ReadNames    ReadKind = 21 // Answer.Names: of the elections, queues, counters, barriers or once (Of) whose names begin with Name
 )
 
 // Read is one question.
@@ -113,7 +128,9 @@ type Read struct {
 	Kind      ReadKind
 	Caller    *commandpb.Caller // nil: nobody in particular
 	Path      string            // canonical, as the caller sees it
-	Name      string            // ReadPrincipal
+	Name      string            // ReadPrincipal; of what is held, counted or queued
+	Of        commandpb.Kind    // ReadHeld, ReadHelds, ReadNames
+	Key       string            // ReadHeld of once
 	Depth     int               // ReadTree: levels below Path; 0: all
 	Ops       []*commandpb.Op   // ReadMulti: Check and Get alone
 	Session   quorum.Zxid
@@ -141,6 +158,14 @@ type Answer struct {
 	Principals []Principal
 	Governs    bool // ReadWhoami: he may do what concerns the whole cluster
 	APITokens  []APIToken
+
+	Held     []HeldState
+	Queue    QueueState
+	Messages []Message
+	Counter  Counter
+	Barrier  Barrier
+	Names    []string
+	Holds    []string // ReadSession: what it holds, as in a fence: kind/name
 }
 
 // OpResult is the outcome of one operation of a multi.
@@ -150,6 +175,8 @@ type OpResult struct {
 	Created bool
 	Tagged  bool      // the last operation of the multi on its path (RULES.md R27)
 	Code    tree.Code // in a read-only multi: a missing node is a result
+	Value   int64     // of a counter
+	ID      int64     // of a message
 }
 
 // Info is what may be told of a session without its token.
@@ -215,6 +242,19 @@ type Result struct {
 	Session   Info          // OpenSession, and commands that opened one
 	Opened    bool          // this command opened Session
 	Ended     []quorum.Zxid // sessions that this command ended; for the leader's Tracker
+	Hold      Hold          // Acquire: what is held, also by an earlier one that it repeats
+	Place     Place         // Acquire, Claim: the place that was taken instead
+	Held      HeldState     // of what was asked for: what is in the way with a refusal, the state after Revoke, Proclaim, Complete
+	Claimed   []Message     // Claim
+	Receipts  Receipts      // Settle, also with ErrReceiptLost
+	Queue     QueueState    // ConfigureQueue
+	Message   int64         // Enqueue: its id
+	Moved     int           // Redrive
+	Counter   Counter       // AddCounter, SetCounter; with ErrVersionMismatch: as it is
+	Barrier   Barrier       // Enter, Depart, CloseBarrier
+	Outcomes  []Outcome     // places whose wait this command ended
+	Touched   []quorum.Zxid // sessions whose time begins anew here, for the leader's Tracker
+	Replayed  bool          // this is what an earlier command with the same key did
 	Fault     string        // with tree.ErrInternal: why, for the node's log; no part of any answer
 	Token     string        // drawn by the server for OpenSession without a client's token; never replicated
 	Remaining time.Duration // of Session, acknowledged by this commit (R12); 0 when none

@@ -26,6 +26,16 @@ type Settings struct {
 	PrincipalSessions int   // 100 000
 	PrincipalNodes    int64 // 0: no bound on the nodes that one principal has made …
 	PrincipalBytes    int64 // 0: … and on their bytes
+
+	// From level 3 on.
+	RecordBytes   int64 // 256 MiB: of idempotency records …
+	RecordAgeMs   int64 // 86 400 000: … which are kept so long
+	RecordLeastMs int64 // 60 000: none is dropped below this age
+	OverAgeMs     int64 // 600 000: holds that have ended are remembered
+	Waiting       int   // 100 000: places in the queue of one name
+	SessionHolds  int   // 10 000: holds and places of one session
+	QueueMessages int64 // 1 000 000: in one queue
+	QueueBytes    int64 // 1 GiB: of the data in one queue
 }
 
 // DefaultSettings are those that every state begins with. They are part of what
@@ -37,6 +47,8 @@ func DefaultSettings() Settings {
 		SessionEphemerals: 10_000, Sessions: 1_000_000, TTLMinMs: 1_000, TTLMaxMs: 86_400_000,
 		EventAgeMs: 600_000, EventBytes: 128 << 20, ClosedAgeMs: 86_400_000,
 		PrincipalSessions: 100_000,
+		RecordBytes:       256 << 20, RecordAgeMs: 86_400_000, RecordLeastMs: 60_000, OverAgeMs: 600_000,
+		Waiting: 100_000, SessionHolds: 10_000, QueueMessages: 1_000_000, QueueBytes: 1 << 30,
 	}
 }
 
@@ -154,9 +166,22 @@ func (s *Settings) fields(level uint32) []field {
 	if level < accessLevel {
 		return first
 	}
-	return append(first,
+	first = append(first,
 		settingField("principal_sessions", &s.PrincipalSessions, 0, 100_000_000, func(m *c) **int64 { return &m.PrincipalSessions }),
 		settingField("principal_nodes", &s.PrincipalNodes, 0, 1_000_000_000, func(m *c) **int64 { return &m.PrincipalNodes }),
 		settingField("principal_bytes", &s.PrincipalBytes, 0, 1<<50, func(m *c) **int64 { return &m.PrincipalBytes }),
+	)
+	if level < heldLevel {
+		return first
+	}
+	return append(first,
+		settingField("record_bytes", &s.RecordBytes, 1<<10, 1<<40, func(m *c) **int64 { return &m.RecordBytes }),
+		settingField("record_age_ms", &s.RecordAgeMs, 1, 365*day, func(m *c) **int64 { return &m.RecordAgeMs }),
+		settingField("record_least_ms", &s.RecordLeastMs, 0, 365*day, func(m *c) **int64 { return &m.RecordLeastMs }),
+		settingField("over_age_ms", &s.OverAgeMs, 0, 365*day, func(m *c) **int64 { return &m.OverAgeMs }),
+		settingField("waiting", &s.Waiting, 0, 100_000_000, func(m *c) **int64 { return &m.Waiting }),
+		settingField("session_holds", &s.SessionHolds, 1, 1_000_000, func(m *c) **int64 { return &m.SessionHolds }),
+		settingField("queue_messages", &s.QueueMessages, 0, 100_000_000, func(m *c) **int64 { return &m.QueueMessages }),
+		settingField("queue_bytes", &s.QueueBytes, 0, 1<<50, func(m *c) **int64 { return &m.QueueBytes }),
 	)
 }

@@ -18,7 +18,7 @@ import (
 // SnapshotFormat is the highest format of snapshots that this code reads. It
 // writes the format of the feature level, which says that every member can read
 // it, since followers pull snapshots.
-const SnapshotFormat = 2
+const SnapshotFormat = 3
 
 // ErrSnapshot ends Restore when the bytes are no whole snapshot.
 var ErrSnapshot = errors.New("damaged snapshot")
@@ -35,7 +35,20 @@ const (
 	// From format 2 on, between the ended sessions and the events.
 	framePrincipal = 7
 	frameToken     = 8
+
+	// From format 3 on, behind those, what snapshotParts lists: kinds 16 and up.
 )
+
+// snapshotPart is a table of records in snapshots, from format 3 on.
+type snapshotPart struct {
+	kind  byte // of its frames
+	count func(*View) int
+	write func(*View, *frameWriter)        // count frames
+	read  func(*State, *frameReader) error // one frame
+}
+
+// snapshotParts stand in this order, and their counts in the header.
+var snapshotParts []snapshotPart
 
 // frameMost bounds a frame; the largest value and path fit.
 const frameMost = 16 << 20
@@ -47,15 +60,24 @@ const snapshotBuffer = 256 << 10
 // error is that of w.
 func (v *View) WriteTo(w io.Writer) (int64, error) {
 	f := &frameWriter{w: bufio.NewWriterSize(w, snapshotBuffer), acls: map[*tree.ACL][]*commandpb.AclEntry{}}
-	f.frame(frameHeader, &snapshotpb.Header{
+	head := &snapshotpb.Header{
 		Format: min(v.level, SnapshotFormat), Zxid: uint64(v.zxid), AgeMs: v.age, Trimmed: uint64(v.Oldest()),
 		Settings: v.settings.Command(v.level), Nodes: uint64(v.tree.Len()), Sessions: uint64(v.sessions.Len()),
 		Ended: uint64(v.ended.Len()), Events: uint64(v.history.Len()), Level: v.level,
 		Auth: v.auth, Principals: uint64(v.principals.Len()), Tokens: uint64(v.apiTokens.Len()),
-	})
+	}
+	if v.level >= heldLevel {
+		for _, p := range snapshotParts {
+			head.Parts = append(head.Parts, uint64(p.count(v)))
+		}
+	}
+	f.frame(frameHeader, head)
 	v.writeNodes(f)
 	v.writeSessions(f)
 	v.writePolicy(f)
+	for _, p := range snapshotParts {
+		p.write(v, f)
+	}
 	v.writeEvents(f)
 	f.frame(frameEnd, &snapshotpb.End{Digest: v.digest})
 	if f.err == nil {
@@ -159,7 +181,7 @@ func restore(f *frameReader) (*State, error) {
 		return nil, errors.New("events trimmed beyond the state")
 	}
 	s.zxid, s.age = quorum.Zxid(head.Zxid), head.AgeMs
-	for _, read := range []func(*State, *frameReader, *snapshotpb.Header) error{readNodes, readSessions, readEnded, readPrincipals, readTokens, readEvents} {
+	for _, read := range []func(*State, *frameReader, *snapshotpb.Header) error{readNodes, readSessions, readEnded, readPrincipals, readTokens, readParts, readEvents} {
 		if err := read(s, f, &head); err != nil {
 			return nil, err
 		}
@@ -169,6 +191,20 @@ func restore(f *frameReader) (*State, error) {
 	}
 	s.begin()
 	return s, f.end(s.digest())
+}
+
+func readParts(s *State, f *frameReader, head *snapshotpb.Header) error {
+	if len(head.Parts) > len(snapshotParts) {
+		return errors.New("records of unknown kinds")
+	}
+	for i, n := range head.Parts {
+		for range n {
+			if err := snapshotParts[i].read(s, f); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 func readSessions(s *State, f *frameReader, head *snapshotpb.Header) error {

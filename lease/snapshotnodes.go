@@ -105,6 +105,7 @@ func readNodes(s *State, f *frameReader, head *snapshotpb.Header) error {
 		return err
 	}
 	s.tree = t
+	s.list()
 	return nil
 }
 

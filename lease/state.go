@@ -34,12 +34,16 @@ import (
 //
 // What may be proposed, and what a command means, follows the replicated level
 // at its zxid and never the program that applies it (RULES.md R6).
-const Format = 2
+const Format = 3
 
 // accessLevel is the level, and the format of commands, from which on there are
 // callers and everything that only matters with them: authentication, ACLs,
 // quotas, multi, nodes that end by themselves.
 const accessLevel = 2
+
+// heldLevel is the level, and the format of commands, from which on things are
+// held, counted and queued, and keys make commands happen once.
+const heldLevel = 3
 
 // ErrFormat ends Apply and Restore when they meet a format that this code does
 // not know: the node must stop, since going on would be guessing.
@@ -79,6 +83,10 @@ type State struct {
 	apiTokens  *cow.Table[*apiToken]
 	apiSecrets *cow.Table[*apiToken]
 
+	dues *cow.Table[due]
+
+	tables []table // all of the above
+
 	sum uint64
 
 	view *View       // of the present state; nil when it is to be made
@@ -88,13 +96,30 @@ type State struct {
 // New is the state of a cluster before its first transaction. The settings must
 // be valid (Settings.Validate).
 func New(settings Settings) *State {
-	return &State{
+	s := &State{
 		settings: settings, level: 1, known: Format, tree: tree.New(),
 		sessions: cow.New(sessionLess), tokens: cow.New(tokenLess),
 		ended: cow.New(endedLess), endedByAge: cow.New(endedOlder),
 		heldBy: cow.New(heldLess), holders: cow.New(holderLess),
 		principals: cow.New(principalLess), apiTokens: cow.New(apiTokenLess), apiSecrets: cow.New(apiSecretLess),
+		dues: cow.New(dueLess),
 	}
+	s.list()
+	return s
+}
+
+// list notes all tables, after one of them was replaced.
+func (s *State) list() {
+	s.tables = []table{
+		s.tree, s.sessions, s.tokens, s.ended, s.endedByAge, s.heldBy, s.holders,
+		s.principals, s.apiTokens, s.apiSecrets, s.dues,
+	}
+}
+
+// table is what a transaction can take back.
+type table interface {
+	Begin()
+	Rollback()
 }
 
 // Know has the state behave as in a program whose highest level is level, for
@@ -167,29 +192,15 @@ func (s *State) advance(x *txn) {
 
 // begin starts a transaction that rollback can take back.
 func (s *State) begin() {
-	s.tree.Begin()
-	s.sessions.Begin()
-	s.tokens.Begin()
-	s.ended.Begin()
-	s.endedByAge.Begin()
-	s.heldBy.Begin()
-	s.holders.Begin()
-	s.principals.Begin()
-	s.apiTokens.Begin()
-	s.apiSecrets.Begin()
+	for _, t := range s.tables {
+		t.Begin()
+	}
 }
 
 func (s *State) rollback(sum uint64, settings Settings) {
-	s.tree.Rollback()
-	s.sessions.Rollback()
-	s.tokens.Rollback()
-	s.ended.Rollback()
-	s.endedByAge.Rollback()
-	s.heldBy.Rollback()
-	s.holders.Rollback()
-	s.principals.Rollback()
-	s.apiTokens.Rollback()
-	s.apiSecrets.Rollback()
+	for _, t := range s.tables {
+		t.Rollback()
+	}
 	s.sum, s.settings = sum, settings
 }
 
@@ -245,8 +256,8 @@ func (s *State) run(x *txn, cmd *commandpb.Command, res *Result) tree.Code {
 	switch {
 	case cmd.Format > s.level:
 		return tree.ErrInvalidArgument // proposed before every member knew it
-	case cmd.Format < accessLevel:
-		older(cmd)
+	case cmd.Format < heldLevel:
+		older(cmd, cmd.Format)
 	}
 	if !ofCluster(cmd) {
 		if code := s.identify(x, cmd.Caller); code != tree.OK {
@@ -296,7 +307,8 @@ func (s *State) policy() policy {
 func ofCluster(cmd *commandpb.Command) bool {
 	switch cmd.Op.(type) {
 	case *commandpb.Command_ExpireSessions, *commandpb.Command_Reap, *commandpb.Command_Configure,
-		*commandpb.Command_RaiseLevel, *commandpb.Command_EnableAuth:
+		*commandpb.Command_RaiseLevel, *commandpb.Command_EnableAuth,
+		*commandpb.Command_Withdraw, *commandpb.Command_Lapse, *commandpb.Command_Checkpoint:
 		return true
 	}
 	return false
@@ -315,6 +327,8 @@ func (s *State) runOfCluster(x *txn, cmd *commandpb.Command, res *Result) tree.C
 		return tree.OK
 	case *commandpb.Command_EnableAuth:
 		return s.enableAuth(x, op.EnableAuth, res)
+	case *commandpb.Command_Lapse:
+		return s.lapse(x)
 	}
 	return tree.ErrInvalidArgument
 }

@@ -26,6 +26,8 @@ type View struct {
 	principals cow.Frozen[*principal]
 	apiTokens  cow.Frozen[*apiToken]
 	apiSecrets cow.Frozen[*apiToken]
+
+	dues cow.Frozen[due]
 }
 
 // View is the present state. It takes constant time, and less when nothing was
@@ -38,6 +40,7 @@ func (s *State) View() *View {
 			sessions: s.sessions.Freeze(), tokens: s.tokens.Freeze(), ended: s.ended.Freeze(),
 			heldBy: s.heldBy.Freeze(), auth: s.auth, principals: s.principals.Freeze(),
 			apiTokens: s.apiTokens.Freeze(), apiSecrets: s.apiSecrets.Freeze(),
+			dues: s.dues.Freeze(),
 		}
 	}
 	return s.view

@@ -33,6 +33,28 @@ const (
 	ErrNoPrincipal            Code = 22 // no_such_principal
 	ErrNoToken                Code = 23 // no_such_token
 	ErrUnauthenticated        Code = 24
+
+	// Of what is held, and of exactly once.
+	ErrLockHeld        Code = 25
+	ErrLockDelayed     Code = 26
+	ErrNoPermits       Code = 27
+	ErrLimitMismatch   Code = 28
+	ErrModeMismatch    Code = 29
+	ErrSuperseded      Code = 30
+	ErrNotLeader       Code = 31
+	ErrBarrierWaiting  Code = 32
+	ErrOnceRunning     Code = 33
+	ErrOnceDone        Code = 34
+	ErrOnceFailed      Code = 35
+	ErrCounterOverflow Code = 36
+	ErrNoQueue         Code = 37 // no_such_queue
+	ErrHoldLost        Code = 38
+	ErrReceiptLost     Code = 39
+	ErrFenceStale      Code = 40
+	ErrKeyReused       Code = 41 // idempotency_key_reused
+	ErrKeyInProgress   Code = 42 // idempotency_in_progress
+	ErrTooManyWaiters  Code = 43
+	ErrOverloaded      Code = 44
 )
 
 var codeNames = [...]string{
@@ -45,6 +67,13 @@ var codeNames = [...]string{
 	ErrCursorExpired: "cursor_expired", ErrHistoryLost: "history_lost",
 	ErrPermissionDenied: "permission_denied", ErrInvalidACL: "invalid_acl", ErrQuotaExceeded: "quota_exceeded",
 	ErrNoPrincipal: "no_such_principal", ErrNoToken: "no_such_token", ErrUnauthenticated: "unauthenticated",
+	ErrLockHeld: "lock_held", ErrLockDelayed: "lock_delayed", ErrNoPermits: "no_permits",
+	ErrLimitMismatch: "limit_mismatch", ErrModeMismatch: "mode_mismatch", ErrSuperseded: "superseded",
+	ErrNotLeader: "not_leader", ErrBarrierWaiting: "barrier_waiting", ErrOnceRunning: "once_running",
+	ErrOnceDone: "once_done", ErrOnceFailed: "once_failed", ErrCounterOverflow: "counter_overflow",
+	ErrNoQueue: "no_such_queue", ErrHoldLost: "hold_lost", ErrReceiptLost: "receipt_lost",
+	ErrFenceStale: "fence_stale", ErrKeyReused: "idempotency_key_reused",
+	ErrKeyInProgress: "idempotency_in_progress", ErrTooManyWaiters: "too_many_waiters", ErrOverloaded: "overloaded",
 }
 
 // String is the code as it stands in problem+json.

@@ -24,6 +24,68 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// Kind says what a name names.
+type Kind int32
+
+const (
+	Kind_KIND_LOCK      Kind = 0
+	Kind_KIND_SEMAPHORE Kind = 1
+	Kind_KIND_ELECTION  Kind = 2
+	Kind_KIND_ONCE      Kind = 3
+	Kind_KIND_QUEUE     Kind = 4
+	Kind_KIND_COUNTER   Kind = 5
+	Kind_KIND_BARRIER   Kind = 6
+)
+
+// Enum value maps for Kind.
+var (
+	Kind_name = map[int32]string{
+		0: "KIND_LOCK",
+		1: "KIND_SEMAPHORE",
+		2: "KIND_ELECTION",
+		3: "KIND_ONCE",
+		4: "KIND_QUEUE",
+		5: "KIND_COUNTER",
+		6: "KIND_BARRIER",
+	}
+	Kind_value = map[string]int32{
+		"KIND_LOCK":      0,
+		"KIND_SEMAPHORE": 1,
+		"KIND_ELECTION":  2,
+		"KIND_ONCE":      3,
+		"KIND_QUEUE":     4,
+		"KIND_COUNTER":   5,
+		"KIND_BARRIER":   6,
+	}
+)
+
+func (x Kind) Enum() *Kind {
+	p := new(Kind)
+	*p = x
+	return p
+}
+
+func (x Kind) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Kind) Descriptor() protoreflect.EnumDescriptor {
+	return file_tree_command_command_proto_enumTypes[0].Descriptor()
+}
+
+func (Kind) Type() protoreflect.EnumType {
+	return &file_tree_command_command_proto_enumTypes[0]
+}
+
+func (x Kind) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Kind.Descriptor instead.
+func (Kind) EnumDescriptor() ([]byte, []int) {
+	return file_tree_command_command_proto_rawDescGZIP(), []int{0}
+}
+
 type Mode int32
 
 const (
@@ -63,11 +125,11 @@ func (x Mode) String() string {
 }
 
 func (Mode) Descriptor() protoreflect.EnumDescriptor {
-	return file_tree_command_command_proto_enumTypes[0].Descriptor()
+	return file_tree_command_command_proto_enumTypes[1].Descriptor()
 }
 
 func (Mode) Type() protoreflect.EnumType {
-	return &file_tree_command_command_proto_enumTypes[0]
+	return &file_tree_command_command_proto_enumTypes[1]
 }
 
 func (x Mode) Number() protoreflect.EnumNumber {
@@ -76,7 +138,56 @@ func (x Mode) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Mode.Descriptor instead.
 func (Mode) EnumDescriptor() ([]byte, []int) {
-	return file_tree_command_command_proto_rawDescGZIP(), []int{0}
+	return file_tree_command_command_proto_rawDescGZIP(), []int{1}
+}
+
+type Settle_How int32
+
+const (
+	Settle_HOW_ACK    Settle_How = 0
+	Settle_HOW_NACK   Settle_How = 1
+	Settle_HOW_EXTEND Settle_How = 2
+)
+
+// Enum value maps for Settle_How.
+var (
+	Settle_How_name = map[int32]string{
+		0: "HOW_ACK",
+		1: "HOW_NACK",
+		2: "HOW_EXTEND",
+	}
+	Settle_How_value = map[string]int32{
+		"HOW_ACK":    0,
+		"HOW_NACK":   1,
+		"HOW_EXTEND": 2,
+	}
+)
+
+func (x Settle_How) Enum() *Settle_How {
+	p := new(Settle_How)
+	*p = x
+	return p
+}
+
+func (x Settle_How) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Settle_How) Descriptor() protoreflect.EnumDescriptor {
+	return file_tree_command_command_proto_enumTypes[2].Descriptor()
+}
+
+func (Settle_How) Type() protoreflect.EnumType {
+	return &file_tree_command_command_proto_enumTypes[2]
+}
+
+func (x Settle_How) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Settle_How.Descriptor instead.
+func (Settle_How) EnumDescriptor() ([]byte, []int) {
+	return file_tree_command_command_proto_rawDescGZIP(), []int{49, 0}
 }
 
 type Command struct {
@@ -87,6 +198,9 @@ type Command struct {
 	Session *SessionRef `protobuf:"bytes,2,opt,name=session,proto3" json:"session,omitempty"`
 	// Who asks; absent before level 2, and in commands of the cluster itself.
 	Caller *Caller `protobuf:"bytes,3,opt,name=caller,proto3" json:"caller,omitempty"`
+	// What follows is from level 3 on.
+	Key    *Key     `protobuf:"bytes,4,opt,name=key,proto3" json:"key,omitempty"`       // the Idempotency-Key of the request
+	Fences []*Fence `protobuf:"bytes,5,rep,name=fences,proto3" json:"fences,omitempty"` // what must be held for the operation to be done
 	// Types that are valid to be assigned to Op:
 	//
 	//	*Command_Create
@@ -108,6 +222,30 @@ type Command struct {
 	//	*Command_DeletePrincipal
 	//	*Command_CreateToken
 	//	*Command_RevokeToken
+	//	*Command_Acquire
+	//	*Command_Leave
+	//	*Command_Release
+	//	*Command_Break
+	//	*Command_Revoke
+	//	*Command_Proclaim
+	//	*Command_Withdraw
+	//	*Command_Lapse
+	//	*Command_Checkpoint
+	//	*Command_Complete
+	//	*Command_Forget
+	//	*Command_AddCounter
+	//	*Command_SetCounter
+	//	*Command_DeleteCounter
+	//	*Command_Enqueue
+	//	*Command_Claim
+	//	*Command_Settle
+	//	*Command_ConfigureQueue
+	//	*Command_DeleteQueue
+	//	*Command_Redrive
+	//	*Command_Enter
+	//	*Command_Depart
+	//	*Command_CloseBarrier
+	//	*Command_OpenBarrier
 	Op            isCommand_Op `protobuf_oneof:"op"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -160,6 +298,20 @@ func (x *Command) GetSession() *SessionRef {
 func (x *Command) GetCaller() *Caller {
 	if x != nil {
 		return x.Caller
+	}
+	return nil
+}
+
+func (x *Command) GetKey() *Key {
+	if x != nil {
+		return x.Key
+	}
+	return nil
+}
+
+func (x *Command) GetFences() []*Fence {
+	if x != nil {
+		return x.Fences
 	}
 	return nil
 }
@@ -342,6 +494,222 @@ func (x *Command) GetRevokeToken() *RevokeToken {
 	return nil
 }
 
+func (x *Command) GetAcquire() *Acquire {
+	if x != nil {
+		if x, ok := x.Op.(*Command_Acquire); ok {
+			return x.Acquire
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetLeave() *Leave {
+	if x != nil {
+		if x, ok := x.Op.(*Command_Leave); ok {
+			return x.Leave
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetRelease() *Release {
+	if x != nil {
+		if x, ok := x.Op.(*Command_Release); ok {
+			return x.Release
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetBreak() *Break {
+	if x != nil {
+		if x, ok := x.Op.(*Command_Break); ok {
+			return x.Break
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetRevoke() *Revoke {
+	if x != nil {
+		if x, ok := x.Op.(*Command_Revoke); ok {
+			return x.Revoke
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetProclaim() *Proclaim {
+	if x != nil {
+		if x, ok := x.Op.(*Command_Proclaim); ok {
+			return x.Proclaim
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetWithdraw() *Withdraw {
+	if x != nil {
+		if x, ok := x.Op.(*Command_Withdraw); ok {
+			return x.Withdraw
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetLapse() *Lapse {
+	if x != nil {
+		if x, ok := x.Op.(*Command_Lapse); ok {
+			return x.Lapse
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetCheckpoint() *Checkpoint {
+	if x != nil {
+		if x, ok := x.Op.(*Command_Checkpoint); ok {
+			return x.Checkpoint
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetComplete() *Complete {
+	if x != nil {
+		if x, ok := x.Op.(*Command_Complete); ok {
+			return x.Complete
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetForget() *Forget {
+	if x != nil {
+		if x, ok := x.Op.(*Command_Forget); ok {
+			return x.Forget
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetAddCounter() *AddCounter {
+	if x != nil {
+		if x, ok := x.Op.(*Command_AddCounter); ok {
+			return x.AddCounter
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetSetCounter() *SetCounter {
+	if x != nil {
+		if x, ok := x.Op.(*Command_SetCounter); ok {
+			return x.SetCounter
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetDeleteCounter() *DeleteCounter {
+	if x != nil {
+		if x, ok := x.Op.(*Command_DeleteCounter); ok {
+			return x.DeleteCounter
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetEnqueue() *Enqueue {
+	if x != nil {
+		if x, ok := x.Op.(*Command_Enqueue); ok {
+			return x.Enqueue
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetClaim() *Claim {
+	if x != nil {
+		if x, ok := x.Op.(*Command_Claim); ok {
+			return x.Claim
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetSettle() *Settle {
+	if x != nil {
+		if x, ok := x.Op.(*Command_Settle); ok {
+			return x.Settle
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetConfigureQueue() *ConfigureQueue {
+	if x != nil {
+		if x, ok := x.Op.(*Command_ConfigureQueue); ok {
+			return x.ConfigureQueue
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetDeleteQueue() *DeleteQueue {
+	if x != nil {
+		if x, ok := x.Op.(*Command_DeleteQueue); ok {
+			return x.DeleteQueue
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetRedrive() *Redrive {
+	if x != nil {
+		if x, ok := x.Op.(*Command_Redrive); ok {
+			return x.Redrive
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetEnter() *Enter {
+	if x != nil {
+		if x, ok := x.Op.(*Command_Enter); ok {
+			return x.Enter
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetDepart() *Depart {
+	if x != nil {
+		if x, ok := x.Op.(*Command_Depart); ok {
+			return x.Depart
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetCloseBarrier() *CloseBarrier {
+	if x != nil {
+		if x, ok := x.Op.(*Command_CloseBarrier); ok {
+			return x.CloseBarrier
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetOpenBarrier() *OpenBarrier {
+	if x != nil {
+		if x, ok := x.Op.(*Command_OpenBarrier); ok {
+			return x.OpenBarrier
+		}
+	}
+	return nil
+}
+
 type isCommand_Op interface {
 	isCommand_Op()
 }
@@ -422,6 +790,102 @@ type Command_RevokeToken struct {
 	RevokeToken *RevokeToken `protobuf:"bytes,43,opt,name=revoke_token,json=revokeToken,proto3,oneof"`
 }
 
+type Command_Acquire struct {
+	Acquire *Acquire `protobuf:"bytes,50,opt,name=acquire,proto3,oneof"`
+}
+
+type Command_Leave struct {
+	Leave *Leave `protobuf:"bytes,51,opt,name=leave,proto3,oneof"`
+}
+
+type Command_Release struct {
+	Release *Release `protobuf:"bytes,52,opt,name=release,proto3,oneof"`
+}
+
+type Command_Break struct {
+	Break *Break `protobuf:"bytes,53,opt,name=break,proto3,oneof"`
+}
+
+type Command_Revoke struct {
+	Revoke *Revoke `protobuf:"bytes,54,opt,name=revoke,proto3,oneof"`
+}
+
+type Command_Proclaim struct {
+	Proclaim *Proclaim `protobuf:"bytes,55,opt,name=proclaim,proto3,oneof"`
+}
+
+type Command_Withdraw struct {
+	Withdraw *Withdraw `protobuf:"bytes,56,opt,name=withdraw,proto3,oneof"`
+}
+
+type Command_Lapse struct {
+	Lapse *Lapse `protobuf:"bytes,57,opt,name=lapse,proto3,oneof"`
+}
+
+type Command_Checkpoint struct {
+	Checkpoint *Checkpoint `protobuf:"bytes,58,opt,name=checkpoint,proto3,oneof"`
+}
+
+type Command_Complete struct {
+	Complete *Complete `protobuf:"bytes,60,opt,name=complete,proto3,oneof"`
+}
+
+type Command_Forget struct {
+	Forget *Forget `protobuf:"bytes,61,opt,name=forget,proto3,oneof"`
+}
+
+type Command_AddCounter struct {
+	AddCounter *AddCounter `protobuf:"bytes,65,opt,name=add_counter,json=addCounter,proto3,oneof"`
+}
+
+type Command_SetCounter struct {
+	SetCounter *SetCounter `protobuf:"bytes,66,opt,name=set_counter,json=setCounter,proto3,oneof"`
+}
+
+type Command_DeleteCounter struct {
+	DeleteCounter *DeleteCounter `protobuf:"bytes,67,opt,name=delete_counter,json=deleteCounter,proto3,oneof"`
+}
+
+type Command_Enqueue struct {
+	Enqueue *Enqueue `protobuf:"bytes,70,opt,name=enqueue,proto3,oneof"`
+}
+
+type Command_Claim struct {
+	Claim *Claim `protobuf:"bytes,71,opt,name=claim,proto3,oneof"`
+}
+
+type Command_Settle struct {
+	Settle *Settle `protobuf:"bytes,72,opt,name=settle,proto3,oneof"`
+}
+
+type Command_ConfigureQueue struct {
+	ConfigureQueue *ConfigureQueue `protobuf:"bytes,73,opt,name=configure_queue,json=configureQueue,proto3,oneof"`
+}
+
+type Command_DeleteQueue struct {
+	DeleteQueue *DeleteQueue `protobuf:"bytes,74,opt,name=delete_queue,json=deleteQueue,proto3,oneof"`
+}
+
+type Command_Redrive struct {
+	Redrive *Redrive `protobuf:"bytes,75,opt,name=redrive,proto3,oneof"`
+}
+
+type Command_Enter struct {
+	Enter *Enter `protobuf:"bytes,80,opt,name=enter,proto3,oneof"`
+}
+
+type Command_Depart struct {
+	Depart *Depart `protobuf:"bytes,81,opt,name=depart,proto3,oneof"`
+}
+
+type Command_CloseBarrier struct {
+	CloseBarrier *CloseBarrier `protobuf:"bytes,82,opt,name=close_barrier,json=closeBarrier,proto3,oneof"`
+}
+
+type Command_OpenBarrier struct {
+	OpenBarrier *OpenBarrier `protobuf:"bytes,83,opt,name=open_barrier,json=openBarrier,proto3,oneof"`
+}
+
 func (*Command_Create) isCommand_Op() {}
 
 func (*Command_Put) isCommand_Op() {}
@@ -460,6 +924,173 @@ func (*Command_CreateToken) isCommand_Op() {}
 
 func (*Command_RevokeToken) isCommand_Op() {}
 
+func (*Command_Acquire) isCommand_Op() {}
+
+func (*Command_Leave) isCommand_Op() {}
+
+func (*Command_Release) isCommand_Op() {}
+
+func (*Command_Break) isCommand_Op() {}
+
+func (*Command_Revoke) isCommand_Op() {}
+
+func (*Command_Proclaim) isCommand_Op() {}
+
+func (*Command_Withdraw) isCommand_Op() {}
+
+func (*Command_Lapse) isCommand_Op() {}
+
+func (*Command_Checkpoint) isCommand_Op() {}
+
+func (*Command_Complete) isCommand_Op() {}
+
+func (*Command_Forget) isCommand_Op() {}
+
+func (*Command_AddCounter) isCommand_Op() {}
+
+func (*Command_SetCounter) isCommand_Op() {}
+
+func (*Command_DeleteCounter) isCommand_Op() {}
+
+func (*Command_Enqueue) isCommand_Op() {}
+
+func (*Command_Claim) isCommand_Op() {}
+
+func (*Command_Settle) isCommand_Op() {}
+
+func (*Command_ConfigureQueue) isCommand_Op() {}
+
+func (*Command_DeleteQueue) isCommand_Op() {}
+
+func (*Command_Redrive) isCommand_Op() {}
+
+func (*Command_Enter) isCommand_Op() {}
+
+func (*Command_Depart) isCommand_Op() {}
+
+func (*Command_CloseBarrier) isCommand_Op() {}
+
+func (*Command_OpenBarrier) isCommand_Op() {}
+
+// Key is an Idempotency-Key (API.md rule 11). Both hashes are SHA-256, made at
+// the edge: hash of the principal, the method, the path and the key; digest of
+// what the request asks for.
+type Key struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Hash          []byte                 `protobuf:"bytes,1,opt,name=hash,proto3" json:"hash,omitempty"`
+	Digest        []byte                 `protobuf:"bytes,2,opt,name=digest,proto3" json:"digest,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Key) Reset() {
+	*x = Key{}
+	mi := &file_tree_command_command_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Key) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Key) ProtoMessage() {}
+
+func (x *Key) ProtoReflect() protoreflect.Message {
+	mi := &file_tree_command_command_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Key.ProtoReflect.Descriptor instead.
+func (*Key) Descriptor() ([]byte, []int) {
+	return file_tree_command_command_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *Key) GetHash() []byte {
+	if x != nil {
+		return x.Hash
+	}
+	return nil
+}
+
+func (x *Key) GetDigest() []byte {
+	if x != nil {
+		return x.Digest
+	}
+	return nil
+}
+
+// Fence demands that something is held: by whoever has the token, or by the
+// session of the request. A token alone suffices only for what one holds at a
+// time; of shared locks and semaphores the session must be there too (RULES.md
+// R14).
+type Fence struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Kind          Kind                   `protobuf:"varint,1,opt,name=kind,proto3,enum=perch.command.v1.Kind" json:"kind,omitempty"`
+	Name          string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`    // of once: name, or name/key
+	Token         uint64                 `protobuf:"varint,3,opt,name=token,proto3" json:"token,omitempty"` // 0: held by the session of the request
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Fence) Reset() {
+	*x = Fence{}
+	mi := &file_tree_command_command_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Fence) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Fence) ProtoMessage() {}
+
+func (x *Fence) ProtoReflect() protoreflect.Message {
+	mi := &file_tree_command_command_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Fence.ProtoReflect.Descriptor instead.
+func (*Fence) Descriptor() ([]byte, []int) {
+	return file_tree_command_command_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *Fence) GetKind() Kind {
+	if x != nil {
+		return x.Kind
+	}
+	return Kind_KIND_LOCK
+}
+
+func (x *Fence) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Fence) GetToken() uint64 {
+	if x != nil {
+		return x.Token
+	}
+	return 0
+}
+
 // Caller is who asks, as the edge has found out (RULES.md R5). What that lets
 // him do is decided in apply, by the policy of that position.
 type Caller struct {
@@ -476,7 +1107,7 @@ type Caller struct {
 
 func (x *Caller) Reset() {
 	*x = Caller{}
-	mi := &file_tree_command_command_proto_msgTypes[1]
+	mi := &file_tree_command_command_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -488,7 +1119,7 @@ func (x *Caller) String() string {
 func (*Caller) ProtoMessage() {}
 
 func (x *Caller) ProtoReflect() protoreflect.Message {
-	mi := &file_tree_command_command_proto_msgTypes[1]
+	mi := &file_tree_command_command_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -501,7 +1132,7 @@ func (x *Caller) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Caller.ProtoReflect.Descriptor instead.
 func (*Caller) Descriptor() ([]byte, []int) {
-	return file_tree_command_command_proto_rawDescGZIP(), []int{1}
+	return file_tree_command_command_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *Caller) GetPrincipal() string {
@@ -562,7 +1193,7 @@ type SessionRef struct {
 
 func (x *SessionRef) Reset() {
 	*x = SessionRef{}
-	mi := &file_tree_command_command_proto_msgTypes[2]
+	mi := &file_tree_command_command_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -574,7 +1205,7 @@ func (x *SessionRef) String() string {
 func (*SessionRef) ProtoMessage() {}
 
 func (x *SessionRef) ProtoReflect() protoreflect.Message {
-	mi := &file_tree_command_command_proto_msgTypes[2]
+	mi := &file_tree_command_command_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -587,7 +1218,7 @@ func (x *SessionRef) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SessionRef.ProtoReflect.Descriptor instead.
 func (*SessionRef) Descriptor() ([]byte, []int) {
-	return file_tree_command_command_proto_rawDescGZIP(), []int{2}
+	return file_tree_command_command_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *SessionRef) GetRef() isSessionRef_Ref {
@@ -656,7 +1287,7 @@ type Condition struct {
 
 func (x *Condition) Reset() {
 	*x = Condition{}
-	mi := &file_tree_command_command_proto_msgTypes[3]
+	mi := &file_tree_command_command_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -668,7 +1299,7 @@ func (x *Condition) String() string {
 func (*Condition) ProtoMessage() {}
 
 func (x *Condition) ProtoReflect() protoreflect.Message {
-	mi := &file_tree_command_command_proto_msgTypes[3]
+	mi := &file_tree_command_command_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -681,7 +1312,7 @@ func (x *Condition) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Condition.ProtoReflect.Descriptor instead.
 func (*Condition) Descriptor() ([]byte, []int) {
-	return file_tree_command_command_proto_rawDescGZIP(), []int{3}
+	return file_tree_command_command_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Condition) GetWhen() isCondition_When {
@@ -777,7 +1408,7 @@ type Create struct {
 
 func (x *Create) Reset() {
 	*x = Create{}
-	mi := &file_tree_command_command_proto_msgTypes[4]
+	mi := &file_tree_command_command_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -789,7 +1420,7 @@ func (x *Create) String() string {
 func (*Create) ProtoMessage() {}
 
 func (x *Create) ProtoReflect() protoreflect.Message {
-	mi := &file_tree_command_command_proto_msgTypes[4]
+	mi := &file_tree_command_command_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -802,7 +1433,7 @@ func (x *Create) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Create.ProtoReflect.Descriptor instead.
 func (*Create) Descriptor() ([]byte, []int) {
-	return file_tree_command_command_proto_rawDescGZIP(), []int{4}
+	return file_tree_command_command_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Create) GetPath() string {
@@ -870,7 +1501,7 @@ type Put struct {
 
 func (x *Put) Reset() {
 	*x = Put{}
-	mi := &file_tree_command_command_proto_msgTypes[5]
+	mi := &file_tree_command_command_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -882,7 +1513,7 @@ func (x *Put) String() string {
 func (*Put) ProtoMessage() {}
 
 func (x *Put) ProtoReflect() protoreflect.Message {
-	mi := &file_tree_command_command_proto_msgTypes[5]
+	mi := &file_tree_command_command_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -895,7 +1526,7 @@ func (x *Put) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Put.ProtoReflect.Descriptor instead.
 func (*Put) Descriptor() ([]byte, []int) {
-	return file_tree_command_command_proto_rawDescGZIP(), []int{5}
+	return file_tree_command_command_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Put) GetPath() string {
@@ -965,7 +1596,7 @@ type Delete struct {
 
 func (x *Delete) Reset() {
 	*x = Delete{}
-	mi := &file_tree_command_command_proto_msgTypes[6]
+	mi := &file_tree_command_command_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -977,7 +1608,7 @@ func (x *Delete) String() string {
 func (*Delete) ProtoMessage() {}
 
 func (x *Delete) ProtoReflect() protoreflect.Message {
-	mi := &file_tree_command_command_proto_msgTypes[6]
+	mi := &file_tree_command_command_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -990,7 +1621,7 @@ func (x *Delete) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Delete.ProtoReflect.Descriptor instead.
 func (*Delete) Descriptor() ([]byte, []int) {
-	return file_tree_command_command_proto_rawDescGZIP(), []int{6}
+	return file_tree_command_command_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Delete) GetPath() string {
@@ -1025,7 +1656,7 @@ type Multi struct {
 
 func (x *Multi) Reset() {
 	*x = Multi{}
-	mi := &file_tree_command_command_proto_msgTypes[7]
+	mi := &file_tree_command_command_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1037,7 +1668,7 @@ func (x *Multi) String() string {
 func (*Multi) ProtoMessage() {}
 
 func (x *Multi) ProtoReflect() protoreflect.Message {
-	mi := &file_tree_command_command_proto_msgTypes[7]
+	mi := &file_tree_command_command_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1050,7 +1681,7 @@ func (x *Multi) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Multi.ProtoReflect.Descriptor instead.
 func (*Multi) Descriptor() ([]byte, []int) {
-	return file_tree_command_command_proto_rawDescGZIP(), []int{7}
+	return file_tree_command_command_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Multi) GetOps() []*Op {
@@ -1069,6 +1700,10 @@ type Op struct {
 	//	*Op_Delete
 	//	*Op_Check
 	//	*Op_Get
+	//	*Op_CheckLock
+	//	*Op_Add
+	//	*Op_Enqueue
+	//	*Op_Ack
 	Op            isOp_Op `protobuf_oneof:"op"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1076,7 +1711,7 @@ type Op struct {
 
 func (x *Op) Reset() {
 	*x = Op{}
-	mi := &file_tree_command_command_proto_msgTypes[8]
+	mi := &file_tree_command_command_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1088,7 +1723,7 @@ func (x *Op) String() string {
 func (*Op) ProtoMessage() {}
 
 func (x *Op) ProtoReflect() protoreflect.Message {
-	mi := &file_tree_command_command_proto_msgTypes[8]
+	mi := &file_tree_command_command_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1101,7 +1736,7 @@ func (x *Op) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Op.ProtoReflect.Descriptor instead.
 func (*Op) Descriptor() ([]byte, []int) {
-	return file_tree_command_command_proto_rawDescGZIP(), []int{8}
+	return file_tree_command_command_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Op) GetOp() isOp_Op {
@@ -1156,6 +1791,42 @@ func (x *Op) GetGet() *Get {
 	return nil
 }
 
+func (x *Op) GetCheckLock() *Fence {
+	if x != nil {
+		if x, ok := x.Op.(*Op_CheckLock); ok {
+			return x.CheckLock
+		}
+	}
+	return nil
+}
+
+func (x *Op) GetAdd() *AddCounter {
+	if x != nil {
+		if x, ok := x.Op.(*Op_Add); ok {
+			return x.Add
+		}
+	}
+	return nil
+}
+
+func (x *Op) GetEnqueue() *Enqueue {
+	if x != nil {
+		if x, ok := x.Op.(*Op_Enqueue); ok {
+			return x.Enqueue
+		}
+	}
+	return nil
+}
+
+func (x *Op) GetAck() *Settle {
+	if x != nil {
+		if x, ok := x.Op.(*Op_Ack); ok {
+			return x.Ack
+		}
+	}
+	return nil
+}
+
 type isOp_Op interface {
 	isOp_Op()
 }
@@ -1180,6 +1851,23 @@ type Op_Get struct {
 	Get *Get `protobuf:"bytes,5,opt,name=get,proto3,oneof"`
 }
 
+type Op_CheckLock struct {
+	// From level 3 on.
+	CheckLock *Fence `protobuf:"bytes,6,opt,name=check_lock,json=checkLock,proto3,oneof"`
+}
+
+type Op_Add struct {
+	Add *AddCounter `protobuf:"bytes,7,opt,name=add,proto3,oneof"`
+}
+
+type Op_Enqueue struct {
+	Enqueue *Enqueue `protobuf:"bytes,8,opt,name=enqueue,proto3,oneof"`
+}
+
+type Op_Ack struct {
+	Ack *Settle `protobuf:"bytes,9,opt,name=ack,proto3,oneof"` // one receipt
+}
+
 func (*Op_Create) isOp_Op() {}
 
 func (*Op_Put) isOp_Op() {}
@@ -1189,6 +1877,14 @@ func (*Op_Delete) isOp_Op() {}
 func (*Op_Check) isOp_Op() {}
 
 func (*Op_Get) isOp_Op() {}
+
+func (*Op_CheckLock) isOp_Op() {}
+
+func (*Op_Add) isOp_Op() {}
+
+func (*Op_Enqueue) isOp_Op() {}
+
+func (*Op_Ack) isOp_Op() {}
 
 // Check demands that a node exists and meets the condition, or with if_absent
 // that there is none.
@@ -1202,7 +1898,7 @@ type Check struct {
 
 func (x *Check) Reset() {
 	*x = Check{}
-	mi := &file_tree_command_command_proto_msgTypes[9]
+	mi := &file_tree_command_command_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1214,7 +1910,7 @@ func (x *Check) String() string {
 func (*Check) ProtoMessage() {}
 
 func (x *Check) ProtoReflect() protoreflect.Message {
-	mi := &file_tree_command_command_proto_msgTypes[9]
+	mi := &file_tree_command_command_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1227,7 +1923,7 @@ func (x *Check) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Check.ProtoReflect.Descriptor instead.
 func (*Check) Descriptor() ([]byte, []int) {
-	return file_tree_command_command_proto_rawDescGZIP(), []int{9}
+	return file_tree_command_command_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Check) GetPath() string {
@@ -1254,7 +1950,7 @@ type Get struct {
 
 func (x *Get) Reset() {
 	*x = Get{}
-	mi := &file_tree_command_command_proto_msgTypes[10]
+	mi := &file_tree_command_command_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1266,7 +1962,7 @@ func (x *Get) String() string {
 func (*Get) ProtoMessage() {}
 
 func (x *Get) ProtoReflect() protoreflect.Message {
-	mi := &file_tree_command_command_proto_msgTypes[10]
+	mi := &file_tree_command_command_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1279,7 +1975,7 @@ func (x *Get) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Get.ProtoReflect.Descriptor instead.
 func (*Get) Descriptor() ([]byte, []int) {
-	return file_tree_command_command_proto_rawDescGZIP(), []int{10}
+	return file_tree_command_command_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Get) GetPath() string {
@@ -1301,7 +1997,7 @@ type AclEntry struct {
 
 func (x *AclEntry) Reset() {
 	*x = AclEntry{}
-	mi := &file_tree_command_command_proto_msgTypes[11]
+	mi := &file_tree_command_command_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1313,7 +2009,7 @@ func (x *AclEntry) String() string {
 func (*AclEntry) ProtoMessage() {}
 
 func (x *AclEntry) ProtoReflect() protoreflect.Message {
-	mi := &file_tree_command_command_proto_msgTypes[11]
+	mi := &file_tree_command_command_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1326,7 +2022,7 @@ func (x *AclEntry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AclEntry.ProtoReflect.Descriptor instead.
 func (*AclEntry) Descriptor() ([]byte, []int) {
-	return file_tree_command_command_proto_rawDescGZIP(), []int{11}
+	return file_tree_command_command_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *AclEntry) GetScheme() string {
@@ -1363,7 +2059,7 @@ type SetAcl struct {
 
 func (x *SetAcl) Reset() {
 	*x = SetAcl{}
-	mi := &file_tree_command_command_proto_msgTypes[12]
+	mi := &file_tree_command_command_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1375,7 +2071,7 @@ func (x *SetAcl) String() string {
 func (*SetAcl) ProtoMessage() {}
 
 func (x *SetAcl) ProtoReflect() protoreflect.Message {
-	mi := &file_tree_command_command_proto_msgTypes[12]
+	mi := &file_tree_command_command_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1388,7 +2084,7 @@ func (x *SetAcl) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetAcl.ProtoReflect.Descriptor instead.
 func (*SetAcl) Descriptor() ([]byte, []int) {
-	return file_tree_command_command_proto_rawDescGZIP(), []int{12}
+	return file_tree_command_command_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *SetAcl) GetPath() string {
@@ -1434,7 +2130,7 @@ type SetDefaultAcl struct {
 
 func (x *SetDefaultAcl) Reset() {
 	*x = SetDefaultAcl{}
-	mi := &file_tree_command_command_proto_msgTypes[13]
+	mi := &file_tree_command_command_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1446,7 +2142,7 @@ func (x *SetDefaultAcl) String() string {
 func (*SetDefaultAcl) ProtoMessage() {}
 
 func (x *SetDefaultAcl) ProtoReflect() protoreflect.Message {
-	mi := &file_tree_command_command_proto_msgTypes[13]
+	mi := &file_tree_command_command_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1459,7 +2155,7 @@ func (x *SetDefaultAcl) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetDefaultAcl.ProtoReflect.Descriptor instead.
 func (*SetDefaultAcl) Descriptor() ([]byte, []int) {
-	return file_tree_command_command_proto_rawDescGZIP(), []int{13}
+	return file_tree_command_command_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *SetDefaultAcl) GetPath() string {
@@ -1511,7 +2207,7 @@ type SetQuota struct {
 
 func (x *SetQuota) Reset() {
 	*x = SetQuota{}
-	mi := &file_tree_command_command_proto_msgTypes[14]
+	mi := &file_tree_command_command_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1523,7 +2219,7 @@ func (x *SetQuota) String() string {
 func (*SetQuota) ProtoMessage() {}
 
 func (x *SetQuota) ProtoReflect() protoreflect.Message {
-	mi := &file_tree_command_command_proto_msgTypes[14]
+	mi := &file_tree_command_command_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1536,7 +2232,7 @@ func (x *SetQuota) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetQuota.ProtoReflect.Descriptor instead.
 func (*SetQuota) Descriptor() ([]byte, []int) {
-	return file_tree_command_command_proto_rawDescGZIP(), []int{14}
+	return file_tree_command_command_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *SetQuota) GetPath() string {
@@ -1579,7 +2275,7 @@ type Reap struct {
 
 func (x *Reap) Reset() {
 	*x = Reap{}
-	mi := &file_tree_command_command_proto_msgTypes[15]
+	mi := &file_tree_command_command_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1591,7 +2287,7 @@ func (x *Reap) String() string {
 func (*Reap) ProtoMessage() {}
 
 func (x *Reap) ProtoReflect() protoreflect.Message {
-	mi := &file_tree_command_command_proto_msgTypes[15]
+	mi := &file_tree_command_command_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1604,7 +2300,7 @@ func (x *Reap) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Reap.ProtoReflect.Descriptor instead.
 func (*Reap) Descriptor() ([]byte, []int) {
-	return file_tree_command_command_proto_rawDescGZIP(), []int{15}
+	return file_tree_command_command_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Reap) GetPaths() []string {
@@ -1626,7 +2322,7 @@ type EnableAuth struct {
 
 func (x *EnableAuth) Reset() {
 	*x = EnableAuth{}
-	mi := &file_tree_command_command_proto_msgTypes[16]
+	mi := &file_tree_command_command_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1638,7 +2334,7 @@ func (x *EnableAuth) String() string {
 func (*EnableAuth) ProtoMessage() {}
 
 func (x *EnableAuth) ProtoReflect() protoreflect.Message {
-	mi := &file_tree_command_command_proto_msgTypes[16]
+	mi := &file_tree_command_command_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1651,7 +2347,7 @@ func (x *EnableAuth) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EnableAuth.ProtoReflect.Descriptor instead.
 func (*EnableAuth) Descriptor() ([]byte, []int) {
-	return file_tree_command_command_proto_rawDescGZIP(), []int{16}
+	return file_tree_command_command_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *EnableAuth) GetAdmin() *PutPrincipal {
@@ -1678,7 +2374,7 @@ type Grant struct {
 
 func (x *Grant) Reset() {
 	*x = Grant{}
-	mi := &file_tree_command_command_proto_msgTypes[17]
+	mi := &file_tree_command_command_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1690,7 +2386,7 @@ func (x *Grant) String() string {
 func (*Grant) ProtoMessage() {}
 
 func (x *Grant) ProtoReflect() protoreflect.Message {
-	mi := &file_tree_command_command_proto_msgTypes[17]
+	mi := &file_tree_command_command_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1703,7 +2399,7 @@ func (x *Grant) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Grant.ProtoReflect.Descriptor instead.
 func (*Grant) Descriptor() ([]byte, []int) {
-	return file_tree_command_command_proto_rawDescGZIP(), []int{17}
+	return file_tree_command_command_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Grant) GetPrefix() string {
@@ -1734,7 +2430,7 @@ type PutPrincipal struct {
 
 func (x *PutPrincipal) Reset() {
 	*x = PutPrincipal{}
-	mi := &file_tree_command_command_proto_msgTypes[18]
+	mi := &file_tree_command_command_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1746,7 +2442,7 @@ func (x *PutPrincipal) String() string {
 func (*PutPrincipal) ProtoMessage() {}
 
 func (x *PutPrincipal) ProtoReflect() protoreflect.Message {
-	mi := &file_tree_command_command_proto_msgTypes[18]
+	mi := &file_tree_command_command_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1759,7 +2455,7 @@ func (x *PutPrincipal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutPrincipal.ProtoReflect.Descriptor instead.
 func (*PutPrincipal) Descriptor() ([]byte, []int) {
-	return file_tree_command_command_proto_rawDescGZIP(), []int{18}
+	return file_tree_command_command_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *PutPrincipal) GetName() string {
@@ -1808,7 +2504,7 @@ type DeletePrincipal struct {
 
 func (x *DeletePrincipal) Reset() {
 	*x = DeletePrincipal{}
-	mi := &file_tree_command_command_proto_msgTypes[19]
+	mi := &file_tree_command_command_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1820,7 +2516,7 @@ func (x *DeletePrincipal) String() string {
 func (*DeletePrincipal) ProtoMessage() {}
 
 func (x *DeletePrincipal) ProtoReflect() protoreflect.Message {
-	mi := &file_tree_command_command_proto_msgTypes[19]
+	mi := &file_tree_command_command_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1833,7 +2529,7 @@ func (x *DeletePrincipal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeletePrincipal.ProtoReflect.Descriptor instead.
 func (*DeletePrincipal) Descriptor() ([]byte, []int) {
-	return file_tree_command_command_proto_rawDescGZIP(), []int{19}
+	return file_tree_command_command_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *DeletePrincipal) GetName() string {
@@ -1863,7 +2559,7 @@ type CreateToken struct {
 
 func (x *CreateToken) Reset() {
 	*x = CreateToken{}
-	mi := &file_tree_command_command_proto_msgTypes[20]
+	mi := &file_tree_command_command_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1875,7 +2571,7 @@ func (x *CreateToken) String() string {
 func (*CreateToken) ProtoMessage() {}
 
 func (x *CreateToken) ProtoReflect() protoreflect.Message {
-	mi := &file_tree_command_command_proto_msgTypes[20]
+	mi := &file_tree_command_command_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1888,7 +2584,7 @@ func (x *CreateToken) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateToken.ProtoReflect.Descriptor instead.
 func (*CreateToken) Descriptor() ([]byte, []int) {
-	return file_tree_command_command_proto_rawDescGZIP(), []int{20}
+	return file_tree_command_command_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *CreateToken) GetPrincipal() string {
@@ -1928,7 +2624,7 @@ type RevokeToken struct {
 
 func (x *RevokeToken) Reset() {
 	*x = RevokeToken{}
-	mi := &file_tree_command_command_proto_msgTypes[21]
+	mi := &file_tree_command_command_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1940,7 +2636,7 @@ func (x *RevokeToken) String() string {
 func (*RevokeToken) ProtoMessage() {}
 
 func (x *RevokeToken) ProtoReflect() protoreflect.Message {
-	mi := &file_tree_command_command_proto_msgTypes[21]
+	mi := &file_tree_command_command_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1953,7 +2649,7 @@ func (x *RevokeToken) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeToken.ProtoReflect.Descriptor instead.
 func (*RevokeToken) Descriptor() ([]byte, []int) {
-	return file_tree_command_command_proto_rawDescGZIP(), []int{21}
+	return file_tree_command_command_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *RevokeToken) GetId() string {
@@ -1972,7 +2668,7 @@ type OpenSession struct {
 
 func (x *OpenSession) Reset() {
 	*x = OpenSession{}
-	mi := &file_tree_command_command_proto_msgTypes[22]
+	mi := &file_tree_command_command_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1984,7 +2680,7 @@ func (x *OpenSession) String() string {
 func (*OpenSession) ProtoMessage() {}
 
 func (x *OpenSession) ProtoReflect() protoreflect.Message {
-	mi := &file_tree_command_command_proto_msgTypes[22]
+	mi := &file_tree_command_command_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1997,7 +2693,7 @@ func (x *OpenSession) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OpenSession.ProtoReflect.Descriptor instead.
 func (*OpenSession) Descriptor() ([]byte, []int) {
-	return file_tree_command_command_proto_rawDescGZIP(), []int{22}
+	return file_tree_command_command_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *OpenSession) GetTtlMs() uint64 {
@@ -2018,7 +2714,7 @@ type CloseSession struct {
 
 func (x *CloseSession) Reset() {
 	*x = CloseSession{}
-	mi := &file_tree_command_command_proto_msgTypes[23]
+	mi := &file_tree_command_command_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2030,7 +2726,7 @@ func (x *CloseSession) String() string {
 func (*CloseSession) ProtoMessage() {}
 
 func (x *CloseSession) ProtoReflect() protoreflect.Message {
-	mi := &file_tree_command_command_proto_msgTypes[23]
+	mi := &file_tree_command_command_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2043,7 +2739,7 @@ func (x *CloseSession) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CloseSession.ProtoReflect.Descriptor instead.
 func (*CloseSession) Descriptor() ([]byte, []int) {
-	return file_tree_command_command_proto_rawDescGZIP(), []int{23}
+	return file_tree_command_command_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *CloseSession) GetId() uint64 {
@@ -2062,7 +2758,7 @@ type SetTtl struct {
 
 func (x *SetTtl) Reset() {
 	*x = SetTtl{}
-	mi := &file_tree_command_command_proto_msgTypes[24]
+	mi := &file_tree_command_command_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2074,7 +2770,7 @@ func (x *SetTtl) String() string {
 func (*SetTtl) ProtoMessage() {}
 
 func (x *SetTtl) ProtoReflect() protoreflect.Message {
-	mi := &file_tree_command_command_proto_msgTypes[24]
+	mi := &file_tree_command_command_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2087,7 +2783,7 @@ func (x *SetTtl) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetTtl.ProtoReflect.Descriptor instead.
 func (*SetTtl) Descriptor() ([]byte, []int) {
-	return file_tree_command_command_proto_rawDescGZIP(), []int{24}
+	return file_tree_command_command_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *SetTtl) GetTtlMs() uint64 {
@@ -2112,7 +2808,7 @@ type ExpireSessions struct {
 
 func (x *ExpireSessions) Reset() {
 	*x = ExpireSessions{}
-	mi := &file_tree_command_command_proto_msgTypes[25]
+	mi := &file_tree_command_command_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2124,7 +2820,7 @@ func (x *ExpireSessions) String() string {
 func (*ExpireSessions) ProtoMessage() {}
 
 func (x *ExpireSessions) ProtoReflect() protoreflect.Message {
-	mi := &file_tree_command_command_proto_msgTypes[25]
+	mi := &file_tree_command_command_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2137,7 +2833,7 @@ func (x *ExpireSessions) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExpireSessions.ProtoReflect.Descriptor instead.
 func (*ExpireSessions) Descriptor() ([]byte, []int) {
-	return file_tree_command_command_proto_rawDescGZIP(), []int{25}
+	return file_tree_command_command_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *ExpireSessions) GetIds() []uint64 {
@@ -2166,7 +2862,7 @@ type RaiseLevel struct {
 
 func (x *RaiseLevel) Reset() {
 	*x = RaiseLevel{}
-	mi := &file_tree_command_command_proto_msgTypes[26]
+	mi := &file_tree_command_command_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2178,7 +2874,7 @@ func (x *RaiseLevel) String() string {
 func (*RaiseLevel) ProtoMessage() {}
 
 func (x *RaiseLevel) ProtoReflect() protoreflect.Message {
-	mi := &file_tree_command_command_proto_msgTypes[26]
+	mi := &file_tree_command_command_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2191,7 +2887,7 @@ func (x *RaiseLevel) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RaiseLevel.ProtoReflect.Descriptor instead.
 func (*RaiseLevel) Descriptor() ([]byte, []int) {
-	return file_tree_command_command_proto_rawDescGZIP(), []int{26}
+	return file_tree_command_command_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *RaiseLevel) GetLevel() uint32 {
@@ -2219,13 +2915,22 @@ type Configure struct {
 	PrincipalSessions *int64 `protobuf:"varint,12,opt,name=principal_sessions,json=principalSessions,proto3,oneof" json:"principal_sessions,omitempty"`
 	PrincipalNodes    *int64 `protobuf:"varint,13,opt,name=principal_nodes,json=principalNodes,proto3,oneof" json:"principal_nodes,omitempty"` // 0: no bound
 	PrincipalBytes    *int64 `protobuf:"varint,14,opt,name=principal_bytes,json=principalBytes,proto3,oneof" json:"principal_bytes,omitempty"` // 0: no bound
-	unknownFields     protoimpl.UnknownFields
-	sizeCache         protoimpl.SizeCache
+	// From level 3 on.
+	RecordBytes   *int64 `protobuf:"varint,15,opt,name=record_bytes,json=recordBytes,proto3,oneof" json:"record_bytes,omitempty"`         // of idempotency records
+	RecordAgeMs   *int64 `protobuf:"varint,16,opt,name=record_age_ms,json=recordAgeMs,proto3,oneof" json:"record_age_ms,omitempty"`       // they are kept
+	RecordLeastMs *int64 `protobuf:"varint,17,opt,name=record_least_ms,json=recordLeastMs,proto3,oneof" json:"record_least_ms,omitempty"` // below this none is dropped
+	OverAgeMs     *int64 `protobuf:"varint,18,opt,name=over_age_ms,json=overAgeMs,proto3,oneof" json:"over_age_ms,omitempty"`             // ended holds are remembered
+	Waiting       *int64 `protobuf:"varint,19,opt,name=waiting,proto3,oneof" json:"waiting,omitempty"`                                    // places in the queue of one name
+	SessionHolds  *int64 `protobuf:"varint,20,opt,name=session_holds,json=sessionHolds,proto3,oneof" json:"session_holds,omitempty"`      // holds and places of one session
+	QueueMessages *int64 `protobuf:"varint,21,opt,name=queue_messages,json=queueMessages,proto3,oneof" json:"queue_messages,omitempty"`   // in one queue
+	QueueBytes    *int64 `protobuf:"varint,22,opt,name=queue_bytes,json=queueBytes,proto3,oneof" json:"queue_bytes,omitempty"`            // of their data
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Configure) Reset() {
 	*x = Configure{}
-	mi := &file_tree_command_command_proto_msgTypes[27]
+	mi := &file_tree_command_command_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2237,7 +2942,7 @@ func (x *Configure) String() string {
 func (*Configure) ProtoMessage() {}
 
 func (x *Configure) ProtoReflect() protoreflect.Message {
-	mi := &file_tree_command_command_proto_msgTypes[27]
+	mi := &file_tree_command_command_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2250,7 +2955,7 @@ func (x *Configure) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Configure.ProtoReflect.Descriptor instead.
 func (*Configure) Descriptor() ([]byte, []int) {
-	return file_tree_command_command_proto_rawDescGZIP(), []int{27}
+	return file_tree_command_command_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *Configure) GetValueBytes() int64 {
@@ -2351,16 +3056,1765 @@ func (x *Configure) GetPrincipalBytes() int64 {
 	return 0
 }
 
+func (x *Configure) GetRecordBytes() int64 {
+	if x != nil && x.RecordBytes != nil {
+		return *x.RecordBytes
+	}
+	return 0
+}
+
+func (x *Configure) GetRecordAgeMs() int64 {
+	if x != nil && x.RecordAgeMs != nil {
+		return *x.RecordAgeMs
+	}
+	return 0
+}
+
+func (x *Configure) GetRecordLeastMs() int64 {
+	if x != nil && x.RecordLeastMs != nil {
+		return *x.RecordLeastMs
+	}
+	return 0
+}
+
+func (x *Configure) GetOverAgeMs() int64 {
+	if x != nil && x.OverAgeMs != nil {
+		return *x.OverAgeMs
+	}
+	return 0
+}
+
+func (x *Configure) GetWaiting() int64 {
+	if x != nil && x.Waiting != nil {
+		return *x.Waiting
+	}
+	return 0
+}
+
+func (x *Configure) GetSessionHolds() int64 {
+	if x != nil && x.SessionHolds != nil {
+		return *x.SessionHolds
+	}
+	return 0
+}
+
+func (x *Configure) GetQueueMessages() int64 {
+	if x != nil && x.QueueMessages != nil {
+		return *x.QueueMessages
+	}
+	return 0
+}
+
+func (x *Configure) GetQueueBytes() int64 {
+	if x != nil && x.QueueBytes != nil {
+		return *x.QueueBytes
+	}
+	return 0
+}
+
+// Want is one of the things that an Acquire asks for.
+type Want struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`      // of once: name; the key stands in Acquire
+	Shared        bool                   `protobuf:"varint,2,opt,name=shared,proto3" json:"shared,omitempty"` // locks alone
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Want) Reset() {
+	*x = Want{}
+	mi := &file_tree_command_command_proto_msgTypes[30]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Want) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Want) ProtoMessage() {}
+
+func (x *Want) ProtoReflect() protoreflect.Message {
+	mi := &file_tree_command_command_proto_msgTypes[30]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Want.ProtoReflect.Descriptor instead.
+func (*Want) Descriptor() ([]byte, []int) {
+	return file_tree_command_command_proto_rawDescGZIP(), []int{30}
+}
+
+func (x *Want) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Want) GetShared() bool {
+	if x != nil {
+		return x.Shared
+	}
+	return false
+}
+
+// Acquire asks for one thing that can be held, or for several locks, all or none
+// (RULES.md R18). A session of the request that opens with it is transient: it
+// ends with the hold, or with the wait that fails. With no session reference but
+// a TTL the server draws one.
+type Acquire struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Kind          Kind                   `protobuf:"varint,1,opt,name=kind,proto3,enum=perch.command.v1.Kind" json:"kind,omitempty"`
+	Wants         []*Want                `protobuf:"bytes,2,rep,name=wants,proto3" json:"wants,omitempty"`
+	Owner         string                 `protobuf:"bytes,3,opt,name=owner,proto3" json:"owner,omitempty"`
+	Wait          bool                   `protobuf:"varint,4,opt,name=wait,proto3" json:"wait,omitempty"`                                    // take a place in the queue when it is not to be had at once
+	StayMs        uint64                 `protobuf:"varint,5,opt,name=stay_ms,json=stayMs,proto3" json:"stay_ms,omitempty"`                  // the place is kept so long after its request has ended
+	LockDelayMs   uint64                 `protobuf:"varint,6,opt,name=lock_delay_ms,json=lockDelayMs,proto3" json:"lock_delay_ms,omitempty"` // nobody is granted it so long after this hold expires
+	Limit         int64                  `protobuf:"zigzag64,7,opt,name=limit,proto3" json:"limit,omitempty"`                                // semaphores
+	Permits       int64                  `protobuf:"zigzag64,8,opt,name=permits,proto3" json:"permits,omitempty"`                            // semaphores; 0: one
+	Value         string                 `protobuf:"bytes,9,opt,name=value,proto3" json:"value,omitempty"`                                   // elections
+	Home          *Home                  `protobuf:"bytes,10,opt,name=home,proto3" json:"home,omitempty"`                                    // who waits for the grant
+	Run           *Run                   `protobuf:"bytes,11,opt,name=run,proto3" json:"run,omitempty"`                                      // once
+	Set           bool                   `protobuf:"varint,12,opt,name=set,proto3" json:"set,omitempty"`                                     // a lock set, also of one
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Acquire) Reset() {
+	*x = Acquire{}
+	mi := &file_tree_command_command_proto_msgTypes[31]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Acquire) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Acquire) ProtoMessage() {}
+
+func (x *Acquire) ProtoReflect() protoreflect.Message {
+	mi := &file_tree_command_command_proto_msgTypes[31]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Acquire.ProtoReflect.Descriptor instead.
+func (*Acquire) Descriptor() ([]byte, []int) {
+	return file_tree_command_command_proto_rawDescGZIP(), []int{31}
+}
+
+func (x *Acquire) GetKind() Kind {
+	if x != nil {
+		return x.Kind
+	}
+	return Kind_KIND_LOCK
+}
+
+func (x *Acquire) GetWants() []*Want {
+	if x != nil {
+		return x.Wants
+	}
+	return nil
+}
+
+func (x *Acquire) GetOwner() string {
+	if x != nil {
+		return x.Owner
+	}
+	return ""
+}
+
+func (x *Acquire) GetWait() bool {
+	if x != nil {
+		return x.Wait
+	}
+	return false
+}
+
+func (x *Acquire) GetStayMs() uint64 {
+	if x != nil {
+		return x.StayMs
+	}
+	return 0
+}
+
+func (x *Acquire) GetLockDelayMs() uint64 {
+	if x != nil {
+		return x.LockDelayMs
+	}
+	return 0
+}
+
+func (x *Acquire) GetLimit() int64 {
+	if x != nil {
+		return x.Limit
+	}
+	return 0
+}
+
+func (x *Acquire) GetPermits() int64 {
+	if x != nil {
+		return x.Permits
+	}
+	return 0
+}
+
+func (x *Acquire) GetValue() string {
+	if x != nil {
+		return x.Value
+	}
+	return ""
+}
+
+func (x *Acquire) GetHome() *Home {
+	if x != nil {
+		return x.Home
+	}
+	return nil
+}
+
+func (x *Acquire) GetRun() *Run {
+	if x != nil {
+		return x.Run
+	}
+	return nil
+}
+
+func (x *Acquire) GetSet() bool {
+	if x != nil {
+		return x.Set
+	}
+	return false
+}
+
+// Home is who answers a request that waits: a node and which of its lives.
+type Home struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Node          uint32                 `protobuf:"varint,1,opt,name=node,proto3" json:"node,omitempty"`
+	Instance      uint64                 `protobuf:"fixed64,2,opt,name=instance,proto3" json:"instance,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Home) Reset() {
+	*x = Home{}
+	mi := &file_tree_command_command_proto_msgTypes[32]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Home) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Home) ProtoMessage() {}
+
+func (x *Home) ProtoReflect() protoreflect.Message {
+	mi := &file_tree_command_command_proto_msgTypes[32]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Home.ProtoReflect.Descriptor instead.
+func (*Home) Descriptor() ([]byte, []int) {
+	return file_tree_command_command_proto_rawDescGZIP(), []int{32}
+}
+
+func (x *Home) GetNode() uint32 {
+	if x != nil {
+		return x.Node
+	}
+	return 0
+}
+
+func (x *Home) GetInstance() uint64 {
+	if x != nil {
+		return x.Instance
+	}
+	return 0
+}
+
+// Run names a run of once, by a key or by the window of leader time that the
+// command falls in.
+type Run struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Key           string                 `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
+	PeriodMs      uint64                 `protobuf:"varint,2,opt,name=period_ms,json=periodMs,proto3" json:"period_ms,omitempty"`
+	OffsetMs      uint64                 `protobuf:"varint,3,opt,name=offset_ms,json=offsetMs,proto3" json:"offset_ms,omitempty"`
+	MaxAttempts   uint64                 `protobuf:"varint,4,opt,name=max_attempts,json=maxAttempts,proto3" json:"max_attempts,omitempty"` // 0: no bound
+	KeepMs        uint64                 `protobuf:"varint,5,opt,name=keep_ms,json=keepMs,proto3" json:"keep_ms,omitempty"`                // the result, from its completion; 0: seven days
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Run) Reset() {
+	*x = Run{}
+	mi := &file_tree_command_command_proto_msgTypes[33]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Run) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Run) ProtoMessage() {}
+
+func (x *Run) ProtoReflect() protoreflect.Message {
+	mi := &file_tree_command_command_proto_msgTypes[33]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Run.ProtoReflect.Descriptor instead.
+func (*Run) Descriptor() ([]byte, []int) {
+	return file_tree_command_command_proto_rawDescGZIP(), []int{33}
+}
+
+func (x *Run) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
+func (x *Run) GetPeriodMs() uint64 {
+	if x != nil {
+		return x.PeriodMs
+	}
+	return 0
+}
+
+func (x *Run) GetOffsetMs() uint64 {
+	if x != nil {
+		return x.OffsetMs
+	}
+	return 0
+}
+
+func (x *Run) GetMaxAttempts() uint64 {
+	if x != nil {
+		return x.MaxAttempts
+	}
+	return 0
+}
+
+func (x *Run) GetKeepMs() uint64 {
+	if x != nil {
+		return x.KeepMs
+	}
+	return 0
+}
+
+// Leave gives up a place for a request that has ended, if nobody has asked for it
+// again since (RULES.md R16). A grant that has come meanwhile stays, and is in
+// the result.
+type Leave struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Place         uint64                 `protobuf:"varint,1,opt,name=place,proto3" json:"place,omitempty"` // its id: zxid of the command that made it
+	Attach        uint32                 `protobuf:"varint,2,opt,name=attach,proto3" json:"attach,omitempty"`
+	Gone          bool                   `protobuf:"varint,3,opt,name=gone,proto3" json:"gone,omitempty"` // nobody waits for the answer: what was granted is released
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Leave) Reset() {
+	*x = Leave{}
+	mi := &file_tree_command_command_proto_msgTypes[34]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Leave) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Leave) ProtoMessage() {}
+
+func (x *Leave) ProtoReflect() protoreflect.Message {
+	mi := &file_tree_command_command_proto_msgTypes[34]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Leave.ProtoReflect.Descriptor instead.
+func (*Leave) Descriptor() ([]byte, []int) {
+	return file_tree_command_command_proto_rawDescGZIP(), []int{34}
+}
+
+func (x *Leave) GetPlace() uint64 {
+	if x != nil {
+		return x.Place
+	}
+	return 0
+}
+
+func (x *Leave) GetAttach() uint32 {
+	if x != nil {
+		return x.Attach
+	}
+	return 0
+}
+
+func (x *Leave) GetGone() bool {
+	if x != nil {
+		return x.Gone
+	}
+	return false
+}
+
+// Release ends holds and places of the session of the request. With a token it
+// concerns the hold that has it; without, the present ones.
+type Release struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Kind          Kind                   `protobuf:"varint,1,opt,name=kind,proto3,enum=perch.command.v1.Kind" json:"kind,omitempty"`
+	Names         []string               `protobuf:"bytes,2,rep,name=names,proto3" json:"names,omitempty"` // none, with set: all locks of the session
+	Token         uint64                 `protobuf:"varint,3,opt,name=token,proto3" json:"token,omitempty"`
+	Set           bool                   `protobuf:"varint,4,opt,name=set,proto3" json:"set,omitempty"`
+	Run           *Run                   `protobuf:"bytes,5,opt,name=run,proto3" json:"run,omitempty"` // once: the run; none: the one that the session has
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Release) Reset() {
+	*x = Release{}
+	mi := &file_tree_command_command_proto_msgTypes[35]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Release) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Release) ProtoMessage() {}
+
+func (x *Release) ProtoReflect() protoreflect.Message {
+	mi := &file_tree_command_command_proto_msgTypes[35]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Release.ProtoReflect.Descriptor instead.
+func (*Release) Descriptor() ([]byte, []int) {
+	return file_tree_command_command_proto_rawDescGZIP(), []int{35}
+}
+
+func (x *Release) GetKind() Kind {
+	if x != nil {
+		return x.Kind
+	}
+	return Kind_KIND_LOCK
+}
+
+func (x *Release) GetNames() []string {
+	if x != nil {
+		return x.Names
+	}
+	return nil
+}
+
+func (x *Release) GetToken() uint64 {
+	if x != nil {
+		return x.Token
+	}
+	return 0
+}
+
+func (x *Release) GetSet() bool {
+	if x != nil {
+		return x.Set
+	}
+	return false
+}
+
+func (x *Release) GetRun() *Run {
+	if x != nil {
+		return x.Run
+	}
+	return nil
+}
+
+// Break ends all holds of a name, for an administrator.
+type Break struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Kind          Kind                   `protobuf:"varint,1,opt,name=kind,proto3,enum=perch.command.v1.Kind" json:"kind,omitempty"`
+	Name          string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Break) Reset() {
+	*x = Break{}
+	mi := &file_tree_command_command_proto_msgTypes[36]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Break) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Break) ProtoMessage() {}
+
+func (x *Break) ProtoReflect() protoreflect.Message {
+	mi := &file_tree_command_command_proto_msgTypes[36]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Break.ProtoReflect.Descriptor instead.
+func (*Break) Descriptor() ([]byte, []int) {
+	return file_tree_command_command_proto_rawDescGZIP(), []int{36}
+}
+
+func (x *Break) GetKind() Kind {
+	if x != nil {
+		return x.Kind
+	}
+	return Kind_KIND_LOCK
+}
+
+func (x *Break) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+// Revoke asks the holders of a lock to give it up.
+type Revoke struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Reason        string                 `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	BreakAfterMs  *uint64                `protobuf:"varint,3,opt,name=break_after_ms,json=breakAfterMs,proto3,oneof" json:"break_after_ms,omitempty"` // then the holds of now are broken
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Revoke) Reset() {
+	*x = Revoke{}
+	mi := &file_tree_command_command_proto_msgTypes[37]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Revoke) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Revoke) ProtoMessage() {}
+
+func (x *Revoke) ProtoReflect() protoreflect.Message {
+	mi := &file_tree_command_command_proto_msgTypes[37]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Revoke.ProtoReflect.Descriptor instead.
+func (*Revoke) Descriptor() ([]byte, []int) {
+	return file_tree_command_command_proto_rawDescGZIP(), []int{37}
+}
+
+func (x *Revoke) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Revoke) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *Revoke) GetBreakAfterMs() uint64 {
+	if x != nil && x.BreakAfterMs != nil {
+		return *x.BreakAfterMs
+	}
+	return 0
+}
+
+// Proclaim changes the value of the leader of an election.
+type Proclaim struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Value         string                 `protobuf:"bytes,2,opt,name=value,proto3" json:"value,omitempty"`
+	Token         uint64                 `protobuf:"varint,3,opt,name=token,proto3" json:"token,omitempty"` // 0: that of the session
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Proclaim) Reset() {
+	*x = Proclaim{}
+	mi := &file_tree_command_command_proto_msgTypes[38]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Proclaim) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Proclaim) ProtoMessage() {}
+
+func (x *Proclaim) ProtoReflect() protoreflect.Message {
+	mi := &file_tree_command_command_proto_msgTypes[38]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Proclaim.ProtoReflect.Descriptor instead.
+func (*Proclaim) Descriptor() ([]byte, []int) {
+	return file_tree_command_command_proto_rawDescGZIP(), []int{38}
+}
+
+func (x *Proclaim) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Proclaim) GetValue() string {
+	if x != nil {
+		return x.Value
+	}
+	return ""
+}
+
+func (x *Proclaim) GetToken() uint64 {
+	if x != nil {
+		return x.Token
+	}
+	return 0
+}
+
+// Withdraw ends places whose home is silent, and grants that no home has
+// confirmed (RULES.md R17). Only the leader makes it; committed under another
+// epoch it does nothing.
+type Withdraw struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Epoch         uint32                 `protobuf:"varint,1,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	Homes         []*Home                `protobuf:"bytes,2,rep,name=homes,proto3" json:"homes,omitempty"`           // all their places
+	Places        []uint64               `protobuf:"varint,3,rep,packed,name=places,proto3" json:"places,omitempty"` // grants made to these places, if they are held still
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Withdraw) Reset() {
+	*x = Withdraw{}
+	mi := &file_tree_command_command_proto_msgTypes[39]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Withdraw) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Withdraw) ProtoMessage() {}
+
+func (x *Withdraw) ProtoReflect() protoreflect.Message {
+	mi := &file_tree_command_command_proto_msgTypes[39]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Withdraw.ProtoReflect.Descriptor instead.
+func (*Withdraw) Descriptor() ([]byte, []int) {
+	return file_tree_command_command_proto_rawDescGZIP(), []int{39}
+}
+
+func (x *Withdraw) GetEpoch() uint32 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+func (x *Withdraw) GetHomes() []*Home {
+	if x != nil {
+		return x.Homes
+	}
+	return nil
+}
+
+func (x *Withdraw) GetPlaces() []uint64 {
+	if x != nil {
+		return x.Places
+	}
+	return nil
+}
+
+// Lapse has apply look at what is due at its cluster age: places that were kept,
+// lock delays, revocations, claims of messages, delayed messages. Only the leader
+// makes it.
+type Lapse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Lapse) Reset() {
+	*x = Lapse{}
+	mi := &file_tree_command_command_proto_msgTypes[40]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Lapse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Lapse) ProtoMessage() {}
+
+func (x *Lapse) ProtoReflect() protoreflect.Message {
+	mi := &file_tree_command_command_proto_msgTypes[40]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Lapse.ProtoReflect.Descriptor instead.
+func (*Lapse) Descriptor() ([]byte, []int) {
+	return file_tree_command_command_proto_rawDescGZIP(), []int{40}
+}
+
+// Checkpoint notes what long sessions have left, for the next leader (RULES.md
+// R22). Committed under another epoch than the one it names it does nothing.
+type Checkpoint struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Epoch         uint32                 `protobuf:"varint,1,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	Ids           []uint64               `protobuf:"varint,2,rep,packed,name=ids,proto3" json:"ids,omitempty"`
+	LeftMs        []uint64               `protobuf:"varint,3,rep,packed,name=left_ms,json=leftMs,proto3" json:"left_ms,omitempty"` // of each
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Checkpoint) Reset() {
+	*x = Checkpoint{}
+	mi := &file_tree_command_command_proto_msgTypes[41]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Checkpoint) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Checkpoint) ProtoMessage() {}
+
+func (x *Checkpoint) ProtoReflect() protoreflect.Message {
+	mi := &file_tree_command_command_proto_msgTypes[41]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Checkpoint.ProtoReflect.Descriptor instead.
+func (*Checkpoint) Descriptor() ([]byte, []int) {
+	return file_tree_command_command_proto_rawDescGZIP(), []int{41}
+}
+
+func (x *Checkpoint) GetEpoch() uint32 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+func (x *Checkpoint) GetIds() []uint64 {
+	if x != nil {
+		return x.Ids
+	}
+	return nil
+}
+
+func (x *Checkpoint) GetLeftMs() []uint64 {
+	if x != nil {
+		return x.LeftMs
+	}
+	return nil
+}
+
+// Complete records the result of the run that the session, or the token of a
+// fence, holds.
+type Complete struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Data          []byte                 `protobuf:"bytes,2,opt,name=data,proto3" json:"data,omitempty"`
+	Failed        bool                   `protobuf:"varint,3,opt,name=failed,proto3" json:"failed,omitempty"`
+	Token         uint64                 `protobuf:"varint,4,opt,name=token,proto3" json:"token,omitempty"` // 0: that of the session
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Complete) Reset() {
+	*x = Complete{}
+	mi := &file_tree_command_command_proto_msgTypes[42]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Complete) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Complete) ProtoMessage() {}
+
+func (x *Complete) ProtoReflect() protoreflect.Message {
+	mi := &file_tree_command_command_proto_msgTypes[42]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Complete.ProtoReflect.Descriptor instead.
+func (*Complete) Descriptor() ([]byte, []int) {
+	return file_tree_command_command_proto_rawDescGZIP(), []int{42}
+}
+
+func (x *Complete) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Complete) GetData() []byte {
+	if x != nil {
+		return x.Data
+	}
+	return nil
+}
+
+func (x *Complete) GetFailed() bool {
+	if x != nil {
+		return x.Failed
+	}
+	return false
+}
+
+func (x *Complete) GetToken() uint64 {
+	if x != nil {
+		return x.Token
+	}
+	return 0
+}
+
+// Forget drops what is known of runs of once that are not running.
+type Forget struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Key           string                 `protobuf:"bytes,2,opt,name=key,proto3" json:"key,omitempty"` // "": all
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Forget) Reset() {
+	*x = Forget{}
+	mi := &file_tree_command_command_proto_msgTypes[43]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Forget) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Forget) ProtoMessage() {}
+
+func (x *Forget) ProtoReflect() protoreflect.Message {
+	mi := &file_tree_command_command_proto_msgTypes[43]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Forget.ProtoReflect.Descriptor instead.
+func (*Forget) Descriptor() ([]byte, []int) {
+	return file_tree_command_command_proto_rawDescGZIP(), []int{43}
+}
+
+func (x *Forget) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Forget) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
+type AddCounter struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Add           int64                  `protobuf:"zigzag64,2,opt,name=add,proto3" json:"add,omitempty"`
+	Expect        *int64                 `protobuf:"zigzag64,3,opt,name=expect,proto3,oneof" json:"expect,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AddCounter) Reset() {
+	*x = AddCounter{}
+	mi := &file_tree_command_command_proto_msgTypes[44]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AddCounter) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AddCounter) ProtoMessage() {}
+
+func (x *AddCounter) ProtoReflect() protoreflect.Message {
+	mi := &file_tree_command_command_proto_msgTypes[44]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AddCounter.ProtoReflect.Descriptor instead.
+func (*AddCounter) Descriptor() ([]byte, []int) {
+	return file_tree_command_command_proto_rawDescGZIP(), []int{44}
+}
+
+func (x *AddCounter) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *AddCounter) GetAdd() int64 {
+	if x != nil {
+		return x.Add
+	}
+	return 0
+}
+
+func (x *AddCounter) GetExpect() int64 {
+	if x != nil && x.Expect != nil {
+		return *x.Expect
+	}
+	return 0
+}
+
+type SetCounter struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Value         int64                  `protobuf:"zigzag64,2,opt,name=value,proto3" json:"value,omitempty"`
+	Expect        *int64                 `protobuf:"zigzag64,3,opt,name=expect,proto3,oneof" json:"expect,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetCounter) Reset() {
+	*x = SetCounter{}
+	mi := &file_tree_command_command_proto_msgTypes[45]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetCounter) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetCounter) ProtoMessage() {}
+
+func (x *SetCounter) ProtoReflect() protoreflect.Message {
+	mi := &file_tree_command_command_proto_msgTypes[45]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetCounter.ProtoReflect.Descriptor instead.
+func (*SetCounter) Descriptor() ([]byte, []int) {
+	return file_tree_command_command_proto_rawDescGZIP(), []int{45}
+}
+
+func (x *SetCounter) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *SetCounter) GetValue() int64 {
+	if x != nil {
+		return x.Value
+	}
+	return 0
+}
+
+func (x *SetCounter) GetExpect() int64 {
+	if x != nil && x.Expect != nil {
+		return *x.Expect
+	}
+	return 0
+}
+
+type DeleteCounter struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeleteCounter) Reset() {
+	*x = DeleteCounter{}
+	mi := &file_tree_command_command_proto_msgTypes[46]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeleteCounter) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeleteCounter) ProtoMessage() {}
+
+func (x *DeleteCounter) ProtoReflect() protoreflect.Message {
+	mi := &file_tree_command_command_proto_msgTypes[46]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeleteCounter.ProtoReflect.Descriptor instead.
+func (*DeleteCounter) Descriptor() ([]byte, []int) {
+	return file_tree_command_command_proto_rawDescGZIP(), []int{46}
+}
+
+func (x *DeleteCounter) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+type Enqueue struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Queue         string                 `protobuf:"bytes,1,opt,name=queue,proto3" json:"queue,omitempty"`
+	Data          []byte                 `protobuf:"bytes,2,opt,name=data,proto3" json:"data,omitempty"`
+	Priority      int32                  `protobuf:"zigzag32,3,opt,name=priority,proto3" json:"priority,omitempty"` // lower first
+	DelayMs       uint64                 `protobuf:"varint,4,opt,name=delay_ms,json=delayMs,proto3" json:"delay_ms,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Enqueue) Reset() {
+	*x = Enqueue{}
+	mi := &file_tree_command_command_proto_msgTypes[47]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Enqueue) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Enqueue) ProtoMessage() {}
+
+func (x *Enqueue) ProtoReflect() protoreflect.Message {
+	mi := &file_tree_command_command_proto_msgTypes[47]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Enqueue.ProtoReflect.Descriptor instead.
+func (*Enqueue) Descriptor() ([]byte, []int) {
+	return file_tree_command_command_proto_rawDescGZIP(), []int{47}
+}
+
+func (x *Enqueue) GetQueue() string {
+	if x != nil {
+		return x.Queue
+	}
+	return ""
+}
+
+func (x *Enqueue) GetData() []byte {
+	if x != nil {
+		return x.Data
+	}
+	return nil
+}
+
+func (x *Enqueue) GetPriority() int32 {
+	if x != nil {
+		return x.Priority
+	}
+	return 0
+}
+
+func (x *Enqueue) GetDelayMs() uint64 {
+	if x != nil {
+		return x.DelayMs
+	}
+	return 0
+}
+
+// Claim takes messages. With wait and nothing ready it takes a place.
+type Claim struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Queue         string                 `protobuf:"bytes,1,opt,name=queue,proto3" json:"queue,omitempty"`
+	Count         uint32                 `protobuf:"varint,2,opt,name=count,proto3" json:"count,omitempty"`
+	TtlMs         uint64                 `protobuf:"varint,3,opt,name=ttl_ms,json=ttlMs,proto3" json:"ttl_ms,omitempty"`
+	Wait          bool                   `protobuf:"varint,4,opt,name=wait,proto3" json:"wait,omitempty"`
+	Home          *Home                  `protobuf:"bytes,5,opt,name=home,proto3" json:"home,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Claim) Reset() {
+	*x = Claim{}
+	mi := &file_tree_command_command_proto_msgTypes[48]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Claim) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Claim) ProtoMessage() {}
+
+func (x *Claim) ProtoReflect() protoreflect.Message {
+	mi := &file_tree_command_command_proto_msgTypes[48]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Claim.ProtoReflect.Descriptor instead.
+func (*Claim) Descriptor() ([]byte, []int) {
+	return file_tree_command_command_proto_rawDescGZIP(), []int{48}
+}
+
+func (x *Claim) GetQueue() string {
+	if x != nil {
+		return x.Queue
+	}
+	return ""
+}
+
+func (x *Claim) GetCount() uint32 {
+	if x != nil {
+		return x.Count
+	}
+	return 0
+}
+
+func (x *Claim) GetTtlMs() uint64 {
+	if x != nil {
+		return x.TtlMs
+	}
+	return 0
+}
+
+func (x *Claim) GetWait() bool {
+	if x != nil {
+		return x.Wait
+	}
+	return false
+}
+
+func (x *Claim) GetHome() *Home {
+	if x != nil {
+		return x.Home
+	}
+	return nil
+}
+
+// Settle acks, nacks or extends claimed messages.
+type Settle struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Queue         string                 `protobuf:"bytes,1,opt,name=queue,proto3" json:"queue,omitempty"`
+	Receipts      []string               `protobuf:"bytes,2,rep,name=receipts,proto3" json:"receipts,omitempty"`
+	How           Settle_How             `protobuf:"varint,3,opt,name=how,proto3,enum=perch.command.v1.Settle_How" json:"how,omitempty"`
+	Ms            uint64                 `protobuf:"varint,4,opt,name=ms,proto3" json:"ms,omitempty"` // nack: delay; extend: TTL
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Settle) Reset() {
+	*x = Settle{}
+	mi := &file_tree_command_command_proto_msgTypes[49]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Settle) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Settle) ProtoMessage() {}
+
+func (x *Settle) ProtoReflect() protoreflect.Message {
+	mi := &file_tree_command_command_proto_msgTypes[49]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Settle.ProtoReflect.Descriptor instead.
+func (*Settle) Descriptor() ([]byte, []int) {
+	return file_tree_command_command_proto_rawDescGZIP(), []int{49}
+}
+
+func (x *Settle) GetQueue() string {
+	if x != nil {
+		return x.Queue
+	}
+	return ""
+}
+
+func (x *Settle) GetReceipts() []string {
+	if x != nil {
+		return x.Receipts
+	}
+	return nil
+}
+
+func (x *Settle) GetHow() Settle_How {
+	if x != nil {
+		return x.How
+	}
+	return Settle_HOW_ACK
+}
+
+func (x *Settle) GetMs() uint64 {
+	if x != nil {
+		return x.Ms
+	}
+	return 0
+}
+
+type ConfigureQueue struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Queue         string                 `protobuf:"bytes,1,opt,name=queue,proto3" json:"queue,omitempty"`
+	MaxAttempts   uint64                 `protobuf:"varint,2,opt,name=max_attempts,json=maxAttempts,proto3" json:"max_attempts,omitempty"` // 0: no bound
+	DeadLetter    string                 `protobuf:"bytes,3,opt,name=dead_letter,json=deadLetter,proto3" json:"dead_letter,omitempty"`     // "": the queue's own, NAME.dead
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ConfigureQueue) Reset() {
+	*x = ConfigureQueue{}
+	mi := &file_tree_command_command_proto_msgTypes[50]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ConfigureQueue) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ConfigureQueue) ProtoMessage() {}
+
+func (x *ConfigureQueue) ProtoReflect() protoreflect.Message {
+	mi := &file_tree_command_command_proto_msgTypes[50]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ConfigureQueue.ProtoReflect.Descriptor instead.
+func (*ConfigureQueue) Descriptor() ([]byte, []int) {
+	return file_tree_command_command_proto_rawDescGZIP(), []int{50}
+}
+
+func (x *ConfigureQueue) GetQueue() string {
+	if x != nil {
+		return x.Queue
+	}
+	return ""
+}
+
+func (x *ConfigureQueue) GetMaxAttempts() uint64 {
+	if x != nil {
+		return x.MaxAttempts
+	}
+	return 0
+}
+
+func (x *ConfigureQueue) GetDeadLetter() string {
+	if x != nil {
+		return x.DeadLetter
+	}
+	return ""
+}
+
+type DeleteQueue struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Queue         string                 `protobuf:"bytes,1,opt,name=queue,proto3" json:"queue,omitempty"`
+	Force         bool                   `protobuf:"varint,2,opt,name=force,proto3" json:"force,omitempty"` // with messages in it
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeleteQueue) Reset() {
+	*x = DeleteQueue{}
+	mi := &file_tree_command_command_proto_msgTypes[51]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeleteQueue) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeleteQueue) ProtoMessage() {}
+
+func (x *DeleteQueue) ProtoReflect() protoreflect.Message {
+	mi := &file_tree_command_command_proto_msgTypes[51]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeleteQueue.ProtoReflect.Descriptor instead.
+func (*DeleteQueue) Descriptor() ([]byte, []int) {
+	return file_tree_command_command_proto_rawDescGZIP(), []int{51}
+}
+
+func (x *DeleteQueue) GetQueue() string {
+	if x != nil {
+		return x.Queue
+	}
+	return ""
+}
+
+func (x *DeleteQueue) GetForce() bool {
+	if x != nil {
+		return x.Force
+	}
+	return false
+}
+
+// Redrive moves messages of a dead-letter queue to another one.
+type Redrive struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Queue         string                 `protobuf:"bytes,1,opt,name=queue,proto3" json:"queue,omitempty"`
+	To            string                 `protobuf:"bytes,2,opt,name=to,proto3" json:"to,omitempty"`
+	Limit         uint64                 `protobuf:"varint,3,opt,name=limit,proto3" json:"limit,omitempty"` // 0: as many as one transaction may
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Redrive) Reset() {
+	*x = Redrive{}
+	mi := &file_tree_command_command_proto_msgTypes[52]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Redrive) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Redrive) ProtoMessage() {}
+
+func (x *Redrive) ProtoReflect() protoreflect.Message {
+	mi := &file_tree_command_command_proto_msgTypes[52]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Redrive.ProtoReflect.Descriptor instead.
+func (*Redrive) Descriptor() ([]byte, []int) {
+	return file_tree_command_command_proto_rawDescGZIP(), []int{52}
+}
+
+func (x *Redrive) GetQueue() string {
+	if x != nil {
+		return x.Queue
+	}
+	return ""
+}
+
+func (x *Redrive) GetTo() string {
+	if x != nil {
+		return x.To
+	}
+	return ""
+}
+
+func (x *Redrive) GetLimit() uint64 {
+	if x != nil {
+		return x.Limit
+	}
+	return 0
+}
+
+// Enter adds the session to a barrier.
+type Enter struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Count         uint64                 `protobuf:"varint,2,opt,name=count,proto3" json:"count,omitempty"`
+	Generation    *uint64                `protobuf:"varint,3,opt,name=generation,proto3,oneof" json:"generation,omitempty"`
+	Owner         string                 `protobuf:"bytes,4,opt,name=owner,proto3" json:"owner,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Enter) Reset() {
+	*x = Enter{}
+	mi := &file_tree_command_command_proto_msgTypes[53]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Enter) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Enter) ProtoMessage() {}
+
+func (x *Enter) ProtoReflect() protoreflect.Message {
+	mi := &file_tree_command_command_proto_msgTypes[53]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Enter.ProtoReflect.Descriptor instead.
+func (*Enter) Descriptor() ([]byte, []int) {
+	return file_tree_command_command_proto_rawDescGZIP(), []int{53}
+}
+
+func (x *Enter) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Enter) GetCount() uint64 {
+	if x != nil {
+		return x.Count
+	}
+	return 0
+}
+
+func (x *Enter) GetGeneration() uint64 {
+	if x != nil && x.Generation != nil {
+		return *x.Generation
+	}
+	return 0
+}
+
+func (x *Enter) GetOwner() string {
+	if x != nil {
+		return x.Owner
+	}
+	return ""
+}
+
+// Depart takes the session out of a barrier that has opened.
+type Depart struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Generation    *uint64                `protobuf:"varint,2,opt,name=generation,proto3,oneof" json:"generation,omitempty"`
+	Failed        bool                   `protobuf:"varint,3,opt,name=failed,proto3" json:"failed,omitempty"` // a wait that failed: a session that Enter opened ends
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Depart) Reset() {
+	*x = Depart{}
+	mi := &file_tree_command_command_proto_msgTypes[54]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Depart) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Depart) ProtoMessage() {}
+
+func (x *Depart) ProtoReflect() protoreflect.Message {
+	mi := &file_tree_command_command_proto_msgTypes[54]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Depart.ProtoReflect.Descriptor instead.
+func (*Depart) Descriptor() ([]byte, []int) {
+	return file_tree_command_command_proto_rawDescGZIP(), []int{54}
+}
+
+func (x *Depart) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Depart) GetGeneration() uint64 {
+	if x != nil && x.Generation != nil {
+		return *x.Generation
+	}
+	return 0
+}
+
+func (x *Depart) GetFailed() bool {
+	if x != nil {
+		return x.Failed
+	}
+	return false
+}
+
+type CloseBarrier struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CloseBarrier) Reset() {
+	*x = CloseBarrier{}
+	mi := &file_tree_command_command_proto_msgTypes[55]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CloseBarrier) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CloseBarrier) ProtoMessage() {}
+
+func (x *CloseBarrier) ProtoReflect() protoreflect.Message {
+	mi := &file_tree_command_command_proto_msgTypes[55]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CloseBarrier.ProtoReflect.Descriptor instead.
+func (*CloseBarrier) Descriptor() ([]byte, []int) {
+	return file_tree_command_command_proto_rawDescGZIP(), []int{55}
+}
+
+func (x *CloseBarrier) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+type OpenBarrier struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *OpenBarrier) Reset() {
+	*x = OpenBarrier{}
+	mi := &file_tree_command_command_proto_msgTypes[56]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *OpenBarrier) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*OpenBarrier) ProtoMessage() {}
+
+func (x *OpenBarrier) ProtoReflect() protoreflect.Message {
+	mi := &file_tree_command_command_proto_msgTypes[56]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use OpenBarrier.ProtoReflect.Descriptor instead.
+func (*OpenBarrier) Descriptor() ([]byte, []int) {
+	return file_tree_command_command_proto_rawDescGZIP(), []int{56}
+}
+
+func (x *OpenBarrier) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
 var File_tree_command_command_proto protoreflect.FileDescriptor
 
 const file_tree_command_command_proto_rawDesc = "" +
 	"\n" +
-	"\x1atree/command/command.proto\x12\x10perch.command.v1\"\xa9\n" +
-	"\n" +
+	"\x1atree/command/command.proto\x12\x10perch.command.v1\"\xfa\x15\n" +
 	"\aCommand\x12\x16\n" +
 	"\x06format\x18\x01 \x01(\rR\x06format\x126\n" +
 	"\asession\x18\x02 \x01(\v2\x1c.perch.command.v1.SessionRefR\asession\x120\n" +
-	"\x06caller\x18\x03 \x01(\v2\x18.perch.command.v1.CallerR\x06caller\x122\n" +
+	"\x06caller\x18\x03 \x01(\v2\x18.perch.command.v1.CallerR\x06caller\x12'\n" +
+	"\x03key\x18\x04 \x01(\v2\x15.perch.command.v1.KeyR\x03key\x12/\n" +
+	"\x06fences\x18\x05 \x03(\v2\x17.perch.command.v1.FenceR\x06fences\x122\n" +
 	"\x06create\x18\n" +
 	" \x01(\v2\x18.perch.command.v1.CreateH\x00R\x06create\x12)\n" +
 	"\x03put\x18\v \x01(\v2\x15.perch.command.v1.PutH\x00R\x03put\x122\n" +
@@ -2382,8 +4836,43 @@ const file_tree_command_command_proto_rawDesc = "" +
 	"\rput_principal\x18( \x01(\v2\x1e.perch.command.v1.PutPrincipalH\x00R\fputPrincipal\x12N\n" +
 	"\x10delete_principal\x18) \x01(\v2!.perch.command.v1.DeletePrincipalH\x00R\x0fdeletePrincipal\x12B\n" +
 	"\fcreate_token\x18* \x01(\v2\x1d.perch.command.v1.CreateTokenH\x00R\vcreateToken\x12B\n" +
-	"\frevoke_token\x18+ \x01(\v2\x1d.perch.command.v1.RevokeTokenH\x00R\vrevokeTokenB\x04\n" +
-	"\x02op\"\xa8\x01\n" +
+	"\frevoke_token\x18+ \x01(\v2\x1d.perch.command.v1.RevokeTokenH\x00R\vrevokeToken\x125\n" +
+	"\aacquire\x182 \x01(\v2\x19.perch.command.v1.AcquireH\x00R\aacquire\x12/\n" +
+	"\x05leave\x183 \x01(\v2\x17.perch.command.v1.LeaveH\x00R\x05leave\x125\n" +
+	"\arelease\x184 \x01(\v2\x19.perch.command.v1.ReleaseH\x00R\arelease\x12/\n" +
+	"\x05break\x185 \x01(\v2\x17.perch.command.v1.BreakH\x00R\x05break\x122\n" +
+	"\x06revoke\x186 \x01(\v2\x18.perch.command.v1.RevokeH\x00R\x06revoke\x128\n" +
+	"\bproclaim\x187 \x01(\v2\x1a.perch.command.v1.ProclaimH\x00R\bproclaim\x128\n" +
+	"\bwithdraw\x188 \x01(\v2\x1a.perch.command.v1.WithdrawH\x00R\bwithdraw\x12/\n" +
+	"\x05lapse\x189 \x01(\v2\x17.perch.command.v1.LapseH\x00R\x05lapse\x12>\n" +
+	"\n" +
+	"checkpoint\x18: \x01(\v2\x1c.perch.command.v1.CheckpointH\x00R\n" +
+	"checkpoint\x128\n" +
+	"\bcomplete\x18< \x01(\v2\x1a.perch.command.v1.CompleteH\x00R\bcomplete\x122\n" +
+	"\x06forget\x18= \x01(\v2\x18.perch.command.v1.ForgetH\x00R\x06forget\x12?\n" +
+	"\vadd_counter\x18A \x01(\v2\x1c.perch.command.v1.AddCounterH\x00R\n" +
+	"addCounter\x12?\n" +
+	"\vset_counter\x18B \x01(\v2\x1c.perch.command.v1.SetCounterH\x00R\n" +
+	"setCounter\x12H\n" +
+	"\x0edelete_counter\x18C \x01(\v2\x1f.perch.command.v1.DeleteCounterH\x00R\rdeleteCounter\x125\n" +
+	"\aenqueue\x18F \x01(\v2\x19.perch.command.v1.EnqueueH\x00R\aenqueue\x12/\n" +
+	"\x05claim\x18G \x01(\v2\x17.perch.command.v1.ClaimH\x00R\x05claim\x122\n" +
+	"\x06settle\x18H \x01(\v2\x18.perch.command.v1.SettleH\x00R\x06settle\x12K\n" +
+	"\x0fconfigure_queue\x18I \x01(\v2 .perch.command.v1.ConfigureQueueH\x00R\x0econfigureQueue\x12B\n" +
+	"\fdelete_queue\x18J \x01(\v2\x1d.perch.command.v1.DeleteQueueH\x00R\vdeleteQueue\x125\n" +
+	"\aredrive\x18K \x01(\v2\x19.perch.command.v1.RedriveH\x00R\aredrive\x12/\n" +
+	"\x05enter\x18P \x01(\v2\x17.perch.command.v1.EnterH\x00R\x05enter\x122\n" +
+	"\x06depart\x18Q \x01(\v2\x18.perch.command.v1.DepartH\x00R\x06depart\x12E\n" +
+	"\rclose_barrier\x18R \x01(\v2\x1e.perch.command.v1.CloseBarrierH\x00R\fcloseBarrier\x12B\n" +
+	"\fopen_barrier\x18S \x01(\v2\x1d.perch.command.v1.OpenBarrierH\x00R\vopenBarrierB\x04\n" +
+	"\x02op\"1\n" +
+	"\x03Key\x12\x12\n" +
+	"\x04hash\x18\x01 \x01(\fR\x04hash\x12\x16\n" +
+	"\x06digest\x18\x02 \x01(\fR\x06digest\"]\n" +
+	"\x05Fence\x12*\n" +
+	"\x04kind\x18\x01 \x01(\x0e2\x16.perch.command.v1.KindR\x04kind\x12\x12\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\x12\x14\n" +
+	"\x05token\x18\x03 \x01(\x04R\x05token\"\xa8\x01\n" +
 	"\x06Caller\x12\x1c\n" +
 	"\tprincipal\x18\x01 \x01(\tR\tprincipal\x12\x14\n" +
 	"\x05token\x18\x02 \x01(\tR\x05token\x12\x14\n" +
@@ -2432,13 +4921,18 @@ const file_tree_command_command_proto_rawDesc = "" +
 	"\trecursive\x18\x02 \x01(\bR\trecursive\x129\n" +
 	"\tcondition\x18\x03 \x01(\v2\x1b.perch.command.v1.ConditionR\tcondition\"/\n" +
 	"\x05Multi\x12&\n" +
-	"\x03ops\x18\x01 \x03(\v2\x14.perch.command.v1.OpR\x03ops\"\xf9\x01\n" +
+	"\x03ops\x18\x01 \x03(\v2\x14.perch.command.v1.OpR\x03ops\"\xca\x03\n" +
 	"\x02Op\x122\n" +
 	"\x06create\x18\x01 \x01(\v2\x18.perch.command.v1.CreateH\x00R\x06create\x12)\n" +
 	"\x03put\x18\x02 \x01(\v2\x15.perch.command.v1.PutH\x00R\x03put\x122\n" +
 	"\x06delete\x18\x03 \x01(\v2\x18.perch.command.v1.DeleteH\x00R\x06delete\x12/\n" +
 	"\x05check\x18\x04 \x01(\v2\x17.perch.command.v1.CheckH\x00R\x05check\x12)\n" +
-	"\x03get\x18\x05 \x01(\v2\x15.perch.command.v1.GetH\x00R\x03getB\x04\n" +
+	"\x03get\x18\x05 \x01(\v2\x15.perch.command.v1.GetH\x00R\x03get\x128\n" +
+	"\n" +
+	"check_lock\x18\x06 \x01(\v2\x17.perch.command.v1.FenceH\x00R\tcheckLock\x120\n" +
+	"\x03add\x18\a \x01(\v2\x1c.perch.command.v1.AddCounterH\x00R\x03add\x125\n" +
+	"\aenqueue\x18\b \x01(\v2\x19.perch.command.v1.EnqueueH\x00R\aenqueue\x12,\n" +
+	"\x03ack\x18\t \x01(\v2\x18.perch.command.v1.SettleH\x00R\x03ackB\x04\n" +
 	"\x02op\"V\n" +
 	"\x05Check\x12\x12\n" +
 	"\x04path\x18\x01 \x01(\tR\x04path\x129\n" +
@@ -2508,7 +5002,7 @@ const file_tree_command_command_proto_rawDesc = "" +
 	"\x05epoch\x18\x02 \x01(\rR\x05epoch\"\"\n" +
 	"\n" +
 	"RaiseLevel\x12\x14\n" +
-	"\x05level\x18\x01 \x01(\rR\x05level\"\xb5\x06\n" +
+	"\x05level\x18\x01 \x01(\rR\x05level\"\xfb\t\n" +
 	"\tConfigure\x12$\n" +
 	"\vvalue_bytes\x18\x01 \x01(\x03H\x00R\n" +
 	"valueBytes\x88\x01\x01\x12\"\n" +
@@ -2531,7 +5025,16 @@ const file_tree_command_command_proto_rawDesc = "" +
 	"R\vclosedAgeMs\x88\x01\x01\x122\n" +
 	"\x12principal_sessions\x18\f \x01(\x03H\vR\x11principalSessions\x88\x01\x01\x12,\n" +
 	"\x0fprincipal_nodes\x18\r \x01(\x03H\fR\x0eprincipalNodes\x88\x01\x01\x12,\n" +
-	"\x0fprincipal_bytes\x18\x0e \x01(\x03H\rR\x0eprincipalBytes\x88\x01\x01B\x0e\n" +
+	"\x0fprincipal_bytes\x18\x0e \x01(\x03H\rR\x0eprincipalBytes\x88\x01\x01\x12&\n" +
+	"\frecord_bytes\x18\x0f \x01(\x03H\x0eR\vrecordBytes\x88\x01\x01\x12'\n" +
+	"\rrecord_age_ms\x18\x10 \x01(\x03H\x0fR\vrecordAgeMs\x88\x01\x01\x12+\n" +
+	"\x0frecord_least_ms\x18\x11 \x01(\x03H\x10R\rrecordLeastMs\x88\x01\x01\x12#\n" +
+	"\vover_age_ms\x18\x12 \x01(\x03H\x11R\toverAgeMs\x88\x01\x01\x12\x1d\n" +
+	"\awaiting\x18\x13 \x01(\x03H\x12R\awaiting\x88\x01\x01\x12(\n" +
+	"\rsession_holds\x18\x14 \x01(\x03H\x13R\fsessionHolds\x88\x01\x01\x12*\n" +
+	"\x0equeue_messages\x18\x15 \x01(\x03H\x14R\rqueueMessages\x88\x01\x01\x12$\n" +
+	"\vqueue_bytes\x18\x16 \x01(\x03H\x15R\n" +
+	"queueBytes\x88\x01\x01B\x0e\n" +
 	"\f_value_bytesB\r\n" +
 	"\v_path_bytesB\x10\n" +
 	"\x0e_path_segmentsB\f\n" +
@@ -2546,7 +5049,157 @@ const file_tree_command_command_proto_rawDesc = "" +
 	"\x0e_closed_age_msB\x15\n" +
 	"\x13_principal_sessionsB\x12\n" +
 	"\x10_principal_nodesB\x12\n" +
-	"\x10_principal_bytes*g\n" +
+	"\x10_principal_bytesB\x0f\n" +
+	"\r_record_bytesB\x10\n" +
+	"\x0e_record_age_msB\x12\n" +
+	"\x10_record_least_msB\x0e\n" +
+	"\f_over_age_msB\n" +
+	"\n" +
+	"\b_waitingB\x10\n" +
+	"\x0e_session_holdsB\x11\n" +
+	"\x0f_queue_messagesB\x0e\n" +
+	"\f_queue_bytes\"2\n" +
+	"\x04Want\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
+	"\x06shared\x18\x02 \x01(\bR\x06shared\"\xf7\x02\n" +
+	"\aAcquire\x12*\n" +
+	"\x04kind\x18\x01 \x01(\x0e2\x16.perch.command.v1.KindR\x04kind\x12,\n" +
+	"\x05wants\x18\x02 \x03(\v2\x16.perch.command.v1.WantR\x05wants\x12\x14\n" +
+	"\x05owner\x18\x03 \x01(\tR\x05owner\x12\x12\n" +
+	"\x04wait\x18\x04 \x01(\bR\x04wait\x12\x17\n" +
+	"\astay_ms\x18\x05 \x01(\x04R\x06stayMs\x12\"\n" +
+	"\rlock_delay_ms\x18\x06 \x01(\x04R\vlockDelayMs\x12\x14\n" +
+	"\x05limit\x18\a \x01(\x12R\x05limit\x12\x18\n" +
+	"\apermits\x18\b \x01(\x12R\apermits\x12\x14\n" +
+	"\x05value\x18\t \x01(\tR\x05value\x12*\n" +
+	"\x04home\x18\n" +
+	" \x01(\v2\x16.perch.command.v1.HomeR\x04home\x12'\n" +
+	"\x03run\x18\v \x01(\v2\x15.perch.command.v1.RunR\x03run\x12\x10\n" +
+	"\x03set\x18\f \x01(\bR\x03set\"6\n" +
+	"\x04Home\x12\x12\n" +
+	"\x04node\x18\x01 \x01(\rR\x04node\x12\x1a\n" +
+	"\binstance\x18\x02 \x01(\x06R\binstance\"\x8d\x01\n" +
+	"\x03Run\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x1b\n" +
+	"\tperiod_ms\x18\x02 \x01(\x04R\bperiodMs\x12\x1b\n" +
+	"\toffset_ms\x18\x03 \x01(\x04R\boffsetMs\x12!\n" +
+	"\fmax_attempts\x18\x04 \x01(\x04R\vmaxAttempts\x12\x17\n" +
+	"\akeep_ms\x18\x05 \x01(\x04R\x06keepMs\"I\n" +
+	"\x05Leave\x12\x14\n" +
+	"\x05place\x18\x01 \x01(\x04R\x05place\x12\x16\n" +
+	"\x06attach\x18\x02 \x01(\rR\x06attach\x12\x12\n" +
+	"\x04gone\x18\x03 \x01(\bR\x04gone\"\x9c\x01\n" +
+	"\aRelease\x12*\n" +
+	"\x04kind\x18\x01 \x01(\x0e2\x16.perch.command.v1.KindR\x04kind\x12\x14\n" +
+	"\x05names\x18\x02 \x03(\tR\x05names\x12\x14\n" +
+	"\x05token\x18\x03 \x01(\x04R\x05token\x12\x10\n" +
+	"\x03set\x18\x04 \x01(\bR\x03set\x12'\n" +
+	"\x03run\x18\x05 \x01(\v2\x15.perch.command.v1.RunR\x03run\"G\n" +
+	"\x05Break\x12*\n" +
+	"\x04kind\x18\x01 \x01(\x0e2\x16.perch.command.v1.KindR\x04kind\x12\x12\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\"r\n" +
+	"\x06Revoke\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\x12)\n" +
+	"\x0ebreak_after_ms\x18\x03 \x01(\x04H\x00R\fbreakAfterMs\x88\x01\x01B\x11\n" +
+	"\x0f_break_after_ms\"J\n" +
+	"\bProclaim\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value\x12\x14\n" +
+	"\x05token\x18\x03 \x01(\x04R\x05token\"f\n" +
+	"\bWithdraw\x12\x14\n" +
+	"\x05epoch\x18\x01 \x01(\rR\x05epoch\x12,\n" +
+	"\x05homes\x18\x02 \x03(\v2\x16.perch.command.v1.HomeR\x05homes\x12\x16\n" +
+	"\x06places\x18\x03 \x03(\x04R\x06places\"\a\n" +
+	"\x05Lapse\"M\n" +
+	"\n" +
+	"Checkpoint\x12\x14\n" +
+	"\x05epoch\x18\x01 \x01(\rR\x05epoch\x12\x10\n" +
+	"\x03ids\x18\x02 \x03(\x04R\x03ids\x12\x17\n" +
+	"\aleft_ms\x18\x03 \x03(\x04R\x06leftMs\"`\n" +
+	"\bComplete\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
+	"\x04data\x18\x02 \x01(\fR\x04data\x12\x16\n" +
+	"\x06failed\x18\x03 \x01(\bR\x06failed\x12\x14\n" +
+	"\x05token\x18\x04 \x01(\x04R\x05token\".\n" +
+	"\x06Forget\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x10\n" +
+	"\x03key\x18\x02 \x01(\tR\x03key\"Z\n" +
+	"\n" +
+	"AddCounter\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x10\n" +
+	"\x03add\x18\x02 \x01(\x12R\x03add\x12\x1b\n" +
+	"\x06expect\x18\x03 \x01(\x12H\x00R\x06expect\x88\x01\x01B\t\n" +
+	"\a_expect\"^\n" +
+	"\n" +
+	"SetCounter\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\x12R\x05value\x12\x1b\n" +
+	"\x06expect\x18\x03 \x01(\x12H\x00R\x06expect\x88\x01\x01B\t\n" +
+	"\a_expect\"#\n" +
+	"\rDeleteCounter\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\"j\n" +
+	"\aEnqueue\x12\x14\n" +
+	"\x05queue\x18\x01 \x01(\tR\x05queue\x12\x12\n" +
+	"\x04data\x18\x02 \x01(\fR\x04data\x12\x1a\n" +
+	"\bpriority\x18\x03 \x01(\x11R\bpriority\x12\x19\n" +
+	"\bdelay_ms\x18\x04 \x01(\x04R\adelayMs\"\x8a\x01\n" +
+	"\x05Claim\x12\x14\n" +
+	"\x05queue\x18\x01 \x01(\tR\x05queue\x12\x14\n" +
+	"\x05count\x18\x02 \x01(\rR\x05count\x12\x15\n" +
+	"\x06ttl_ms\x18\x03 \x01(\x04R\x05ttlMs\x12\x12\n" +
+	"\x04wait\x18\x04 \x01(\bR\x04wait\x12*\n" +
+	"\x04home\x18\x05 \x01(\v2\x16.perch.command.v1.HomeR\x04home\"\xac\x01\n" +
+	"\x06Settle\x12\x14\n" +
+	"\x05queue\x18\x01 \x01(\tR\x05queue\x12\x1a\n" +
+	"\breceipts\x18\x02 \x03(\tR\breceipts\x12.\n" +
+	"\x03how\x18\x03 \x01(\x0e2\x1c.perch.command.v1.Settle.HowR\x03how\x12\x0e\n" +
+	"\x02ms\x18\x04 \x01(\x04R\x02ms\"0\n" +
+	"\x03How\x12\v\n" +
+	"\aHOW_ACK\x10\x00\x12\f\n" +
+	"\bHOW_NACK\x10\x01\x12\x0e\n" +
+	"\n" +
+	"HOW_EXTEND\x10\x02\"j\n" +
+	"\x0eConfigureQueue\x12\x14\n" +
+	"\x05queue\x18\x01 \x01(\tR\x05queue\x12!\n" +
+	"\fmax_attempts\x18\x02 \x01(\x04R\vmaxAttempts\x12\x1f\n" +
+	"\vdead_letter\x18\x03 \x01(\tR\n" +
+	"deadLetter\"9\n" +
+	"\vDeleteQueue\x12\x14\n" +
+	"\x05queue\x18\x01 \x01(\tR\x05queue\x12\x14\n" +
+	"\x05force\x18\x02 \x01(\bR\x05force\"E\n" +
+	"\aRedrive\x12\x14\n" +
+	"\x05queue\x18\x01 \x01(\tR\x05queue\x12\x0e\n" +
+	"\x02to\x18\x02 \x01(\tR\x02to\x12\x14\n" +
+	"\x05limit\x18\x03 \x01(\x04R\x05limit\"{\n" +
+	"\x05Enter\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
+	"\x05count\x18\x02 \x01(\x04R\x05count\x12#\n" +
+	"\n" +
+	"generation\x18\x03 \x01(\x04H\x00R\n" +
+	"generation\x88\x01\x01\x12\x14\n" +
+	"\x05owner\x18\x04 \x01(\tR\x05ownerB\r\n" +
+	"\v_generation\"h\n" +
+	"\x06Depart\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12#\n" +
+	"\n" +
+	"generation\x18\x02 \x01(\x04H\x00R\n" +
+	"generation\x88\x01\x01\x12\x16\n" +
+	"\x06failed\x18\x03 \x01(\bR\x06failedB\r\n" +
+	"\v_generation\"\"\n" +
+	"\fCloseBarrier\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\"!\n" +
+	"\vOpenBarrier\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name*\x7f\n" +
+	"\x04Kind\x12\r\n" +
+	"\tKIND_LOCK\x10\x00\x12\x12\n" +
+	"\x0eKIND_SEMAPHORE\x10\x01\x12\x11\n" +
+	"\rKIND_ELECTION\x10\x02\x12\r\n" +
+	"\tKIND_ONCE\x10\x03\x12\x0e\n" +
+	"\n" +
+	"KIND_QUEUE\x10\x04\x12\x10\n" +
+	"\fKIND_COUNTER\x10\x05\x12\x10\n" +
+	"\fKIND_BARRIER\x10\x06*g\n" +
 	"\x04Mode\x12\x14\n" +
 	"\x10MODE_UNSPECIFIED\x10\x00\x12\x13\n" +
 	"\x0fMODE_PERSISTENT\x10\x01\x12\x12\n" +
@@ -2566,85 +5219,157 @@ func file_tree_command_command_proto_rawDescGZIP() []byte {
 	return file_tree_command_command_proto_rawDescData
 }
 
-var file_tree_command_command_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_tree_command_command_proto_msgTypes = make([]protoimpl.MessageInfo, 28)
+var file_tree_command_command_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
+var file_tree_command_command_proto_msgTypes = make([]protoimpl.MessageInfo, 57)
 var file_tree_command_command_proto_goTypes = []any{
-	(Mode)(0),               // 0: perch.command.v1.Mode
-	(*Command)(nil),         // 1: perch.command.v1.Command
-	(*Caller)(nil),          // 2: perch.command.v1.Caller
-	(*SessionRef)(nil),      // 3: perch.command.v1.SessionRef
-	(*Condition)(nil),       // 4: perch.command.v1.Condition
-	(*Create)(nil),          // 5: perch.command.v1.Create
-	(*Put)(nil),             // 6: perch.command.v1.Put
-	(*Delete)(nil),          // 7: perch.command.v1.Delete
-	(*Multi)(nil),           // 8: perch.command.v1.Multi
-	(*Op)(nil),              // 9: perch.command.v1.Op
-	(*Check)(nil),           // 10: perch.command.v1.Check
-	(*Get)(nil),             // 11: perch.command.v1.Get
-	(*AclEntry)(nil),        // 12: perch.command.v1.AclEntry
-	(*SetAcl)(nil),          // 13: perch.command.v1.SetAcl
-	(*SetDefaultAcl)(nil),   // 14: perch.command.v1.SetDefaultAcl
-	(*SetQuota)(nil),        // 15: perch.command.v1.SetQuota
-	(*Reap)(nil),            // 16: perch.command.v1.Reap
-	(*EnableAuth)(nil),      // 17: perch.command.v1.EnableAuth
-	(*Grant)(nil),           // 18: perch.command.v1.Grant
-	(*PutPrincipal)(nil),    // 19: perch.command.v1.PutPrincipal
-	(*DeletePrincipal)(nil), // 20: perch.command.v1.DeletePrincipal
-	(*CreateToken)(nil),     // 21: perch.command.v1.CreateToken
-	(*RevokeToken)(nil),     // 22: perch.command.v1.RevokeToken
-	(*OpenSession)(nil),     // 23: perch.command.v1.OpenSession
-	(*CloseSession)(nil),    // 24: perch.command.v1.CloseSession
-	(*SetTtl)(nil),          // 25: perch.command.v1.SetTtl
-	(*ExpireSessions)(nil),  // 26: perch.command.v1.ExpireSessions
-	(*RaiseLevel)(nil),      // 27: perch.command.v1.RaiseLevel
-	(*Configure)(nil),       // 28: perch.command.v1.Configure
+	(Kind)(0),               // 0: perch.command.v1.Kind
+	(Mode)(0),               // 1: perch.command.v1.Mode
+	(Settle_How)(0),         // 2: perch.command.v1.Settle.How
+	(*Command)(nil),         // 3: perch.command.v1.Command
+	(*Key)(nil),             // 4: perch.command.v1.Key
+	(*Fence)(nil),           // 5: perch.command.v1.Fence
+	(*Caller)(nil),          // 6: perch.command.v1.Caller
+	(*SessionRef)(nil),      // 7: perch.command.v1.SessionRef
+	(*Condition)(nil),       // 8: perch.command.v1.Condition
+	(*Create)(nil),          // 9: perch.command.v1.Create
+	(*Put)(nil),             // 10: perch.command.v1.Put
+	(*Delete)(nil),          // 11: perch.command.v1.Delete
+	(*Multi)(nil),           // 12: perch.command.v1.Multi
+	(*Op)(nil),              // 13: perch.command.v1.Op
+	(*Check)(nil),           // 14: perch.command.v1.Check
+	(*Get)(nil),             // 15: perch.command.v1.Get
+	(*AclEntry)(nil),        // 16: perch.command.v1.AclEntry
+	(*SetAcl)(nil),          // 17: perch.command.v1.SetAcl
+	(*SetDefaultAcl)(nil),   // 18: perch.command.v1.SetDefaultAcl
+	(*SetQuota)(nil),        // 19: perch.command.v1.SetQuota
+	(*Reap)(nil),            // 20: perch.command.v1.Reap
+	(*EnableAuth)(nil),      // 21: perch.command.v1.EnableAuth
+	(*Grant)(nil),           // 22: perch.command.v1.Grant
+	(*PutPrincipal)(nil),    // 23: perch.command.v1.PutPrincipal
+	(*DeletePrincipal)(nil), // 24: perch.command.v1.DeletePrincipal
+	(*CreateToken)(nil),     // 25: perch.command.v1.CreateToken
+	(*RevokeToken)(nil),     // 26: perch.command.v1.RevokeToken
+	(*OpenSession)(nil),     // 27: perch.command.v1.OpenSession
+	(*CloseSession)(nil),    // 28: perch.command.v1.CloseSession
+	(*SetTtl)(nil),          // 29: perch.command.v1.SetTtl
+	(*ExpireSessions)(nil),  // 30: perch.command.v1.ExpireSessions
+	(*RaiseLevel)(nil),      // 31: perch.command.v1.RaiseLevel
+	(*Configure)(nil),       // 32: perch.command.v1.Configure
+	(*Want)(nil),            // 33: perch.command.v1.Want
+	(*Acquire)(nil),         // 34: perch.command.v1.Acquire
+	(*Home)(nil),            // 35: perch.command.v1.Home
+	(*Run)(nil),             // 36: perch.command.v1.Run
+	(*Leave)(nil),           // 37: perch.command.v1.Leave
+	(*Release)(nil),         // 38: perch.command.v1.Release
+	(*Break)(nil),           // 39: perch.command.v1.Break
+	(*Revoke)(nil),          // 40: perch.command.v1.Revoke
+	(*Proclaim)(nil),        // 41: perch.command.v1.Proclaim
+	(*Withdraw)(nil),        // 42: perch.command.v1.Withdraw
+	(*Lapse)(nil),           // 43: perch.command.v1.Lapse
+	(*Checkpoint)(nil),      // 44: perch.command.v1.Checkpoint
+	(*Complete)(nil),        // 45: perch.command.v1.Complete
+	(*Forget)(nil),          // 46: perch.command.v1.Forget
+	(*AddCounter)(nil),      // 47: perch.command.v1.AddCounter
+	(*SetCounter)(nil),      // 48: perch.command.v1.SetCounter
+	(*DeleteCounter)(nil),   // 49: perch.command.v1.DeleteCounter
+	(*Enqueue)(nil),         // 50: perch.command.v1.Enqueue
+	(*Claim)(nil),           // 51: perch.command.v1.Claim
+	(*Settle)(nil),          // 52: perch.command.v1.Settle
+	(*ConfigureQueue)(nil),  // 53: perch.command.v1.ConfigureQueue
+	(*DeleteQueue)(nil),     // 54: perch.command.v1.DeleteQueue
+	(*Redrive)(nil),         // 55: perch.command.v1.Redrive
+	(*Enter)(nil),           // 56: perch.command.v1.Enter
+	(*Depart)(nil),          // 57: perch.command.v1.Depart
+	(*CloseBarrier)(nil),    // 58: perch.command.v1.CloseBarrier
+	(*OpenBarrier)(nil),     // 59: perch.command.v1.OpenBarrier
 }
 var file_tree_command_command_proto_depIdxs = []int32{
-	3,  // 0: perch.command.v1.Command.session:type_name -> perch.command.v1.SessionRef
-	2,  // 1: perch.command.v1.Command.caller:type_name -> perch.command.v1.Caller
-	5,  // 2: perch.command.v1.Command.create:type_name -> perch.command.v1.Create
-	6,  // 3: perch.command.v1.Command.put:type_name -> perch.command.v1.Put
-	7,  // 4: perch.command.v1.Command.delete:type_name -> perch.command.v1.Delete
-	8,  // 5: perch.command.v1.Command.multi:type_name -> perch.command.v1.Multi
-	13, // 6: perch.command.v1.Command.set_acl:type_name -> perch.command.v1.SetAcl
-	14, // 7: perch.command.v1.Command.set_default_acl:type_name -> perch.command.v1.SetDefaultAcl
-	15, // 8: perch.command.v1.Command.set_quota:type_name -> perch.command.v1.SetQuota
-	23, // 9: perch.command.v1.Command.open_session:type_name -> perch.command.v1.OpenSession
-	24, // 10: perch.command.v1.Command.close_session:type_name -> perch.command.v1.CloseSession
-	25, // 11: perch.command.v1.Command.set_ttl:type_name -> perch.command.v1.SetTtl
-	26, // 12: perch.command.v1.Command.expire_sessions:type_name -> perch.command.v1.ExpireSessions
-	16, // 13: perch.command.v1.Command.reap:type_name -> perch.command.v1.Reap
-	28, // 14: perch.command.v1.Command.configure:type_name -> perch.command.v1.Configure
-	27, // 15: perch.command.v1.Command.raise_level:type_name -> perch.command.v1.RaiseLevel
-	17, // 16: perch.command.v1.Command.enable_auth:type_name -> perch.command.v1.EnableAuth
-	19, // 17: perch.command.v1.Command.put_principal:type_name -> perch.command.v1.PutPrincipal
-	20, // 18: perch.command.v1.Command.delete_principal:type_name -> perch.command.v1.DeletePrincipal
-	21, // 19: perch.command.v1.Command.create_token:type_name -> perch.command.v1.CreateToken
-	22, // 20: perch.command.v1.Command.revoke_token:type_name -> perch.command.v1.RevokeToken
-	0,  // 21: perch.command.v1.Create.mode:type_name -> perch.command.v1.Mode
-	12, // 22: perch.command.v1.Create.acl:type_name -> perch.command.v1.AclEntry
-	0,  // 23: perch.command.v1.Put.mode:type_name -> perch.command.v1.Mode
-	4,  // 24: perch.command.v1.Put.condition:type_name -> perch.command.v1.Condition
-	4,  // 25: perch.command.v1.Delete.condition:type_name -> perch.command.v1.Condition
-	9,  // 26: perch.command.v1.Multi.ops:type_name -> perch.command.v1.Op
-	5,  // 27: perch.command.v1.Op.create:type_name -> perch.command.v1.Create
-	6,  // 28: perch.command.v1.Op.put:type_name -> perch.command.v1.Put
-	7,  // 29: perch.command.v1.Op.delete:type_name -> perch.command.v1.Delete
-	10, // 30: perch.command.v1.Op.check:type_name -> perch.command.v1.Check
-	11, // 31: perch.command.v1.Op.get:type_name -> perch.command.v1.Get
-	4,  // 32: perch.command.v1.Check.condition:type_name -> perch.command.v1.Condition
-	12, // 33: perch.command.v1.SetAcl.acl:type_name -> perch.command.v1.AclEntry
-	12, // 34: perch.command.v1.SetDefaultAcl.acl:type_name -> perch.command.v1.AclEntry
-	19, // 35: perch.command.v1.EnableAuth.admin:type_name -> perch.command.v1.PutPrincipal
-	21, // 36: perch.command.v1.EnableAuth.token:type_name -> perch.command.v1.CreateToken
-	18, // 37: perch.command.v1.PutPrincipal.grants:type_name -> perch.command.v1.Grant
-	4,  // 38: perch.command.v1.PutPrincipal.condition:type_name -> perch.command.v1.Condition
-	4,  // 39: perch.command.v1.DeletePrincipal.condition:type_name -> perch.command.v1.Condition
-	40, // [40:40] is the sub-list for method output_type
-	40, // [40:40] is the sub-list for method input_type
-	40, // [40:40] is the sub-list for extension type_name
-	40, // [40:40] is the sub-list for extension extendee
-	0,  // [0:40] is the sub-list for field type_name
+	7,  // 0: perch.command.v1.Command.session:type_name -> perch.command.v1.SessionRef
+	6,  // 1: perch.command.v1.Command.caller:type_name -> perch.command.v1.Caller
+	4,  // 2: perch.command.v1.Command.key:type_name -> perch.command.v1.Key
+	5,  // 3: perch.command.v1.Command.fences:type_name -> perch.command.v1.Fence
+	9,  // 4: perch.command.v1.Command.create:type_name -> perch.command.v1.Create
+	10, // 5: perch.command.v1.Command.put:type_name -> perch.command.v1.Put
+	11, // 6: perch.command.v1.Command.delete:type_name -> perch.command.v1.Delete
+	12, // 7: perch.command.v1.Command.multi:type_name -> perch.command.v1.Multi
+	17, // 8: perch.command.v1.Command.set_acl:type_name -> perch.command.v1.SetAcl
+	18, // 9: perch.command.v1.Command.set_default_acl:type_name -> perch.command.v1.SetDefaultAcl
+	19, // 10: perch.command.v1.Command.set_quota:type_name -> perch.command.v1.SetQuota
+	27, // 11: perch.command.v1.Command.open_session:type_name -> perch.command.v1.OpenSession
+	28, // 12: perch.command.v1.Command.close_session:type_name -> perch.command.v1.CloseSession
+	29, // 13: perch.command.v1.Command.set_ttl:type_name -> perch.command.v1.SetTtl
+	30, // 14: perch.command.v1.Command.expire_sessions:type_name -> perch.command.v1.ExpireSessions
+	20, // 15: perch.command.v1.Command.reap:type_name -> perch.command.v1.Reap
+	32, // 16: perch.command.v1.Command.configure:type_name -> perch.command.v1.Configure
+	31, // 17: perch.command.v1.Command.raise_level:type_name -> perch.command.v1.RaiseLevel
+	21, // 18: perch.command.v1.Command.enable_auth:type_name -> perch.command.v1.EnableAuth
+	23, // 19: perch.command.v1.Command.put_principal:type_name -> perch.command.v1.PutPrincipal
+	24, // 20: perch.command.v1.Command.delete_principal:type_name -> perch.command.v1.DeletePrincipal
+	25, // 21: perch.command.v1.Command.create_token:type_name -> perch.command.v1.CreateToken
+	26, // 22: perch.command.v1.Command.revoke_token:type_name -> perch.command.v1.RevokeToken
+	34, // 23: perch.command.v1.Command.acquire:type_name -> perch.command.v1.Acquire
+	37, // 24: perch.command.v1.Command.leave:type_name -> perch.command.v1.Leave
+	38, // 25: perch.command.v1.Command.release:type_name -> perch.command.v1.Release
+	39, // 26: perch.command.v1.Command.break:type_name -> perch.command.v1.Break
+	40, // 27: perch.command.v1.Command.revoke:type_name -> perch.command.v1.Revoke
+	41, // 28: perch.command.v1.Command.proclaim:type_name -> perch.command.v1.Proclaim
+	42, // 29: perch.command.v1.Command.withdraw:type_name -> perch.command.v1.Withdraw
+	43, // 30: perch.command.v1.Command.lapse:type_name -> perch.command.v1.Lapse
+	44, // 31: perch.command.v1.Command.checkpoint:type_name -> perch.command.v1.Checkpoint
+	45, // 32: perch.command.v1.Command.complete:type_name -> perch.command.v1.Complete
+	46, // 33: perch.command.v1.Command.forget:type_name -> perch.command.v1.Forget
+	47, // 34: perch.command.v1.Command.add_counter:type_name -> perch.command.v1.AddCounter
+	48, // 35: perch.command.v1.Command.set_counter:type_name -> perch.command.v1.SetCounter
+	49, // 36: perch.command.v1.Command.delete_counter:type_name -> perch.command.v1.DeleteCounter
+	50, // 37: perch.command.v1.Command.enqueue:type_name -> perch.command.v1.Enqueue
+	51, // 38: perch.command.v1.Command.claim:type_name -> perch.command.v1.Claim
+	52, // 39: perch.command.v1.Command.settle:type_name -> perch.command.v1.Settle
+	53, // 40: perch.command.v1.Command.configure_queue:type_name -> perch.command.v1.ConfigureQueue
+	54, // 41: perch.command.v1.Command.delete_queue:type_name -> perch.command.v1.DeleteQueue
+	55, // 42: perch.command.v1.Command.redrive:type_name -> perch.command.v1.Redrive
+	56, // 43: perch.command.v1.Command.enter:type_name -> perch.command.v1.Enter
+	57, // 44: perch.command.v1.Command.depart:type_name -> perch.command.v1.Depart
+	58, // 45: perch.command.v1.Command.close_barrier:type_name -> perch.command.v1.CloseBarrier
+	59, // 46: perch.command.v1.Command.open_barrier:type_name -> perch.command.v1.OpenBarrier
+	0,  // 47: perch.command.v1.Fence.kind:type_name -> perch.command.v1.Kind
+	1,  // 48: perch.command.v1.Create.mode:type_name -> perch.command.v1.Mode
+	16, // 49: perch.command.v1.Create.acl:type_name -> perch.command.v1.AclEntry
+	1,  // 50: perch.command.v1.Put.mode:type_name -> perch.command.v1.Mode
+	8,  // 51: perch.command.v1.Put.condition:type_name -> perch.command.v1.Condition
+	8,  // 52: perch.command.v1.Delete.condition:type_name -> perch.command.v1.Condition
+	13, // 53: perch.command.v1.Multi.ops:type_name -> perch.command.v1.Op
+	9,  // 54: perch.command.v1.Op.create:type_name -> perch.command.v1.Create
+	10, // 55: perch.command.v1.Op.put:type_name -> perch.command.v1.Put
+	11, // 56: perch.command.v1.Op.delete:type_name -> perch.command.v1.Delete
+	14, // 57: perch.command.v1.Op.check:type_name -> perch.command.v1.Check
+	15, // 58: perch.command.v1.Op.get:type_name -> perch.command.v1.Get
+	5,  // 59: perch.command.v1.Op.check_lock:type_name -> perch.command.v1.Fence
+	47, // 60: perch.command.v1.Op.add:type_name -> perch.command.v1.AddCounter
+	50, // 61: perch.command.v1.Op.enqueue:type_name -> perch.command.v1.Enqueue
+	52, // 62: perch.command.v1.Op.ack:type_name -> perch.command.v1.Settle
+	8,  // 63: perch.command.v1.Check.condition:type_name -> perch.command.v1.Condition
+	16, // 64: perch.command.v1.SetAcl.acl:type_name -> perch.command.v1.AclEntry
+	16, // 65: perch.command.v1.SetDefaultAcl.acl:type_name -> perch.command.v1.AclEntry
+	23, // 66: perch.command.v1.EnableAuth.admin:type_name -> perch.command.v1.PutPrincipal
+	25, // 67: perch.command.v1.EnableAuth.token:type_name -> perch.command.v1.CreateToken
+	22, // 68: perch.command.v1.PutPrincipal.grants:type_name -> perch.command.v1.Grant
+	8,  // 69: perch.command.v1.PutPrincipal.condition:type_name -> perch.command.v1.Condition
+	8,  // 70: perch.command.v1.DeletePrincipal.condition:type_name -> perch.command.v1.Condition
+	0,  // 71: perch.command.v1.Acquire.kind:type_name -> perch.command.v1.Kind
+	33, // 72: perch.command.v1.Acquire.wants:type_name -> perch.command.v1.Want
+	35, // 73: perch.command.v1.Acquire.home:type_name -> perch.command.v1.Home
+	36, // 74: perch.command.v1.Acquire.run:type_name -> perch.command.v1.Run
+	0,  // 75: perch.command.v1.Release.kind:type_name -> perch.command.v1.Kind
+	36, // 76: perch.command.v1.Release.run:type_name -> perch.command.v1.Run
+	0,  // 77: perch.command.v1.Break.kind:type_name -> perch.command.v1.Kind
+	35, // 78: perch.command.v1.Withdraw.homes:type_name -> perch.command.v1.Home
+	35, // 79: perch.command.v1.Claim.home:type_name -> perch.command.v1.Home
+	2,  // 80: perch.command.v1.Settle.how:type_name -> perch.command.v1.Settle.How
+	81, // [81:81] is the sub-list for method output_type
+	81, // [81:81] is the sub-list for method input_type
+	81, // [81:81] is the sub-list for extension type_name
+	81, // [81:81] is the sub-list for extension extendee
+	0,  // [0:81] is the sub-list for field type_name
 }
 
 func init() { file_tree_command_command_proto_init() }
@@ -2672,34 +5397,67 @@ func file_tree_command_command_proto_init() {
 		(*Command_DeletePrincipal)(nil),
 		(*Command_CreateToken)(nil),
 		(*Command_RevokeToken)(nil),
+		(*Command_Acquire)(nil),
+		(*Command_Leave)(nil),
+		(*Command_Release)(nil),
+		(*Command_Break)(nil),
+		(*Command_Revoke)(nil),
+		(*Command_Proclaim)(nil),
+		(*Command_Withdraw)(nil),
+		(*Command_Lapse)(nil),
+		(*Command_Checkpoint)(nil),
+		(*Command_Complete)(nil),
+		(*Command_Forget)(nil),
+		(*Command_AddCounter)(nil),
+		(*Command_SetCounter)(nil),
+		(*Command_DeleteCounter)(nil),
+		(*Command_Enqueue)(nil),
+		(*Command_Claim)(nil),
+		(*Command_Settle)(nil),
+		(*Command_ConfigureQueue)(nil),
+		(*Command_DeleteQueue)(nil),
+		(*Command_Redrive)(nil),
+		(*Command_Enter)(nil),
+		(*Command_Depart)(nil),
+		(*Command_CloseBarrier)(nil),
+		(*Command_OpenBarrier)(nil),
 	}
-	file_tree_command_command_proto_msgTypes[2].OneofWrappers = []any{
+	file_tree_command_command_proto_msgTypes[4].OneofWrappers = []any{
 		(*SessionRef_TokenHash)(nil),
 		(*SessionRef_Id)(nil),
 	}
-	file_tree_command_command_proto_msgTypes[3].OneofWrappers = []any{
+	file_tree_command_command_proto_msgTypes[5].OneofWrappers = []any{
 		(*Condition_Version)(nil),
 		(*Condition_Etag)(nil),
 		(*Condition_IfAbsent)(nil),
 		(*Condition_IfPresent)(nil),
 	}
-	file_tree_command_command_proto_msgTypes[8].OneofWrappers = []any{
+	file_tree_command_command_proto_msgTypes[10].OneofWrappers = []any{
 		(*Op_Create)(nil),
 		(*Op_Put)(nil),
 		(*Op_Delete)(nil),
 		(*Op_Check)(nil),
 		(*Op_Get)(nil),
+		(*Op_CheckLock)(nil),
+		(*Op_Add)(nil),
+		(*Op_Enqueue)(nil),
+		(*Op_Ack)(nil),
 	}
-	file_tree_command_command_proto_msgTypes[12].OneofWrappers = []any{}
 	file_tree_command_command_proto_msgTypes[14].OneofWrappers = []any{}
-	file_tree_command_command_proto_msgTypes[27].OneofWrappers = []any{}
+	file_tree_command_command_proto_msgTypes[16].OneofWrappers = []any{}
+	file_tree_command_command_proto_msgTypes[29].OneofWrappers = []any{}
+	file_tree_command_command_proto_msgTypes[37].OneofWrappers = []any{}
+	file_tree_command_command_proto_msgTypes[44].OneofWrappers = []any{}
+	file_tree_command_command_proto_msgTypes[45].OneofWrappers = []any{}
+	file_tree_command_command_proto_msgTypes[53].OneofWrappers = []any{}
+	file_tree_command_command_proto_msgTypes[54].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_tree_command_command_proto_rawDesc), len(file_tree_command_command_proto_rawDesc)),
-			NumEnums:      1,
-			NumMessages:   28,
+			NumEnums:      3,
+			NumMessages:   57,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -42,9 +42,11 @@ type Header struct {
 	Events   uint64               `protobuf:"varint,9,opt,name=events,proto3" json:"events,omitempty"`
 	Level    uint32               `protobuf:"varint,10,opt,name=level,proto3" json:"level,omitempty"` // feature level
 	// From format 2 on.
-	Auth          bool   `protobuf:"varint,11,opt,name=auth,proto3" json:"auth,omitempty"` // authentication is on
-	Principals    uint64 `protobuf:"varint,12,opt,name=principals,proto3" json:"principals,omitempty"`
-	Tokens        uint64 `protobuf:"varint,13,opt,name=tokens,proto3" json:"tokens,omitempty"`
+	Auth       bool   `protobuf:"varint,11,opt,name=auth,proto3" json:"auth,omitempty"` // authentication is on
+	Principals uint64 `protobuf:"varint,12,opt,name=principals,proto3" json:"principals,omitempty"`
+	Tokens     uint64 `protobuf:"varint,13,opt,name=tokens,proto3" json:"tokens,omitempty"`
+	// From format 3 on.
+	Parts         []uint64 `protobuf:"varint,14,rep,packed,name=parts,proto3" json:"parts,omitempty"` // records of each further kind
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -168,6 +170,13 @@ func (x *Header) GetTokens() uint64 {
 		return x.Tokens
 	}
 	return 0
+}
+
+func (x *Header) GetParts() []uint64 {
+	if x != nil {
+		return x.Parts
+	}
+	return nil
 }
 
 type Node struct {
@@ -984,7 +993,7 @@ var File_lease_snapshot_snapshot_proto protoreflect.FileDescriptor
 
 const file_lease_snapshot_snapshot_proto_rawDesc = "" +
 	"\n" +
-	"\x1dlease/snapshot/snapshot.proto\x12\x11perch.snapshot.v1\x1a\x1atree/command/command.proto\"\xe0\x02\n" +
+	"\x1dlease/snapshot/snapshot.proto\x12\x11perch.snapshot.v1\x1a\x1atree/command/command.proto\"\xf6\x02\n" +
 	"\x06Header\x12\x16\n" +
 	"\x06format\x18\x01 \x01(\rR\x06format\x12\x12\n" +
 	"\x04zxid\x18\x02 \x01(\x04R\x04zxid\x12\x15\n" +
@@ -1001,7 +1010,8 @@ const file_lease_snapshot_snapshot_proto_rawDesc = "" +
 	"\n" +
 	"principals\x18\f \x01(\x04R\n" +
 	"principals\x12\x16\n" +
-	"\x06tokens\x18\r \x01(\x04R\x06tokens\"\xc1\x04\n" +
+	"\x06tokens\x18\r \x01(\x04R\x06tokens\x12\x14\n" +
+	"\x05parts\x18\x0e \x03(\x04R\x05parts\"\xc1\x04\n" +
 	"\x04Node\x12\x12\n" +
 	"\x04path\x18\x01 \x01(\tR\x04path\x12\x12\n" +
 	"\x04data\x18\x02 \x01(\fR\x04data\x12\x14\n" +

@@ -276,3 +276,8 @@ func (l *loop) fail(failures []quorum.Failure) {
 		l.node.requests.end(f.ID, outcome{err: err})
 	}
 }
+
+// Acquire implements lease.Service.
+func (n *Node) Acquire(ctx context.Context, cmd *commandpb.Command, token string, _ time.Duration) (lease.Result, error) {
+	return n.Write(ctx, cmd, token)
+}

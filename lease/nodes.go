@@ -168,6 +168,8 @@ func (s *State) step(x *txn, one *commandpb.Op) (out OpResult, code tree.Code) {
 	case *commandpb.Op_Check:
 		code = s.check(x, op.Check)
 		out.Path = op.Check.Path
+	case *commandpb.Op_CheckLock:
+		code = s.fence(x, op.CheckLock)
 	case *commandpb.Op_Get:
 		out.Path = op.Get.Path
 		var path string

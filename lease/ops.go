@@ -16,11 +16,20 @@ func (s *State) attach(x *txn, cmd *commandpb.Command) tree.Code {
 		return tree.OK
 	}
 	live, known := s.find(ref, x.who.name)
-	if live == nil && !known && s.opensByUse(cmd) {
+	switch {
+	case live == nil && s.opensTransient(cmd, known):
+		var code tree.Code
+		if live, code = s.openTransient(x, ref, cmd); code != tree.OK {
+			return code
+		}
+	case live == nil && !known && s.opensByUse(cmd):
 		var code tree.Code
 		if live, code = s.open(x, ref, ref.OpenTtlMs); code != tree.OK {
 			return code
 		}
+	case live == nil && endsHold(cmd):
+		x.ref = refOf(ref, x.who.name)
+		return tree.OK // what has ended is remembered without its session
 	}
 	if _, opens := cmd.Op.(*commandpb.Command_OpenSession); opens && live == nil && !known {
 		if _, ok := hashOf(ref, x.who.name); ok {
@@ -30,7 +39,7 @@ func (s *State) attach(x *txn, cmd *commandpb.Command) tree.Code {
 	if live == nil {
 		return tree.ErrSessionExpired
 	}
-	x.sess, x.Owner = live, live.id
+	x.sess, x.Owner, x.ref = live, live.id, live.ref()
 	return tree.OK
 }
 
@@ -47,7 +56,7 @@ func (s *State) opensByUse(cmd *commandpb.Command) bool {
 // showsSession says whether the result of cmd describes its session.
 func showsSession(cmd *commandpb.Command) bool {
 	switch cmd.Op.(type) {
-	case *commandpb.Command_OpenSession, *commandpb.Command_SetTtl:
+	case *commandpb.Command_OpenSession, *commandpb.Command_SetTtl, *commandpb.Command_Acquire, *commandpb.Command_Leave:
 		return true
 	}
 	return false
@@ -85,6 +94,9 @@ func (s *State) closeSession(x *txn, op *commandpb.CloseSession) tree.Code {
 		}
 	}
 	x.Cause = tree.CauseSessionClosed
+	if n == x.sess {
+		x.how = howReleased
+	}
 	s.end(x, n)
 	return tree.OK
 }
@@ -105,7 +117,7 @@ func (s *State) expireSessions(x *txn, op *commandpb.ExpireSessions) tree.Code {
 	if op.Epoch != 0 && quorum.Epoch(op.Epoch) != x.Zxid.Epoch() {
 		return tree.ErrInvalidArgument
 	}
-	x.Cause = tree.CauseSessionExpired
+	x.Cause, x.how = tree.CauseSessionExpired, howExpired
 	for _, id := range op.Ids {
 		if n, ok := s.sessions.Get(&session{id: quorum.Zxid(id)}); ok {
 			s.end(x, n)

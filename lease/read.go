@@ -28,6 +28,10 @@ func After(kind ReadKind, a Answer) Cursor {
 		return Cursor{ID: a.Sessions[len(a.Sessions)-1].ID}
 	case ReadPrincipals:
 		return Cursor{Name: a.Principals[len(a.Principals)-1].Name}
+	case ReadHelds:
+		return Cursor{Name: a.Held[len(a.Held)-1].Name}
+	case ReadNames:
+		return Cursor{Name: a.Names[len(a.Names)-1]}
 	case ReadTokens:
 		last := a.APITokens[len(a.APITokens)-1]
 		id, _ := parseTokenID(last.ID)
@@ -142,6 +146,10 @@ func (s *sight) answer(a *Answer) (more bool, code tree.Code) {
 		return false, s.session(a)
 	case ReadSessions:
 		return s.sessionList(a), tree.OK
+	case ReadHeld, ReadHelds:
+		return s.ofHeld(a)
+	case ReadNames:
+		return s.nameList(a)
 	case ReadWhoami:
 		a.Principals, a.Governs = []Principal{s.who.self()}, s.who.cluster()
 		return false, tree.OK
@@ -304,7 +312,7 @@ func (s *sight) session(a *Answer) tree.Code {
 		return tree.ErrNoSession
 	}
 	a.Sessions = []Info{s.info(n)}
-	a.Paths = s.ephemerals(n.id)
+	a.Paths, a.Holds = s.ephemerals(n.id), s.holdNames(n.id)
 	return tree.OK
 }
 

@@ -25,6 +25,8 @@ type session struct {
 	drawn     bool // by a client: hash is valid
 	hash      TokenHash
 	principal string // who opened it; "": nobody
+	transient bool   // it ends with what it holds, and is forgotten
+	left      uint64 // ms of its TTL by the last checkpoint; 0: all
 }
 
 func sessionLess(a, b *session) bool { return a.id < b.id }
@@ -95,6 +97,13 @@ func (s *session) digest() uint64 {
 	binary.LittleEndian.PutUint64(b[2:], uint64(s.id))
 	binary.LittleEndian.PutUint64(b[10:], s.ttlMs)
 	copy(b[18:], s.hash[:])
+	if s.transient {
+		b[1] |= 2
+	}
+	if s.left != 0 {
+		b[1] |= 4
+		b = binary.LittleEndian.AppendUint64(b, s.left)
+	}
 	return xxhash.Sum64(append(b, s.principal...))
 }
 
@@ -214,15 +223,23 @@ func (s *State) sessionsOf(principal string) []*session {
 	return list
 }
 
-// end removes a session with all its ephemerals.
+// end removes a session with all that is its own. Its token opens no other one.
 func (s *State) end(x *txn, n *session) {
+	s.endHeld(x, n)
+	s.drop(x, n)
+	if n.drawn {
+		s.remember(&ended{hash: n.hash, age: x.age})
+	}
+}
+
+// drop removes a session that holds nothing any more, with its ephemerals.
+func (s *State) drop(x *txn, n *session) {
 	s.tree.DropOwned(&x.Txn, n.id)
 	s.sessions.Delete(n)
 	s.letGo(n)
 	s.sum -= n.digest()
 	if n.drawn {
 		s.tokens.Delete(token{hash: n.hash})
-		s.remember(&ended{hash: n.hash, age: x.age})
 	}
 	x.ended = append(x.ended, n.id)
 }
@@ -251,7 +268,7 @@ func (s *State) forget() {
 // setTTL gives n another TTL.
 func (s *State) setTTL(n *session, ttlMs uint64) *session {
 	changed := *n
-	changed.ttlMs = ttlMs
+	changed.ttlMs, changed.left = ttlMs, 0
 	s.sum += changed.digest() - n.digest()
 	s.sessions.Set(&changed)
 	return &changed

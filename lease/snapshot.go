@@ -67,6 +67,7 @@ func (v *View) WriteTo(w io.Writer) (int64, error) {
 		Auth: v.auth, Principals: uint64(v.principals.Len()), Tokens: uint64(v.apiTokens.Len()),
 	}
 	if v.level >= heldLevel {
+		head.WallMs, head.WallAgeMs = v.wall, v.wallAge
 		for _, p := range snapshotParts {
 			head.Parts = append(head.Parts, uint64(p.count(v)))
 		}
@@ -93,6 +94,7 @@ func (v *View) writeSessions(f *frameWriter) {
 	var m snapshotpb.Session
 	v.sessions.Scan(func(n *session) bool {
 		m.Id, m.TtlMs, m.TokenHash, m.Principal = uint64(n.id), n.ttlMs, nil, n.principal
+		m.Transient, m.LeftMs = n.transient, n.left
 		if n.drawn {
 			m.TokenHash = n.hash[:]
 		}
@@ -180,7 +182,7 @@ func restore(f *frameReader) (*State, error) {
 	if head.Trimmed > head.Zxid {
 		return nil, errors.New("events trimmed beyond the state")
 	}
-	s.zxid, s.age = quorum.Zxid(head.Zxid), head.AgeMs
+	s.zxid, s.age, s.wall, s.wallAge = quorum.Zxid(head.Zxid), head.AgeMs, head.WallMs, head.WallAgeMs
 	for _, read := range []func(*State, *frameReader, *snapshotpb.Header) error{readNodes, readSessions, readEnded, readPrincipals, readTokens, readParts, readEvents} {
 		if err := read(s, f, &head); err != nil {
 			return nil, err
@@ -215,6 +217,7 @@ func readSessions(s *State, f *frameReader, head *snapshotpb.Header) error {
 			return err
 		}
 		n := &session{id: quorum.Zxid(m.Id), ttlMs: m.TtlMs, drawn: len(m.TokenHash) > 0, principal: m.Principal}
+		n.transient, n.left = m.Transient, m.LeftMs
 		if n.id <= last || n.id > s.zxid {
 			return errors.New("sessions out of order")
 		}

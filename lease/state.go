@@ -85,6 +85,8 @@ type State struct {
 
 	dues *cow.Table[due]
 
+	holding // locks and all else that is held
+
 	tables []table // all of the above
 
 	sum uint64
@@ -102,7 +104,7 @@ func New(settings Settings) *State {
 		ended: cow.New(endedLess), endedByAge: cow.New(endedOlder),
 		heldBy: cow.New(heldLess), holders: cow.New(holderLess),
 		principals: cow.New(principalLess), apiTokens: cow.New(apiTokenLess), apiSecrets: cow.New(apiSecretLess),
-		dues: cow.New(dueLess),
+		dues: cow.New(dueLess), holding: newHolding(),
 	}
 	s.list()
 	return s
@@ -114,6 +116,7 @@ func (s *State) list() {
 		s.tree, s.sessions, s.tokens, s.ended, s.endedByAge, s.heldBy, s.holders,
 		s.principals, s.apiTokens, s.apiSecrets, s.dues,
 	}
+	s.tables = append(s.tables, s.holding.tables()...)
 }
 
 // table is what a transaction can take back.
@@ -134,6 +137,7 @@ type txn struct {
 	sess   *session // of the request
 	opened bool     // sess was opened by this transaction
 	ended  []quorum.Zxid
+	holdTxn
 }
 
 // Apply applies the next committed entry. Every entry takes its place and has a
@@ -185,9 +189,11 @@ func (s *State) decode(e *quorum.Entry) (*commandpb.Command, error) {
 func (s *State) advance(x *txn) {
 	s.begin()
 	s.zxid, s.age, s.view = x.Zxid, x.age, nil
+	s.noteWall(x)
 	s.history.Append(x.Events, s.age)
 	s.history.Trim(s.age, uint64(s.settings.EventAgeMs), s.settings.EventBytes)
 	s.forget()
+	s.forgetOvers()
 }
 
 // begin starts a transaction that rollback can take back.
@@ -211,8 +217,11 @@ func (s *State) evaluate(x *txn, cmd *commandpb.Command, res *Result) {
 	sum, settings := s.sum, s.settings
 	refuse := func(code tree.Code) {
 		s.rollback(sum, settings)
-		holder := res.Node
+		holder, way := res.Node, *res
 		*res = Result{Zxid: x.Zxid, Code: code, Failed: res.Failed}
+		if code != tree.ErrInternal {
+			res.Held, res.Place = way.Held, way.Place // what is in the way
+		}
 		switch code {
 		case tree.ErrNodeExists:
 			res.Node = holder
@@ -239,7 +248,8 @@ func (s *State) evaluate(x *txn, cmd *commandpb.Command, res *Result) {
 		refuse(code)
 		return
 	}
-	res.Ended = x.ended
+	res.Code = x.answer
+	res.Ended, res.Outcomes, res.Touched = x.ended, x.outcomes, x.touched
 	if x.sess != nil {
 		res.Opened = x.opened
 		if x.opened || showsSession(cmd) {
@@ -250,8 +260,8 @@ func (s *State) evaluate(x *txn, cmd *commandpb.Command, res *Result) {
 
 // run is the order inside apply (DESIGN.md, decision 2): it is known who asks,
 // the session is alive, the operation with its permissions, its events.
-// (Idempotency record and fence have their places before the operation, the
-// storing of the record after it.)
+// The idempotency record has its place before the session, its storing
+// after the operation.
 func (s *State) run(x *txn, cmd *commandpb.Command, res *Result) tree.Code {
 	switch {
 	case cmd.Format > s.level:
@@ -267,6 +277,18 @@ func (s *State) run(x *txn, cmd *commandpb.Command, res *Result) tree.Code {
 	if code := s.attach(x, cmd); code != tree.OK {
 		return code
 	}
+	if code := s.fences(x, cmd.Fences); code != tree.OK {
+		return code
+	}
+	if code := s.do(x, cmd, res); code != tree.OK {
+		return code
+	}
+	s.settle(x, res)
+	return tree.OK
+}
+
+// do is the operation itself.
+func (s *State) do(x *txn, cmd *commandpb.Command, res *Result) tree.Code {
 	switch op := cmd.Op.(type) {
 	case *commandpb.Command_Create:
 		return s.create(x, op.Create, res)
@@ -285,6 +307,9 @@ func (s *State) run(x *txn, cmd *commandpb.Command, res *Result) tree.Code {
 	}
 	if ofCluster(cmd) {
 		return s.runOfCluster(x, cmd, res)
+	}
+	if code, is := s.runHold(x, cmd, res); is {
+		return code
 	}
 	return s.runPolicy(x, cmd, res)
 }
@@ -308,7 +333,7 @@ func ofCluster(cmd *commandpb.Command) bool {
 	switch cmd.Op.(type) {
 	case *commandpb.Command_ExpireSessions, *commandpb.Command_Reap, *commandpb.Command_Configure,
 		*commandpb.Command_RaiseLevel, *commandpb.Command_EnableAuth,
-		*commandpb.Command_Withdraw, *commandpb.Command_Lapse, *commandpb.Command_Checkpoint:
+		*commandpb.Command_Withdraw, *commandpb.Command_Lapse, *commandpb.Command_Checkpoint, *commandpb.Command_Leave:
 		return true
 	}
 	return false
@@ -329,6 +354,12 @@ func (s *State) runOfCluster(x *txn, cmd *commandpb.Command, res *Result) tree.C
 		return s.enableAuth(x, op.EnableAuth, res)
 	case *commandpb.Command_Lapse:
 		return s.lapse(x)
+	case *commandpb.Command_Leave:
+		return s.leave(x, op.Leave, res)
+	case *commandpb.Command_Withdraw:
+		return s.withdraw(x, op.Withdraw)
+	case *commandpb.Command_Checkpoint:
+		return s.checkpoint(x, op.Checkpoint)
 	}
 	return tree.ErrInvalidArgument
 }
@@ -391,5 +422,6 @@ func (s *State) digest() uint64 {
 	if s.auth {
 		b = append(b, 1)
 	}
+	b = s.wallDigest(b)
 	return xxhash.Sum64(b) + s.head.digest(s.settings, s.level) + s.tree.Sum() + s.history.Sum() + s.sum
 }

@@ -54,8 +54,23 @@ func (t *Tracker) Reset(v *View, now uint64) {
 	t.Forget()
 	v.sessions.Scan(func(n *session) bool {
 		t.add(n.id, n.ttlMs, now)
+		if n.left > 0 && n.ttlMs >= LongTTL {
+			t.shorten(n.id, n.left, now)
+		}
 		return true
 	})
+}
+
+// LongTTL is from which TTL on, in milliseconds, what a session has left is
+// noted by checkpoints (RULES.md R22).
+const LongTTL = 60_000
+
+// shorten has a session that was added just now have less than its TTL.
+func (t *Tracker) shorten(id quorum.Zxid, leftMs, now uint64) {
+	e := t.byID[id]
+	e.deadline = now + min(leftMs, e.ttlMs)
+	e.key = e.due()
+	heap.Fix(&t.heap, e.index)
 }
 
 // Forget ends a reign: nothing is tracked any more.

@@ -28,6 +28,8 @@ type View struct {
 	apiSecrets cow.Frozen[*apiToken]
 
 	dues cow.Frozen[due]
+
+	heldView
 }
 
 // View is the present state. It takes constant time, and less when nothing was
@@ -40,7 +42,7 @@ func (s *State) View() *View {
 			sessions: s.sessions.Freeze(), tokens: s.tokens.Freeze(), ended: s.ended.Freeze(),
 			heldBy: s.heldBy.Freeze(), auth: s.auth, principals: s.principals.Freeze(),
 			apiTokens: s.apiTokens.Freeze(), apiSecrets: s.apiSecrets.Freeze(),
-			dues: s.dues.Freeze(),
+			dues: s.dues.Freeze(), heldView: s.holding.freeze(),
 		}
 	}
 	return s.view

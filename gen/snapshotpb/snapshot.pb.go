@@ -46,7 +46,9 @@ type Header struct {
 	Principals uint64 `protobuf:"varint,12,opt,name=principals,proto3" json:"principals,omitempty"`
 	Tokens     uint64 `protobuf:"varint,13,opt,name=tokens,proto3" json:"tokens,omitempty"`
 	// From format 3 on.
-	Parts         []uint64 `protobuf:"varint,14,rep,packed,name=parts,proto3" json:"parts,omitempty"` // records of each further kind
+	Parts         []uint64 `protobuf:"varint,14,rep,packed,name=parts,proto3" json:"parts,omitempty"`                     // records of each further kind
+	WallMs        int64    `protobuf:"zigzag64,15,opt,name=wall_ms,json=wallMs,proto3" json:"wall_ms,omitempty"`          // of the last command …
+	WallAgeMs     uint64   `protobuf:"varint,16,opt,name=wall_age_ms,json=wallAgeMs,proto3" json:"wall_age_ms,omitempty"` // … and its cluster age
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -177,6 +179,20 @@ func (x *Header) GetParts() []uint64 {
 		return x.Parts
 	}
 	return nil
+}
+
+func (x *Header) GetWallMs() int64 {
+	if x != nil {
+		return x.WallMs
+	}
+	return 0
+}
+
+func (x *Header) GetWallAgeMs() uint64 {
+	if x != nil {
+		return x.WallAgeMs
+	}
+	return 0
 }
 
 type Node struct {
@@ -475,11 +491,14 @@ func (x *DefaultAcl) GetZxid() uint64 {
 }
 
 type Session struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Id            uint64                 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
-	TtlMs         uint64                 `protobuf:"varint,2,opt,name=ttl_ms,json=ttlMs,proto3" json:"ttl_ms,omitempty"`
-	TokenHash     []byte                 `protobuf:"bytes,3,opt,name=token_hash,json=tokenHash,proto3" json:"token_hash,omitempty"` // of a token that the client drew
-	Principal     string                 `protobuf:"bytes,4,opt,name=principal,proto3" json:"principal,omitempty"`
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Id        uint64                 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
+	TtlMs     uint64                 `protobuf:"varint,2,opt,name=ttl_ms,json=ttlMs,proto3" json:"ttl_ms,omitempty"`
+	TokenHash []byte                 `protobuf:"bytes,3,opt,name=token_hash,json=tokenHash,proto3" json:"token_hash,omitempty"` // of a token that the client drew
+	Principal string                 `protobuf:"bytes,4,opt,name=principal,proto3" json:"principal,omitempty"`
+	// From format 3 on.
+	Transient     bool   `protobuf:"varint,5,opt,name=transient,proto3" json:"transient,omitempty"`         // ends with what it holds
+	LeftMs        uint64 `protobuf:"varint,6,opt,name=left_ms,json=leftMs,proto3" json:"left_ms,omitempty"` // by the last checkpoint; 0: all of it
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -540,6 +559,20 @@ func (x *Session) GetPrincipal() string {
 		return x.Principal
 	}
 	return ""
+}
+
+func (x *Session) GetTransient() bool {
+	if x != nil {
+		return x.Transient
+	}
+	return false
+}
+
+func (x *Session) GetLeftMs() uint64 {
+	if x != nil {
+		return x.LeftMs
+	}
+	return 0
 }
 
 type Ended struct {
@@ -993,7 +1026,7 @@ var File_lease_snapshot_snapshot_proto protoreflect.FileDescriptor
 
 const file_lease_snapshot_snapshot_proto_rawDesc = "" +
 	"\n" +
-	"\x1dlease/snapshot/snapshot.proto\x12\x11perch.snapshot.v1\x1a\x1atree/command/command.proto\"\xf6\x02\n" +
+	"\x1dlease/snapshot/snapshot.proto\x12\x11perch.snapshot.v1\x1a\x1atree/command/command.proto\"\xaf\x03\n" +
 	"\x06Header\x12\x16\n" +
 	"\x06format\x18\x01 \x01(\rR\x06format\x12\x12\n" +
 	"\x04zxid\x18\x02 \x01(\x04R\x04zxid\x12\x15\n" +
@@ -1011,7 +1044,9 @@ const file_lease_snapshot_snapshot_proto_rawDesc = "" +
 	"principals\x18\f \x01(\x04R\n" +
 	"principals\x12\x16\n" +
 	"\x06tokens\x18\r \x01(\x04R\x06tokens\x12\x14\n" +
-	"\x05parts\x18\x0e \x03(\x04R\x05parts\"\xc1\x04\n" +
+	"\x05parts\x18\x0e \x03(\x04R\x05parts\x12\x17\n" +
+	"\awall_ms\x18\x0f \x01(\x12R\x06wallMs\x12\x1e\n" +
+	"\vwall_age_ms\x18\x10 \x01(\x04R\twallAgeMs\"\xc1\x04\n" +
 	"\x04Node\x12\x12\n" +
 	"\x04path\x18\x01 \x01(\tR\x04path\x12\x12\n" +
 	"\x04data\x18\x02 \x01(\fR\x04data\x12\x14\n" +
@@ -1045,13 +1080,15 @@ const file_lease_snapshot_snapshot_proto_rawDesc = "" +
 	"\n" +
 	"DefaultAcl\x12,\n" +
 	"\x03acl\x18\x01 \x03(\v2\x1a.perch.command.v1.AclEntryR\x03acl\x12\x12\n" +
-	"\x04zxid\x18\x02 \x01(\x04R\x04zxid\"m\n" +
+	"\x04zxid\x18\x02 \x01(\x04R\x04zxid\"\xa4\x01\n" +
 	"\aSession\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x15\n" +
 	"\x06ttl_ms\x18\x02 \x01(\x04R\x05ttlMs\x12\x1d\n" +
 	"\n" +
 	"token_hash\x18\x03 \x01(\fR\ttokenHash\x12\x1c\n" +
-	"\tprincipal\x18\x04 \x01(\tR\tprincipal\"=\n" +
+	"\tprincipal\x18\x04 \x01(\tR\tprincipal\x12\x1c\n" +
+	"\ttransient\x18\x05 \x01(\bR\ttransient\x12\x17\n" +
+	"\aleft_ms\x18\x06 \x01(\x04R\x06leftMs\"=\n" +
 	"\x05Ended\x12\x1d\n" +
 	"\n" +
 	"token_hash\x18\x01 \x01(\fR\ttokenHash\x12\x15\n" +

@@ -7,7 +7,11 @@
 // number of goroutines, also while the owner goes on changing the Table.
 package cow
 
-import "github.com/tidwall/btree"
+import (
+	"sort"
+
+	"github.com/tidwall/btree"
+)
 
 // undoKept is the largest journal whose memory is kept for the next
 // transaction.
@@ -95,6 +99,15 @@ func (t *Table[T]) Load(item T) {
 
 // Get is the item equal to key.
 func (t *Table[T]) Get(key T) (T, bool) { return t.tr.Get(key) }
+
+// Rank is the number of items less than key.
+func (t *Table[T]) Rank(key T) int {
+	less := t.tr.Less
+	return sort.Search(t.tr.Len(), func(i int) bool {
+		item, _ := t.tr.GetAt(i)
+		return !less(item, key)
+	})
+}
 
 // Min is the least item.
 func (t *Table[T]) Min() (T, bool) { return t.tr.Min() }

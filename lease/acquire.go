@@ -2,6 +2,7 @@ package lease
 
 import (
 	"slices"
+	"strings"
 	"unicode/utf8"
 
 	"perch/gen/commandpb"
@@ -66,7 +67,7 @@ func (s *State) wanted(x *txn, op *commandpb.Acquire, key *commandpb.Key) (*plac
 		p.identity = "s" + p.identity
 	}
 	wants := slices.Clone(op.Wants)
-	slices.SortFunc(wants, func(a, b *commandpb.Want) int { return cmpText(a.Name, b.Name) })
+	slices.SortFunc(wants, func(a, b *commandpb.Want) int { return strings.Compare(a.Name, b.Name) })
 	for i, w := range wants {
 		path, code := x.who.named(op.Kind, w.Name, PermUse)
 		if code != tree.OK {
@@ -85,16 +86,6 @@ func (s *State) wanted(x *txn, op *commandpb.Acquire, key *commandpb.Key) (*plac
 		p.paths[0] = runPath(p.paths[0], p.run.key)
 	}
 	return p, tree.OK
-}
-
-func cmpText(a, b string) int {
-	switch {
-	case a < b:
-		return -1
-	case a > b:
-		return 1
-	}
-	return 0
 }
 
 // validWants says whether op asks for something that there can be.

@@ -101,7 +101,7 @@ func (s *State) serve(x *txn, path string) {
 			s.endPlace(x, p, code)
 			continue
 		}
-		alone := p.wants(path)
+		alone := p.excludes(path)
 		if shared && alone || !t.free(p, alone, x.age) {
 			return
 		}
@@ -176,7 +176,7 @@ func (s *State) behind(t *thing, p *place, alone bool) (behind bool) {
 		}
 		if !alone {
 			other, _ := s.places.Get(&place{id: q.id})
-			behind = other.wants(t.path)
+			behind = other.excludes(t.path)
 		} else {
 			behind = true
 		}

@@ -168,6 +168,7 @@ func contents(t failer, v *View) string {
 	t.Helper()
 	w := *v
 	w.zxid, w.age, w.digest = 0, 0, 0
+	w.wall, w.wallAge = 0, 0
 	return string(snapshotBytes(t, &w))
 }
 

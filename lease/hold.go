@@ -134,8 +134,8 @@ type place struct {
 
 func placeLess(a, b *place) bool { return a.id < b.id }
 
-// wants says whether p wants the thing at path for itself.
-func (p *place) wants(path string) (exclusive bool) {
+// excludes says whether p wants the thing at path for itself.
+func (p *place) excludes(path string) bool {
 	for i, at := range p.paths {
 		if at == path {
 			return !p.shared[i]

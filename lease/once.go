@@ -209,7 +209,6 @@ func (s *State) complete(x *txn, op *commandpb.Complete, res *Result) tree.Code 
 	})
 	n, _ := s.sessions.Get(&session{id: h.session})
 	s.endHold(x, n, h, howCompleted)
-	s.endSpent(x, h.path)
 	x.shows = h.path
 	return tree.OK
 }
@@ -243,22 +242,6 @@ func (s *State) completed(x *txn, name string, token quorum.Zxid, res *Result) t
 		return !known && tries > 0
 	})
 	return lost
-}
-
-// endSpent ends the waits for a run that will not be begun again.
-func (s *State) endSpent(x *txn, path string) {
-	for from := quorum.Zxid(0); ; {
-		t := s.thing(path)
-		id, ok := s.nextAsking(path, from)
-		if !ok {
-			return
-		}
-		from = id + 1
-		p, _ := s.places.Get(&place{id: id})
-		if code := spent(t, &p.run); code != tree.OK {
-			s.endPlace(x, p, code)
-		}
-	}
 }
 
 // ownRun is the hold of a run of the name that the session of the request has,

@@ -131,17 +131,20 @@ func (s *State) holdAgain(x *txn, p *place, h *hold, res *Result) tree.Code {
 	if !slices.Equal(paths, p.paths) {
 		return tree.ErrModeMismatch
 	}
-	for i, path := range paths {
+	all := make([]*hold, 0, len(paths))
+	for _, path := range paths {
 		own := s.holdOf(h.session, path, h.identity)
-		switch {
-		case own == nil:
+		if own == nil || own.granted != h.granted {
 			return tree.ErrHoldLost // part of a set was given back
-		case own.shared != p.shared[i] || own.permits != p.permits:
+		}
+		all = append(all, own)
+	}
+	for i, own := range all {
+		if own.shared != p.shared[i] || own.permits != p.permits {
 			return tree.ErrModeMismatch
 		}
 	}
-	for _, path := range paths {
-		own := s.holdOf(h.session, path, h.identity)
+	for _, own := range all {
 		next := *own
 		next.attach, next.again = own.attach+1, true
 		s.replaceHold(own, &next)

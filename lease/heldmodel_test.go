@@ -334,15 +334,15 @@ func (x *hmTxn) endHold(h *hmHold, how endHow) {
 	if r := x.revoked[h.thing]; r != nil && !slices.ContainsFunc(x.holds, func(o *hmHold) bool { return o.thing == h.thing && o.granted <= r.at }) {
 		delete(x.revoked, h.thing)
 	}
+	if how == howExpired && h.delay > 0 {
+		x.delays[h.thing] = max(x.delays[h.thing], x.age+h.delay)
+	}
 	if rest {
 		return
 	}
 	delete(x.values, h.thing)
 	if r := x.runs[h.thing]; r != nil && r.state == "running" {
 		x.stop(r, "idle")
-	}
-	if how == howExpired && h.delay > 0 {
-		x.delays[h.thing] = max(x.delays[h.thing], x.age+h.delay)
 	}
 }
 

@@ -88,15 +88,15 @@ func (s *State) endHold(x *txn, n *session, h *hold, how endHow) {
 				s.calm(t)
 			}
 		}
+		if how == howExpired && h.delay > 0 && t.delayUntil < x.age+h.delay {
+			s.delay(t, x.age+h.delay)
+		}
 		if t.holds > 0 {
 			return
 		}
 		t.sharedSince, t.value = 0, ""
 		if t.run != nil && t.run.state == runRunning {
 			s.stopRun(x, t, runIdle)
-		}
-		if how == howExpired && h.delay > 0 && t.delayUntil < x.age+h.delay {
-			s.delay(t, x.age+h.delay)
 		}
 	})
 }

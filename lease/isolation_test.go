@@ -75,7 +75,7 @@ type world struct {
 
 func newWorld(t testing.TB, seed uint64) *world {
 	w := &world{bench: newBench(t, DefaultSettings()), rooted: seed%2 == 0}
-	w.cluster(raise(accessLevel))
+	w.cluster(raise(heldLevel))
 	w.cluster(enabling("root"))
 	return w
 }
@@ -117,6 +117,7 @@ func (w *world) admit(n *tenant) {
 // ends a session of tenant A now and then.
 func (w *world) upkeep(a *tenant) {
 	w.cluster(reaping(w.s.View().Due(w.age, reapMost)...))
+	w.cluster(lapsing())
 	if len(a.own) > 0 {
 		w.cluster(expire(a.own[w.rng.IntN(len(a.own))]))
 	}
@@ -172,7 +173,7 @@ func (w *world) quota(q tree.Quota) string {
 
 func (w *world) result(r Result) string {
 	return fmt.Sprint(w.rank(r.Zxid, true), r.Code, r.Created, r.Failed, r.Opened, r.Fault, w.node(r.Node), w.session(r.Session),
-		w.quota(r.Quota), w.ops(r.Ops), r.ACL.List())
+		w.quota(r.Quota), w.ops(r.Ops), r.ACL.List(), w.held(r))
 }
 
 func (w *world) answer(a Answer, more bool, err error) string {
@@ -180,6 +181,10 @@ func (w *world) answer(a Answer, more bool, err error) string {
 	fmt.Fprint(&b, w.rank(a.Zxid, false), more, err, w.node(a.Node), w.quota(a.Quota), w.ops(a.Ops), a.Paths, a.Principals, a.APITokens)
 	if a.ACL != nil || a.ETag != 0 {
 		fmt.Fprint(&b, a.ACL.List(), w.rank(a.ETag, true))
+	}
+	fmt.Fprint(&b, a.Names, a.Holds)
+	for _, h := range a.Held {
+		fmt.Fprint(&b, "; ", w.heldState(h))
 	}
 	for _, n := range a.Children {
 		fmt.Fprint(&b, "; ", w.node(n))

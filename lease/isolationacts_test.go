@@ -42,7 +42,7 @@ func (n *tenant) tell(what string, outcome func() string) {
 
 func (n *tenant) writes() {
 	c := n.command()
-	c.Format, c.Caller = accessLevel, n.caller()
+	c.Format, c.Caller = heldLevel, n.caller()
 	if c.Session == nil && c.GetOpenSession() == nil && n.flag() {
 		c.Session = n.session()
 	}
@@ -179,7 +179,7 @@ func (n *tenant) steps(readOnly bool) (ops []*commandpb.Op) {
 }
 
 func (n *tenant) command() *commandpb.Command {
-	switch n.rng.IntN(17) {
+	switch n.rng.IntN(24) {
 	case 0, 1, 2, 3, 4, 5:
 		return create(n.create())
 	case 6, 7, 8:
@@ -199,8 +199,10 @@ func (n *tenant) command() *commandpb.Command {
 		return pickOne(n, openSession(ttl), with(n.session(), openSession(ttl)))
 	case 15:
 		return pickOne(n, with(n.session(), closeSession(0)), closeSession(n.position()), with(n.session(), setTTL(ttl+1)))
+	case 16:
+		return n.ofOthers()
 	}
-	return n.ofOthers()
+	return n.heldCommand()
 }
 
 // ofOthers is a command that only an administrator may give.
@@ -216,6 +218,7 @@ func (n *tenant) ofOthers() *commandpb.Command {
 var readKinds = []ReadKind{
 	ReadNode, ReadNode, ReadChildren, ReadChildren, ReadTree, ReadTree, ReadStat, ReadStat, ReadACL, ReadDefaultACL, ReadQuota, ReadMulti,
 	ReadSession, ReadSessions, ReadSessions, ReadPrincipal, ReadPrincipals, ReadTokens, ReadWhoami,
+	ReadHeld, ReadHeld, ReadHelds, ReadNames,
 }
 
 // reads asks one question, lists to their end.
@@ -223,6 +226,9 @@ func (n *tenant) reads() {
 	q := Read{Kind: pickOne(n, readKinds...), Caller: n.caller(), Path: n.path(), Name: n.other, Depth: n.rng.IntN(3), Limit: n.rng.IntN(3) + 1, WithData: n.flag()}
 	if q.Kind == ReadSession {
 		q.Session = n.position()
+	}
+	if q.Kind >= ReadHeld {
+		q.Name, q.Of = pickOne(n, heldNames...), commandpb.Kind(n.rng.IntN(4))
 	}
 	if q.Kind == ReadMulti {
 		q.Ops = n.steps(true)

@@ -20,20 +20,31 @@ func (s *State) settle(x *txn, res *Result) {
 			affected[path](s, x, path)
 		}
 	}
-	way := make(map[string]HeldState)
-	for i := range x.outcomes {
-		o := &x.outcomes[i]
-		if path := o.Held.Name; path != "" {
-			held, known := way[path]
-			if !known {
-				held = s.heldState(path)
-				way[path] = held
-			}
-			o.Held = held
-		}
-	}
+	s.tellWays(x)
 	if x.shows != "" {
 		res.Held = s.heldState(x.shows)
+	}
+}
+
+// tellWays says of each wait that has failed what is in the way now. Till here
+// the outcome has but the path.
+func (s *State) tellWays(x *txn) {
+	var way map[string]HeldState
+	for i := range x.outcomes {
+		o := &x.outcomes[i]
+		path := o.Held.Name
+		if path == "" {
+			continue
+		}
+		held, known := way[path]
+		if !known {
+			if way == nil {
+				way = make(map[string]HeldState)
+			}
+			held = s.heldState(path)
+			way[path] = held
+		}
+		o.Held = held
 	}
 }
 

@@ -300,7 +300,7 @@ func (d *digester) text(s string) {
 func (d *digester) sum() uint64 { return xxhash.Sum64(*d) }
 
 func (t *thing) digest() uint64 {
-	d := digester(append(make([]byte, 0, 256), 'T', byte(t.kind)))
+	d := digester(append(make([]byte, 0, 256), 'G', byte(t.kind)))
 	d.text(t.path)
 	for _, v := range []uint64{
 		uint64(t.tag), uint64(t.limit), uint64(t.sharedSince), t.delayUntil, uint64(t.revokedAt), t.breakAt,

@@ -16,6 +16,7 @@ type heldView struct {
 
 	holdsOf cow.Frozen[*hold]
 	askers  cow.Frozen[asker]
+	loads   cow.Frozen[load]
 	waits   cow.Frozen[wait]
 	runs    cow.Frozen[runSpot]
 
@@ -26,7 +27,7 @@ type heldView struct {
 func (h *holding) freeze() heldView {
 	return heldView{
 		things: h.things.Freeze(), holds: h.holds.Freeze(), places: h.places.Freeze(), overs: h.overs.Freeze(),
-		holdsOf: h.holdsOf.Freeze(), askers: h.askers.Freeze(), waits: h.waits.Freeze(), runs: h.runs.Freeze(),
+		holdsOf: h.holdsOf.Freeze(), askers: h.askers.Freeze(), loads: h.loads.Freeze(), waits: h.waits.Freeze(), runs: h.runs.Freeze(),
 		wall: h.wall, wallAge: h.wallAge,
 	}
 }
@@ -47,6 +48,12 @@ func (v *View) Waits(id quorum.Zxid) (waits bool) {
 		return !waits
 	})
 	return waits
+}
+
+// load is how many holds and places a session has.
+func (v *View) load(id quorum.Zxid) int {
+	l, _ := v.loads.Get(load{session: id})
+	return l.n
 }
 
 // Left is what a session had left by its last checkpoint, in milliseconds; 0 is

@@ -201,15 +201,15 @@ func (v *View) Due(age uint64, limit int) []string {
 }
 
 // ExpireCommands are commands that end the sessions, split so that one
-// transaction touches no more nodes than Settings.TxnNodes, if no single
-// session owns more. They have an effect only if they are committed in the epoch
+// transaction touches no more nodes, holds and places than Settings.TxnNodes, if
+// no single session owns more. They have an effect only if they are committed in the epoch
 // of the leader that makes them.
 func (v *View) ExpireCommands(ids []quorum.Zxid, epoch quorum.Epoch) []*commandpb.Command {
 	var out []*commandpb.Command
 	var op *commandpb.ExpireSessions
 	nodes := 0
 	for _, id := range ids {
-		n := v.tree.Owned(id)
+		n := v.tree.Owned(id) + v.load(id)
 		if op == nil || nodes+n > v.settings.TxnNodes || len(op.Ids) >= expireMost {
 			op, nodes = &commandpb.ExpireSessions{Epoch: uint32(epoch)}, 0
 			out = append(out, &commandpb.Command{Format: v.level, Op: &commandpb.Command_ExpireSessions{ExpireSessions: op}})

@@ -1,9 +1,12 @@
 package lease
 
 import (
+	"fmt"
+	"strings"
 	"testing"
 
 	"perch/gen/commandpb"
+	"perch/quorum"
 	"perch/tree"
 )
 
@@ -96,4 +99,37 @@ func TestOnce(t *testing.T) {
 	b.must(forgetting("job", ""))
 	b.holds(beginRun("a", "job", run, false))
 	b.refused(tree.ErrOnceRunning, forgetting("job", "2026/1"))
+}
+
+// Any key names a run, and is one segment of a path.
+func TestOnceKeys(t *testing.T) {
+	b := newHeldBench(t)
+	for i, key := range []string{".", "..", "a/b", "%41", "A", "ü ", "...x", strings.Repeat("%", nameBytes), strings.Repeat("/", nameBytes)} {
+		h := b.holds(beginRun(fmt.Sprint("s", i), "job", &commandpb.Run{Key: key}, false))
+		if s := b.state(kindOnce, "job", key); h.Key != key || s.Run.Key != key || s.Held != 1 || unescapeKey(escapeKey(key)) != key {
+			t.Errorf("%q: %+v %+v", key, h, s)
+		}
+		b.must(fenced(put(&commandpb.Put{Path: "/w"}), fenceOf(kindOnce, "job/"+key, h.Token)))
+	}
+	b.restart()
+	b.refused(tree.ErrInvalidArgument, beginRun("s", "job", &commandpb.Run{Key: strings.Repeat("a", nameBytes+1)}, false))
+}
+
+// Sessions that hold much are ended in several commands.
+func TestExpireCommandsCountHolds(t *testing.T) {
+	set := DefaultSettings()
+	set.TxnNodes = 3
+	b := newHeldBenchWith(t, set)
+	var ids []quorum.Zxid
+	for i := range 3 {
+		for j := range 2 {
+			r := b.must(lock(fmt.Sprint("s", i), fmt.Sprintf("l%d-%d", i, j), false))
+			if r.Opened {
+				ids = append(ids, r.Session.ID)
+			}
+		}
+	}
+	if list := b.s.View().ExpireCommands(ids, 1); len(list) != 3 {
+		t.Errorf("%v", list)
+	}
 }

@@ -28,6 +28,9 @@ func (x *hmTxn) run(cmd *commandpb.Command) (code tree.Code, kept bool) {
 	case *commandpb.Command_OpenSession:
 		switch {
 		case x.byToken(token) != nil:
+			s := *x.byToken(token)
+			s.transient = false
+			x.sessions[s.id] = &s
 			return tree.OK, false
 		case x.ended[token]:
 			return tree.ErrSessionExpired, false
@@ -384,7 +387,7 @@ func (x *hmTxn) withdraw(op *commandpb.Withdraw) {
 	for _, id := range op.Places {
 		for _, h := range slices.Clone(x.holds) {
 			if h.place == quorum.Zxid(id) && !h.again {
-				x.endHold(h, howExpired)
+				x.endHold(h, howLost)
 			}
 		}
 	}

@@ -432,6 +432,11 @@ func TestTransientSessions(t *testing.T) {
 	b.refused(tree.ErrSessionExpired, lock("a", "l", false))
 	b.must(held(openSessionBy("own")))
 	b.must(lock("own", "l", false))
+	b.must(lock("mine", "n", false))
+	b.must(held(openSessionBy("mine")))
+	if r = b.must(unlock("mine", "n")); len(r.Ended) != 0 {
+		t.Error("a session that was created has ended with a hold")
+	}
 	if r = b.must(unlock("own", "l")); len(r.Ended) != 0 {
 		t.Error("a session that was there before is not transient")
 	}

@@ -69,8 +69,13 @@ func (s *State) openSession(x *txn, ref *commandpb.SessionRef, op *commandpb.Ope
 	if !s.settings.validTTL(op.TtlMs) {
 		return tree.ErrInvalidArgument
 	}
-	if x.sess == nil {
+	switch {
+	case x.sess == nil:
 		x.sess, code = s.open(x, ref, op.TtlMs)
+	case x.sess.transient: // from here on it is there for its own sake
+		next := *x.sess
+		next.transient = false
+		x.sess = s.replace(x.sess, &next)
 	}
 	return code
 }

@@ -13,6 +13,7 @@ const (
 	howReleased  endHow = 1
 	howExpired   endHow = 2
 	howCompleted endHow = 3 // a run, with a result
+	howLost      endHow = 4 // nobody was told that it was granted
 )
 
 // own says whether it was the holder who ended it.

@@ -49,9 +49,7 @@ func (s *State) openTransient(x *txn, ref *commandpb.SessionRef, cmd *commandpb.
 	}
 	next := *n
 	next.transient = true
-	s.sum += next.digest() - n.digest()
-	s.sessions.Set(&next)
-	return &next, tree.OK
+	return s.replace(n, &next), tree.OK
 }
 
 // endsHold says whether cmd may come from a session that has ended with what it
@@ -328,7 +326,7 @@ func (s *State) withdraw(x *txn, op *commandpb.Withdraw) tree.Code {
 		for _, h := range s.grantsOf(quorum.Zxid(id)) {
 			if !h.again {
 				n, _ := s.sessions.Get(&session{id: h.session})
-				s.endHold(x, n, h, howExpired)
+				s.endHold(x, n, h, howLost)
 			}
 		}
 	}
@@ -372,8 +370,7 @@ func (s *State) checkpoint(x *txn, op *commandpb.Checkpoint) tree.Code {
 			next.left = 0
 		}
 		if next.left != n.left {
-			s.sum += next.digest() - n.digest()
-			s.sessions.Set(&next)
+			s.replace(n, &next)
 		}
 	}
 	return tree.OK

@@ -269,7 +269,12 @@ func (s *State) forget() {
 func (s *State) setTTL(n *session, ttlMs uint64) *session {
 	changed := *n
 	changed.ttlMs, changed.left = ttlMs, 0
-	s.sum += changed.digest() - n.digest()
-	s.sessions.Set(&changed)
-	return &changed
+	return s.replace(n, &changed)
+}
+
+// replace has next be what old was.
+func (s *State) replace(old, next *session) *session {
+	s.sum += next.digest() - old.digest()
+	s.sessions.Set(next)
+	return next
 }

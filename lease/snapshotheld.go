@@ -175,7 +175,7 @@ func readOver(s *State, f *frameReader) error {
 		return err
 	}
 	o := &over{path: m.Path, ref: string(m.Ref), token: quorum.Zxid(m.Token), how: endHow(m.How), age: m.AgeMs}
-	if _, twice := s.overs.Get(o); twice || m.How > uint32(howCompleted) || o.age > s.age {
+	if _, twice := s.overs.Get(o); twice || m.How > uint32(howLost) || o.age > s.age {
 		return errImpossible
 	}
 	s.listOver(o)

@@ -2,6 +2,7 @@ package lease
 
 import (
 	"fmt"
+	"runtime"
 	"testing"
 
 	"perch/gen/commandpb"
@@ -59,7 +60,9 @@ func TestTenThousandHolders(t *testing.T) {
 func BenchmarkReleaseAndGrant(b *testing.B) {
 	for _, n := range []int{10, 10_000} {
 		b.Run(fmt.Sprint(n, " waiting"), func(b *testing.B) {
+			before := heap()
 			h, _ := crowd(b, n)
+			perWaiter := float64(heap()-before) / float64(n)
 			entries := make([][2][]byte, n+1)
 			for i := range entries {
 				token := "holder"
@@ -80,8 +83,17 @@ func BenchmarkReleaseAndGrant(b *testing.B) {
 				}
 				h.s.View()
 			}
+			b.ReportMetric(perWaiter, "B/waiter")
 		})
 	}
+}
+
+// heap is what is in use, in bytes.
+func heap() int64 {
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc)
 }
 
 // A lock that nobody else wants, taken and given back.

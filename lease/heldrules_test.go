@@ -184,6 +184,9 @@ func TestR17Withdraw(t *testing.T) {
 	if len(r.Ended) != 2 || len(b.s.View().Homes()) != 1 || b.state(kindLock, "l", "").Waiting != 2 {
 		t.Fatalf("%+v", r)
 	}
+	if v = b.s.View(); !v.Waits(v.sessionOf(t, "c")) || v.Waits(v.sessionOf(t, "a")) || v.Waits(5) {
+		t.Error("c waits, and nobody else")
+	}
 	b.must(unlock("a", "l"))
 	r = b.must(withdrawing(&commandpb.Withdraw{Epoch: 1, Places: []uint64{uint64(p.ID), 5}}))
 	if len(r.Outcomes) != 1 || r.Outcomes[0].Place != last.ID || r.Outcomes[0].Hold.Token != r.Zxid {

@@ -59,8 +59,10 @@ var ErrOrder = errors.New("entry out of order")
 // live sessions that a client's token opened; ended and endedByAge hold the
 // same tokens, none of them in tokens; heldBy lists the sessions that principals
 // opened, holders their numbers; apiTokens and apiSecrets hold the same tokens,
-// each of a principal that exists; sum is the sum of the digests of all sessions,
-// ended tokens, principals and API tokens.
+// each of a principal that exists; every hold and every place is of a live session
+// and of a thing that is listed, and nothing that is due or listed by session,
+// home or age is not in a record; sum is the sum of the digests of all sessions,
+// ended tokens, principals, API tokens and records.
 type State struct {
 	zxid     quorum.Zxid
 	age      uint64 // cluster age in milliseconds; never goes back (RULES.md R20)

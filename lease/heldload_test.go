@@ -60,9 +60,9 @@ func TestTenThousandHolders(t *testing.T) {
 func BenchmarkReleaseAndGrant(b *testing.B) {
 	for _, n := range []int{10, 10_000} {
 		b.Run(fmt.Sprint(n, " waiting"), func(b *testing.B) {
-			before := heap()
+			before := heapBytes()
 			h, _ := crowd(b, n)
-			perWaiter := float64(heap()-before) / float64(n)
+			perWaiter := float64(heapBytes()-before) / float64(n)
 			entries := make([][2][]byte, n+1)
 			for i := range entries {
 				token := "holder"
@@ -88,8 +88,8 @@ func BenchmarkReleaseAndGrant(b *testing.B) {
 	}
 }
 
-// heap is what is in use, in bytes.
-func heap() int64 {
+// heapBytes is what is in use, in bytes.
+func heapBytes() int64 {
 	runtime.GC()
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)

@@ -94,6 +94,37 @@ func TestOlderFormatsMeanWhatTheyMeant(t *testing.T) {
 	}
 }
 
+// Counters, queues, barriers, keys: what they say needs heldLevel.
+func TestHeldFormats(t *testing.T) {
+	for _, cmd := range keptCommands() {
+		if FormatOf(cmd) != heldLevel {
+			t.Errorf("%v: format %d is enough", cmd, FormatOf(cmd))
+		}
+		b := newAccessBench(t, DefaultSettings())
+		b.refused(tree.ErrInvalidArgument, cmd)
+		cmd.Format = accessLevel
+		b.must(raise(heldLevel))
+		blind := proto.Clone(cmd).(*commandpb.Command)
+		older(blind, accessLevel)
+		other := newBench(t, DefaultSettings())
+		other.s, other.zxid, other.wall = restoredState(t, b.s), b.zxid, b.wall
+		r, _ := b.apply(cmd)
+		want, _ := other.apply(blind)
+		if r.Code != want.Code || b.s.View().Digest() != other.s.View().Digest() {
+			t.Errorf("%v: %v, to an older program %v", cmd, r.Code, want.Code)
+		}
+	}
+}
+
+// keptCommands are commands about what is counted, queued and gathered, and one
+// with a key.
+func keptCommands() []*commandpb.Command {
+	return []*commandpb.Command{
+		withKey("k", put(&commandpb.Put{Path: "/n"})),
+		addCounter("c", 1), setCounter("c", 1), deleteCounter("c"), at3(multi(opAdd("c", 1))),
+	}
+}
+
 func restoredState(t testing.TB, s *State) *State {
 	t.Helper()
 	again, err := Restore(bytes.NewReader(snapshotBytes(t, s.View())))

@@ -178,7 +178,7 @@ func (s *State) step(x *txn, one *commandpb.Op) (out OpResult, code tree.Code) {
 			x.who.strip(&res.Node)
 		}
 	default:
-		code = tree.ErrInvalidArgument
+		return s.keptStep(x, one)
 	}
 	out.Node, out.Created = res.Node, res.Created
 	return out, code

@@ -153,6 +153,8 @@ func (s *sight) answer(a *Answer) (more bool, code tree.Code) {
 	case ReadWhoami:
 		a.Principals, a.Governs = []Principal{s.who.self()}, s.who.cluster()
 		return false, tree.OK
+	case ReadQueue, ReadMessages, ReadCounter, ReadBarrier:
+		return s.kept(a)
 	}
 	if !s.who.cluster() {
 		return false, tree.ErrPermissionDenied

@@ -48,7 +48,7 @@ type snapshotPart struct {
 }
 
 // snapshotParts stand in this order, and their counts in the header.
-var snapshotParts []snapshotPart
+var snapshotParts = keptParts
 
 // frameMost bounds a frame; the largest value and path fit.
 const frameMost = 16 << 20
@@ -204,6 +204,7 @@ func readParts(s *State, f *frameReader, head *snapshotpb.Header) error {
 			if err := snapshotParts[i].read(s, f); err != nil {
 				return err
 			}
+			s.begin() // nothing of this is ever taken back
 		}
 	}
 	return nil

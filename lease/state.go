@@ -88,6 +88,7 @@ type State struct {
 	dues *cow.Table[due]
 
 	holding // locks and all else that is held
+	keeping // idempotency records, queues, barriers
 
 	tables []table // all of the above
 
@@ -106,7 +107,7 @@ func New(settings Settings) *State {
 		ended: cow.New(endedLess), endedByAge: cow.New(endedOlder),
 		heldBy: cow.New(heldLess), holders: cow.New(holderLess),
 		principals: cow.New(principalLess), apiTokens: cow.New(apiTokenLess), apiSecrets: cow.New(apiSecretLess),
-		dues: cow.New(dueLess), holding: newHolding(),
+		dues: cow.New(dueLess), holding: newHolding(), keeping: newKeeping(),
 	}
 	s.list()
 	return s
@@ -118,7 +119,7 @@ func (s *State) list() {
 		s.tree, s.sessions, s.tokens, s.ended, s.endedByAge, s.heldBy, s.holders,
 		s.principals, s.apiTokens, s.apiSecrets, s.dues,
 	}
-	s.tables = append(s.tables, s.holding.tables()...)
+	s.tables = append(append(s.tables, s.holding.tables()...), s.keeping.tables()...)
 }
 
 // table is what a transaction can take back.
@@ -140,6 +141,7 @@ type txn struct {
 	opened bool     // sess was opened by this transaction
 	ended  []quorum.Zxid
 	holdTxn
+	key keyed // of the request
 }
 
 // Apply applies the next committed entry. Every entry takes its place and has a
@@ -196,6 +198,7 @@ func (s *State) advance(x *txn) {
 	s.history.Trim(s.age, uint64(s.settings.EventAgeMs), s.settings.EventBytes)
 	s.forget()
 	s.forgetOvers()
+	s.forgetRecords()
 }
 
 // begin starts a transaction that rollback can take back.
@@ -229,6 +232,10 @@ func (s *State) evaluate(x *txn, cmd *commandpb.Command, res *Result) {
 			res.Node = holder
 		case tree.ErrQuotaExceeded:
 			res.Overrun = x.who.overrun(x.Overrun)
+		case tree.ErrVersionMismatch:
+			res.Counter = way.Counter
+		case tree.ErrLimitMismatch:
+			res.Barrier = way.Barrier
 		}
 		x.Events = nil
 	}
@@ -246,8 +253,13 @@ func (s *State) evaluate(x *txn, cmd *commandpb.Command, res *Result) {
 		res.Fault = "the entry holds no command"
 		return
 	}
-	if code := s.run(x, cmd, res); code != tree.OK {
+	code := s.run(x, cmd, res)
+	switch {
+	case x.key.told:
+		return
+	case code != tree.OK:
 		refuse(code)
+		s.keep(x, cmd, res)
 		return
 	}
 	res.Code = x.answer
@@ -258,12 +270,12 @@ func (s *State) evaluate(x *txn, cmd *commandpb.Command, res *Result) {
 			res.Session = x.sess.info(s.tree.Owned(x.sess.id))
 		}
 	}
+	s.keep(x, cmd, res)
 }
 
 // run is the order inside apply (DESIGN.md, decision 2): it is known who asks,
-// the session is alive, the operation with its permissions, its events.
-// The idempotency record has its place before the session, its storing
-// after the operation.
+// the idempotency record, the session is alive, the fence, the operation with its
+// permissions, its events. The record is stored behind that.
 func (s *State) run(x *txn, cmd *commandpb.Command, res *Result) tree.Code {
 	switch {
 	case cmd.Format > s.level:
@@ -276,13 +288,23 @@ func (s *State) run(x *txn, cmd *commandpb.Command, res *Result) tree.Code {
 			return code
 		}
 	}
-	if code := s.attach(x, cmd); code != tree.OK {
+	if code, told := s.recall(x, cmd, res); told {
 		return code
 	}
-	if code := s.fences(x, cmd.Fences); code != tree.OK {
-		return code
+	if x.sess == nil { // that of a handle is known
+		if code := s.attach(x, cmd); code != tree.OK {
+			return code
+		}
+	}
+	if x.key.old == nil { // else they were met when it was handed out
+		if code := s.fences(x, cmd.Fences); code != tree.OK {
+			return code
+		}
 	}
 	if code := s.do(x, cmd, res); code != tree.OK {
+		return code
+	}
+	if code := x.repeated(cmd, res); code != tree.OK {
 		return code
 	}
 	s.settle(x, res)
@@ -311,6 +333,9 @@ func (s *State) do(x *txn, cmd *commandpb.Command, res *Result) tree.Code {
 		return s.runOfCluster(x, cmd, res)
 	}
 	if code, is := s.runHold(x, cmd, res); is {
+		return code
+	}
+	if code, is := s.runKept(x, cmd, res); is {
 		return code
 	}
 	return s.runPolicy(x, cmd, res)

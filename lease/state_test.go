@@ -228,6 +228,7 @@ func armFault(s *State, z quorum.Zxid, n int) *bool {
 	s.sessions.Hook, s.tokens.Hook, s.ended.Hook, s.endedByAge.Hook = hook, hook, hook, hook
 	s.heldBy.Hook, s.holders.Hook, s.principals.Hook, s.apiTokens.Hook, s.apiSecrets.Hook = hook, hook, hook, hook, hook
 	hookHolding(&s.holding, hook)
+	hookKept(s, hook)
 	return fired
 }
 

@@ -30,6 +30,7 @@ type View struct {
 	dues cow.Frozen[due]
 
 	heldView
+	keptView
 }
 
 // View is the present state. It takes constant time, and less when nothing was
@@ -42,7 +43,7 @@ func (s *State) View() *View {
 			sessions: s.sessions.Freeze(), tokens: s.tokens.Freeze(), ended: s.ended.Freeze(),
 			heldBy: s.heldBy.Freeze(), auth: s.auth, principals: s.principals.Freeze(),
 			apiTokens: s.apiTokens.Freeze(), apiSecrets: s.apiSecrets.Freeze(),
-			dues: s.dues.Freeze(), heldView: s.holding.freeze(),
+			dues: s.dues.Freeze(), heldView: s.holding.freeze(), keptView: s.keeping.freeze(),
 		}
 	}
 	return s.view

@@ -301,6 +301,7 @@ func (s *State) leaveGranted(x *txn, op *commandpb.Leave, res *Result) tree.Code
 	for _, h := range list {
 		s.endHold(x, n, h, howReleased)
 	}
+	s.unkeep(quorum.Zxid(op.Place))
 	return tree.OK
 }
 

@@ -56,7 +56,8 @@ func (s *State) opensByUse(cmd *commandpb.Command) bool {
 // showsSession says whether the result of cmd describes its session.
 func showsSession(cmd *commandpb.Command) bool {
 	switch cmd.Op.(type) {
-	case *commandpb.Command_OpenSession, *commandpb.Command_SetTtl, *commandpb.Command_Acquire, *commandpb.Command_Leave:
+	case *commandpb.Command_OpenSession, *commandpb.Command_SetTtl, *commandpb.Command_Acquire, *commandpb.Command_Leave,
+		*commandpb.Command_Enter:
 		return true
 	}
 	return false

@@ -14,7 +14,7 @@ const pageBytes = 1 << 20
 // Cursor is where a list goes on: behind the entry that it names.
 type Cursor struct {
 	Name string      // of children their name, of a subtree the path as the caller sees it, of principals and tokens the principal
-	ID   quorum.Zxid // of sessions and tokens
+	ID   quorum.Zxid // of sessions and tokens, of messages theirs
 }
 
 // After is the cursor behind the last entry of a page of a list.
@@ -26,6 +26,8 @@ func After(kind ReadKind, a Answer) Cursor {
 		return Cursor{Name: a.Children[len(a.Children)-1].Path}
 	case ReadSessions:
 		return Cursor{ID: a.Sessions[len(a.Sessions)-1].ID}
+	case ReadMessages:
+		return Cursor{ID: quorum.Zxid(a.Messages[len(a.Messages)-1].ID)}
 	case ReadPrincipals:
 		return Cursor{Name: a.Principals[len(a.Principals)-1].Name}
 	case ReadHelds:

@@ -116,7 +116,8 @@ type keyed struct {
 	told         bool    // the result is that of an earlier command
 	old          *record // of the handle that is asked for again; nil when there is none
 	handle       *snapshotpb.Handle
-	same         bool // that handle is the answer
+	through      bool // it is that of a barrier which has opened since: no session is needed
+	same         bool // it is the answer
 }
 
 // recall looks for what a command with this key did. It fills in what it finds
@@ -196,14 +197,13 @@ func (s *State) tellAgain(x *txn, r *record, cmd *commandpb.Command, res *Result
 		if live == nil && h.Token != 0 {
 			return tree.ErrHoldLost, true
 		}
-	case *commandpb.Command_Enter:
-		if live == nil { // an entry that ends before its barrier opens takes its record along
-			return tree.ErrHoldLost, true
-		}
 	}
 	x.key.old, x.key.handle, x.key.keep = r, h, true
+	if op := cmd.GetEnter(); op != nil {
+		x.key.through = s.through(x, op, h)
+	}
 	if live != nil {
-		x.sess, x.Owner = live, live.id
+		x.sess, x.Owner, x.ref = live, live.id, live.ref()
 	}
 	return tree.OK, false
 }
@@ -216,8 +216,9 @@ func (x *txn) repeated(cmd *commandpb.Command, res *Result) tree.Code {
 		return tree.OK
 	}
 	k.same = res.Replayed
-	if cmd.GetAcquire() != nil {
-		k.same = res.Replayed && (res.Place.ID == k.old.zxid || k.handle.Token != 0 && uint64(res.Hold.Token) == k.handle.Token)
+	if cmd.GetAcquire() != nil { // also an owner's second request is a replay
+		k.same = res.Place.ID == k.old.zxid || k.handle.Token != 0 && uint64(res.Hold.Token) == k.handle.Token
+		res.Replayed = k.same
 	}
 	if !k.same && k.handle.Token != 0 {
 		return tree.ErrHoldLost
@@ -240,7 +241,7 @@ func stored(code tree.Code) bool {
 // keep stores what came of a command with a key, after its success or after its
 // refusal was rolled back.
 func (s *State) keep(x *txn, cmd *commandpb.Command, res *Result) {
-	s.settle(res.Outcomes)
+	s.finish(res.Outcomes)
 	k := &x.key
 	if !k.keep || k.same || k.old != nil && res.Code == tree.ErrFenceStale {
 		return
@@ -259,9 +260,9 @@ func (s *State) keep(x *txn, cmd *commandpb.Command, res *Result) {
 	s.addRecord(r)
 }
 
-// settle finishes the records of the claims and acquisitions whose wait has come
-// to an end.
-func (s *State) settle(ends []Outcome) {
+// finish writes down what has come of the claims and acquisitions whose wait has
+// ended.
+func (s *State) finish(ends []Outcome) {
 	for i := range ends {
 		o := &ends[i]
 		r := s.recordOf(o.Place)
@@ -280,7 +281,8 @@ func (s *State) settle(ends []Outcome) {
 	}
 }
 
-// unkeep drops the record of the command at z, which has come to nothing.
+// unkeep drops the record of the command at z, which has come to nothing, or to
+// something that nobody received and that was taken back: its key is as new.
 func (s *State) unkeep(z quorum.Zxid) {
 	if r := s.recordOf(z); r != nil {
 		s.dropRecord(r)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"fmt"
+	"maps"
 	"reflect"
 	"testing"
 
@@ -25,6 +26,9 @@ func newHeldBench(t testing.TB, set Settings) *bench {
 // hook.
 func hookKept(s *State, hook func()) {
 	s.records.Hook, s.recordsByAge.Hook, s.tallies.Hook, s.dues.Hook = hook, hook, hook, hook
+	s.queues.Hook, s.messages.Hook, s.receipts.Hook, s.waiters.Hook = hook, hook, hook, hook
+	s.turns.Hook, s.takens.Hook, s.receiptsOld.Hook, s.lines.Hook = hook, hook, hook, hook
+	s.barriers.Hook, s.entries.Hook = hook, hook
 }
 
 // keyed gives c a key; its digest is that of what it says.
@@ -73,7 +77,7 @@ func opAdd(name string, add int64) *commandpb.Op {
 
 // told is a result as far as it is told to a client.
 func told(r Result) Result {
-	r.Ended, r.Replayed = nil, false
+	r.Ended, r.Touched, r.Outcomes, r.Replayed = nil, nil, nil, false
 	if r.ACL != nil {
 		r.ACL = &tree.ACL{Entries: r.ACL.Entries}
 	}
@@ -140,10 +144,55 @@ func mutations() map[string]mutation {
 	}
 }
 
+// heldMutations are those of heldLevel.
+func heldMutations() map[string]mutation {
+	list := func(c ...*commandpb.Command) []*commandpb.Command { return c }
+	one := enqueue("q", "v", 0, 0)
+	inside := with(opening(byToken("s"), ttl), enter("b", 2))
+	held := with(opening(byToken("s"), ttl), acquireLock("l", false))
+	sem := with(opening(byToken("s"), ttl), semaphore("m", 2))
+	op := func(c *commandpb.Command) *commandpb.Command { return at3(c) }
+	ran := with(opening(byToken("s"), ttl), op(&commandpb.Command{Op: &commandpb.Command_Acquire{Acquire: &commandpb.Acquire{
+		Kind: commandpb.Kind_KIND_ONCE, Wants: []*commandpb.Want{{Name: "o"}}, Run: &commandpb.Run{Key: "k"},
+	}}}))
+	leads := with(opening(byToken("s"), ttl), op(&commandpb.Command{Op: &commandpb.Command_Acquire{Acquire: &commandpb.Acquire{
+		Kind: commandpb.Kind_KIND_ELECTION, Wants: []*commandpb.Want{{Name: "e"}}, Value: "v",
+	}}}))
+	fenced := put(&commandpb.Put{Path: "/f"})
+	fenced.Fences = []*commandpb.Fence{{Name: "l", Token: 12345}}
+	return map[string]mutation{
+		"enqueue":         {nil, one, tree.OK},
+		"nack lost queue": {nil, ack("q", "1-1"), tree.ErrNoQueue},
+		"configure":       {list(one), configureQueue("q", 3, "d"), tree.OK},
+		"delete queue":    {list(one), deleteQueue("q", true), tree.OK},
+		"queue not empty": {list(one), deleteQueue("q", false), tree.ErrNotEmpty},
+		"redrive":         {list(one), redrive("q", "p", 0), tree.OK},
+		"depart":          {list(inside), with(byToken("s"), depart("b", false)), tree.OK},
+		"close barrier":   {nil, closeBarrier("b"), tree.OK},
+		"open barrier":    {list(inside), openBarrier("b"), tree.OK},
+		"another count":   {list(inside), with(opening(byToken("t"), ttl), enter("b", 3)), tree.ErrLimitMismatch},
+		"another limit":   {list(sem), with(opening(byToken("t"), ttl), semaphore("m", 3)), tree.ErrLimitMismatch},
+		"release":         {list(held), with(byToken("s"), releaseLock("l")), tree.OK},
+		"break":           {list(held), op(&commandpb.Command{Op: &commandpb.Command_Break{Break: &commandpb.Break{Name: "l"}}}), tree.OK},
+		"revoke":          {list(held), op(&commandpb.Command{Op: &commandpb.Command_Revoke{Revoke: &commandpb.Revoke{Name: "l", Reason: "r"}}}), tree.OK},
+		"proclaim":        {list(leads), with(byToken("s"), op(&commandpb.Command{Op: &commandpb.Command_Proclaim{Proclaim: &commandpb.Proclaim{Name: "e", Value: "w"}}})), tree.OK},
+		"complete":        {list(ran), with(byToken("s"), op(&commandpb.Command{Op: &commandpb.Command_Complete{Complete: &commandpb.Complete{Name: "o", Data: []byte("done")}}})), tree.OK},
+		"fence":           {nil, fenced, tree.ErrFenceStale},
+	}
+}
+
+func semaphore(name string, limit int64) *commandpb.Command {
+	return at3(&commandpb.Command{Op: &commandpb.Command_Acquire{Acquire: &commandpb.Acquire{
+		Kind: commandpb.Kind_KIND_SEMAPHORE, Wants: []*commandpb.Want{{Name: name}}, Limit: limit,
+	}}})
+}
+
 // Sent three times, also to a state that came from a snapshot, a mutation is done
 // once and answered the same (API.md rule 11).
 func TestKeysHappenOnce(t *testing.T) {
-	for name, m := range mutations() {
+	all := mutations()
+	maps.Copy(all, heldMutations())
+	for name, m := range all {
 		b := newHeldBench(t, DefaultSettings())
 		for _, c := range m.before {
 			c.Format = heldLevel

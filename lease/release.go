@@ -327,6 +327,7 @@ func (s *State) withdraw(x *txn, op *commandpb.Withdraw) tree.Code {
 			if !h.again {
 				n, _ := s.sessions.Get(&session{id: h.session})
 				s.endHold(x, n, h, howLost)
+				s.unkeep(h.place)
 			}
 		}
 	}

@@ -226,6 +226,7 @@ func (s *State) sessionsOf(principal string) []*session {
 // end removes a session with all that is its own. Its token opens no other one.
 func (s *State) end(x *txn, n *session) {
 	s.endHeld(x, n)
+	s.endEntries(x, n.id)
 	s.drop(x, n)
 	if n.drawn {
 		s.remember(&ended{hash: n.hash, age: x.age})

@@ -48,7 +48,7 @@ type snapshotPart struct {
 }
 
 // snapshotParts stand in this order, and their counts in the header.
-var snapshotParts = keptParts
+var snapshotParts []snapshotPart
 
 // frameMost bounds a frame; the largest value and path fit.
 const frameMost = 16 << 20

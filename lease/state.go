@@ -199,6 +199,7 @@ func (s *State) advance(x *txn) {
 	s.forget()
 	s.forgetOvers()
 	s.forgetRecords()
+	s.forgetAcked()
 }
 
 // begin starts a transaction that rollback can take back.
@@ -291,7 +292,7 @@ func (s *State) run(x *txn, cmd *commandpb.Command, res *Result) tree.Code {
 	if code, told := s.recall(x, cmd, res); told {
 		return code
 	}
-	if x.sess == nil { // that of a handle is known
+	if x.sess == nil && !x.key.through { // that of a handle is known
 		if code := s.attach(x, cmd); code != tree.OK {
 			return code
 		}

@@ -22,7 +22,6 @@ const (
 	tallyAllRecords tallyKind = 1 // bytes of idempotency records
 	tallyRecords    tallyKind = 2 // those of a principal
 	tallyWaiters    tallyKind = 3 // claims that wait for a queue
-	tallyEntries    tallyKind = 4 // barriers that a session is in
 )
 
 func tallyLess(a, b tally) bool {

@@ -19,7 +19,7 @@ func enter(name string, count uint64, generation ...uint64) *commandpb.Command {
 	if len(generation) > 0 {
 		op.Generation = &generation[0]
 	}
-	return at3(&commandpb.Command{Op: &commandpb.Command_Enter{Enter: op}})
+	return held(&commandpb.Command{Op: &commandpb.Command_Enter{Enter: op}})
 }
 
 func depart(name string, failed bool, generation ...uint64) *commandpb.Command {
@@ -27,15 +27,15 @@ func depart(name string, failed bool, generation ...uint64) *commandpb.Command {
 	if len(generation) > 0 {
 		op.Generation = &generation[0]
 	}
-	return at3(&commandpb.Command{Op: &commandpb.Command_Depart{Depart: op}})
+	return held(&commandpb.Command{Op: &commandpb.Command_Depart{Depart: op}})
 }
 
 func closeBarrier(name string) *commandpb.Command {
-	return at3(&commandpb.Command{Op: &commandpb.Command_CloseBarrier{CloseBarrier: &commandpb.CloseBarrier{Name: name}}})
+	return held(&commandpb.Command{Op: &commandpb.Command_CloseBarrier{CloseBarrier: &commandpb.CloseBarrier{Name: name}}})
 }
 
 func openBarrier(name string) *commandpb.Command {
-	return at3(&commandpb.Command{Op: &commandpb.Command_OpenBarrier{OpenBarrier: &commandpb.OpenBarrier{Name: name}}})
+	return held(&commandpb.Command{Op: &commandpb.Command_OpenBarrier{OpenBarrier: &commandpb.OpenBarrier{Name: name}}})
 }
 
 // anybody opens a session for what is asked for, with a token that the server
@@ -88,7 +88,7 @@ func (m *mbarrier) enter(who string, count int64) (int64, tree.Code) {
 // Barriers do what the obvious model does.
 func TestBarriersAgainstModel(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		b := newHeldBench(rapidTB{t: t}, DefaultSettings())
+		b := newHeldBench(rapidTB{t: t})
 		model := map[string]*mbarrier{"a": {inside: map[string]int64{}}, "b": {inside: map[string]int64{}}}
 		live := map[string]quorum.Zxid{}
 		for range rapid.IntRange(1, 60).Draw(t, "steps") {
@@ -139,7 +139,7 @@ func TestBarriersAgainstModel(t *testing.T) {
 				}
 				model = maps.Clone(model)
 			}
-			r, _ := b.apply(at3(cmd))
+			r, _ := b.apply(held(cmd))
 			r.Barrier.Tag = 0
 			if r.Code != code || !reflect.DeepEqual(r.Barrier, want) {
 				t.Fatalf("%v: %v %+v, want %v %+v", cmd, r.Code, r.Barrier, code, want)
@@ -170,7 +170,7 @@ func compareBarriers(t *rapid.T, b *bench, model map[string]*mbarrier, live map[
 func TestBarrierRules(t *testing.T) {
 	set := DefaultSettings()
 	set.SessionHolds, set.Waiting = 2, 3
-	b := newHeldBench(t, set)
+	b := newHeldBenchWith(t, set)
 	one := func() *commandpb.SessionRef { return opening(byToken("one"), ttl) }
 	if a, err := b.read(nil, Read{Kind: ReadBarrier, Name: "b"}); err != nil || a.Barrier != (Barrier{Name: "b", Open: true}) {
 		t.Error(a.Barrier, err)
@@ -218,7 +218,7 @@ func TestBarrierRules(t *testing.T) {
 
 // The key of an entry: the same generation, as long as there is one.
 func TestKeyedEntries(t *testing.T) {
-	b := newHeldBench(t, DefaultSettings())
+	b := newHeldBench(t)
 	one := withKey("1", with(anybody(), enter("b", 2)))
 	first := b.must(one)
 	again := b.must(one)

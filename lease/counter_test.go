@@ -16,7 +16,7 @@ import (
 // and as parts of a multi.
 func TestCountersAgainstModel(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		b := newHeldBench(rapidTB{t: t}, DefaultSettings())
+		b := newHeldBench(rapidTB{t: t})
 		model := map[string]int64{}
 		value := rapid.OneOf(rapid.Int64Range(-3, 3), rapid.Int64(), rapid.SampledFrom([]int64{math.MaxInt64, math.MinInt64}))
 		for range rapid.IntRange(1, 40).Draw(t, "steps") {
@@ -53,7 +53,7 @@ func TestCountersAgainstModel(t *testing.T) {
 				}
 				delete(model, name)
 			default:
-				r, _ := b.apply(at3(multi(opAdd(name, 1), opAdd(name, v))))
+				r, _ := b.apply(held(multi(opAdd(name, 1), opAdd(name, v))))
 				sum := new(big.Int).Add(big.NewInt(was), big.NewInt(1))
 				if one := sum.IsInt64(); !one || !sum.Add(sum, big.NewInt(v)).IsInt64() {
 					if r.Code != tree.ErrCounterOverflow || r.Failed > 1 {
@@ -108,14 +108,14 @@ func (r rapidTB) Fatal(a ...any)            { r.t.Fatal(a...) }
 func (r rapidTB) Fatalf(f string, a ...any) { r.t.Fatalf(f, a...) }
 
 func TestCounterRules(t *testing.T) {
-	b := newHeldBench(t, DefaultSettings())
+	b := newHeldBench(t)
 	for _, name := range []string{"", "a/b", "-a", "ä", string(make([]byte, 256))} {
 		b.refused(tree.ErrInvalidArgument, addCounter(name, 1))
 	}
 	b.must(put(&commandpb.Put{Path: "/t"}))
-	b.must(at3(putPrincipal(&commandpb.PutPrincipal{Name: "tenant", Root: "/t", Grants: granting("/", PermUse)})))
-	b.must(at3(putPrincipal(&commandpb.PutPrincipal{Name: "looker", Grants: granting("/perch/counters", PermRead)})))
-	b.must(at3(enabling("root")))
+	b.must(held(putPrincipal(&commandpb.PutPrincipal{Name: "tenant", Root: "/t", Grants: granting("/", PermUse)})))
+	b.must(held(putPrincipal(&commandpb.PutPrincipal{Name: "looker", Grants: granting("/perch/counters", PermRead)})))
+	b.must(held(enabling("root")))
 	as := func(name string, c *commandpb.Command) *commandpb.Command {
 		c.Caller = named(name)
 		return c
@@ -130,13 +130,13 @@ func TestCounterRules(t *testing.T) {
 		}
 	}
 	// Where the tenant's root is gone nothing can be counted.
-	b.must(as("root", at3(del(&commandpb.Delete{Path: "/t", Recursive: true}))))
+	b.must(as("root", held(del(&commandpb.Delete{Path: "/t", Recursive: true}))))
 	b.refused(tree.ErrNoParent, as("tenant", addCounter("c", 5)))
 	// What an administrator makes of a tenant's counter counts from 0.
-	b.must(as("root", at3(put(&commandpb.Put{Path: "/t/perch/counters/c", Data: []byte("x"), Parents: true}))))
+	b.must(as("root", held(put(&commandpb.Put{Path: "/t/perch/counters/c", Data: []byte("x"), Parents: true}))))
 	if r := b.must(as("tenant", addCounter("c", 5))); r.Counter.Value != 5 {
 		t.Error(r.Counter)
 	}
-	b.must(as("root", at3(put(&commandpb.Put{Path: "/t/perch/counters/c/below"}))))
+	b.must(as("root", held(put(&commandpb.Put{Path: "/t/perch/counters/c/below"}))))
 	b.refused(tree.ErrNotEmpty, as("tenant", deleteCounter("c")))
 }

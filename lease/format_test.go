@@ -121,7 +121,7 @@ func TestHeldFormats(t *testing.T) {
 func keptCommands() []*commandpb.Command {
 	return []*commandpb.Command{
 		withKey("k", put(&commandpb.Put{Path: "/n"})),
-		addCounter("c", 1), setCounter("c", 1), deleteCounter("c"), at3(multi(opAdd("c", 1))),
+		addCounter("c", 1), setCounter("c", 1), deleteCounter("c"), held(multi(opAdd("c", 1))),
 		enqueue("q", "v", 0, 0), claim("q", 1, 1000, false), ack("q", "1-1"), configureQueue("q", 1, ""), deleteQueue("q", true),
 		redrive("q", "p", 1), enter("b", 1), depart("b", false), closeBarrier("b"), openBarrier("b"),
 	}

@@ -18,19 +18,19 @@ import (
 )
 
 func enqueue(name, data string, priority int32, delayMs uint64) *commandpb.Command {
-	return at3(&commandpb.Command{Op: &commandpb.Command_Enqueue{Enqueue: &commandpb.Enqueue{
+	return held(&commandpb.Command{Op: &commandpb.Command_Enqueue{Enqueue: &commandpb.Enqueue{
 		Queue: name, Data: []byte(data), Priority: priority, DelayMs: delayMs,
 	}}})
 }
 
 func claim(name string, count uint32, ttlMs uint64, wait bool) *commandpb.Command {
-	return at3(&commandpb.Command{Op: &commandpb.Command_Claim{Claim: &commandpb.Claim{
+	return held(&commandpb.Command{Op: &commandpb.Command_Claim{Claim: &commandpb.Claim{
 		Queue: name, Count: count, TtlMs: ttlMs, Wait: wait, Home: &commandpb.Home{Node: 2, Instance: 7},
 	}}})
 }
 
 func settle(name string, how commandpb.Settle_How, ms uint64, receipts ...string) *commandpb.Command {
-	return at3(&commandpb.Command{Op: &commandpb.Command_Settle{Settle: &commandpb.Settle{
+	return held(&commandpb.Command{Op: &commandpb.Command_Settle{Settle: &commandpb.Settle{
 		Queue: name, Receipts: receipts, How: how, Ms: ms,
 	}}})
 }
@@ -38,25 +38,21 @@ func settle(name string, how commandpb.Settle_How, ms uint64, receipts ...string
 func ack(name string, receipts ...string) *commandpb.Command { return settle(name, 0, 0, receipts...) }
 
 func configureQueue(name string, attempts uint64, dead string) *commandpb.Command {
-	return at3(&commandpb.Command{Op: &commandpb.Command_ConfigureQueue{ConfigureQueue: &commandpb.ConfigureQueue{
+	return held(&commandpb.Command{Op: &commandpb.Command_ConfigureQueue{ConfigureQueue: &commandpb.ConfigureQueue{
 		Queue: name, MaxAttempts: attempts, DeadLetter: dead,
 	}}})
 }
 
 func deleteQueue(name string, force bool) *commandpb.Command {
-	return at3(&commandpb.Command{Op: &commandpb.Command_DeleteQueue{DeleteQueue: &commandpb.DeleteQueue{Queue: name, Force: force}}})
+	return held(&commandpb.Command{Op: &commandpb.Command_DeleteQueue{DeleteQueue: &commandpb.DeleteQueue{Queue: name, Force: force}}})
 }
 
 func redrive(from, to string, limit uint64) *commandpb.Command {
-	return at3(&commandpb.Command{Op: &commandpb.Command_Redrive{Redrive: &commandpb.Redrive{Queue: from, To: to, Limit: limit}}})
+	return held(&commandpb.Command{Op: &commandpb.Command_Redrive{Redrive: &commandpb.Redrive{Queue: from, To: to, Limit: limit}}})
 }
 
-func leaving(place quorum.Zxid, attach uint32, gone bool) *commandpb.Command {
-	return at3(&commandpb.Command{Op: &commandpb.Command_Leave{Leave: &commandpb.Leave{Place: uint64(place), Attach: attach, Gone: gone}}})
-}
-
-func lapsing() *commandpb.Command {
-	return at3(&commandpb.Command{Op: &commandpb.Command_Lapse{Lapse: &commandpb.Lapse{}}})
+func leaveFrom(place quorum.Zxid, attach uint32, gone bool) *commandpb.Command {
+	return held(&commandpb.Command{Op: &commandpb.Command_Leave{Leave: &commandpb.Leave{Place: uint64(place), Attach: attach, Gone: gone}}})
 }
 
 // mqueue, mmessage and mwaiter are the slow, obvious model of queues.
@@ -287,10 +283,10 @@ func (m *mqueues) step(t *rapid.T) (cmd *commandpb.Command, want Result) {
 		if list := m.waiting[name]; len(list) > 0 {
 			i := rapid.IntRange(0, len(list)-1).Draw(t, "waiter")
 			m.waiting[name] = slices.Delete(slices.Clone(list), i, i+1)
-			return leaving(list[i].place, 1, rapid.Bool().Draw(t, "gone")), want
+			return leaveFrom(list[i].place, 1, rapid.Bool().Draw(t, "gone")), want
 		}
 		want.Code = tree.ErrHoldLost
-		return leaving(12345, 1, false), want
+		return leaveFrom(12345, 1, false), want
 	}
 	m.lapse()
 	return lapsing(), want
@@ -356,7 +352,7 @@ func (m *mqueues) state(name string) QueueState {
 // one.
 func TestQueuesAgainstModel(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		b := newHeldBench(rapidTB{t: t}, DefaultSettings())
+		b := newHeldBench(rapidTB{t: t})
 		m := &mqueues{queues: map[string]*mqueue{}, acked: map[[2]string]bool{}, waiting: map[string][]*mwaiter{}}
 		for range rapid.IntRange(1, 80).Draw(t, "steps") {
 			b.age += uint64(rapid.SampledFrom([]int{0, 1, 30, 990}).Draw(t, "time"))
@@ -411,7 +407,7 @@ func (m *mqueues) compare(t *rapid.T, b *bench) {
 func TestQueueBounds(t *testing.T) {
 	set := DefaultSettings()
 	set.QueueMessages, set.QueueBytes, set.Waiting, set.TxnNodes = 3, 10, 1, 2
-	b := newHeldBench(t, set)
+	b := newHeldBenchWith(t, set)
 	b.must(enqueue("q", "12345", 0, 0))
 	if r := b.refused(tree.ErrQuotaExceeded, enqueue("q", "123456", 0, 0)); !r.Overrun.Bytes || r.Overrun.Path != "/perch/queues/q" {
 		t.Error(r.Overrun)
@@ -429,12 +425,12 @@ func TestQueueBounds(t *testing.T) {
 		claim("q", 0, 1000, false), claim("q", 101, 1000, false), claim("q", 1, 999, false), claim("q", 1, 43_200_001, false),
 		ack("q"), settle("q", 0, 1, "1-1"), settle("q", 2, 10, "1-1"), settle("q", 9, 0, "1-1"), enqueue("a/b", "", 0, 0),
 		enqueue("q", "", 0, 1<<50), configureQueue("q", 1<<40, ""), configureQueue(string(bytes.Repeat([]byte{'a'}, 253)), 1, ""),
-		at3(multi(&commandpb.Op{Op: &commandpb.Op_Ack{Ack: &commandpb.Settle{Queue: "q", Receipts: []string{"1-1", "2-1"}}}})),
+		held(multi(&commandpb.Op{Op: &commandpb.Op_Ack{Ack: &commandpb.Settle{Queue: "q", Receipts: []string{"1-1", "2-1"}}}})),
 	} {
 		b.refused(tree.ErrInvalidArgument, c)
 	}
 	// A claim ends at a megabyte.
-	b = newHeldBench(t, DefaultSettings())
+	b = newHeldBench(t)
 	for range 3 {
 		b.must(enqueue("q", string(make([]byte, 600<<10)), 0, 0))
 	}
@@ -446,7 +442,7 @@ func TestQueueBounds(t *testing.T) {
 // The key of a claim: the same messages while they are claimed, the same place
 // while it waits, else the claim is lost; an empty claim is not kept.
 func TestKeyedClaims(t *testing.T) {
-	b := newHeldBench(t, DefaultSettings())
+	b := newHeldBench(t)
 	one := withKey("1", claim("q", 2, 1000, false))
 	b.must(one)
 	for _, data := range []string{"HIDDEN1", "HIDDEN2", "HIDDEN3"} {
@@ -487,7 +483,7 @@ func TestKeyedClaims(t *testing.T) {
 	if !r.Replayed || r.Place.ID != place.ID || r.Place.Attach != 2 || len(r.Outcomes) != 1 || r.Outcomes[0].Code != tree.ErrSuperseded {
 		t.Fatalf("%+v", r)
 	}
-	b.refused(tree.ErrSuperseded, leaving(place.ID, 1, true))
+	b.refused(tree.ErrSuperseded, leaveFrom(place.ID, 1, true))
 	sent := b.must(enqueue("q", "x", 0, 0))
 	if len(sent.Outcomes) != 1 || sent.Outcomes[0].Attach != 2 || sent.Outcomes[0].Node != 3 {
 		t.Fatalf("%+v", sent)
@@ -496,23 +492,23 @@ func TestKeyedClaims(t *testing.T) {
 		t.Fatalf("%+v", r)
 	}
 	// What nobody has received goes back, as if it had never been claimed.
-	b.refused(tree.ErrSuperseded, leaving(place.ID, 1, true))
-	if r := b.must(leaving(place.ID, 2, false)); len(r.Claimed) != 1 {
+	b.refused(tree.ErrSuperseded, leaveFrom(place.ID, 1, true))
+	if r := b.must(leaveFrom(place.ID, 2, false)); len(r.Claimed) != 1 {
 		t.Error(r)
 	}
-	b.must(leaving(place.ID, 2, true))
+	b.must(leaveFrom(place.ID, 2, true))
 	if r := b.must(two); r.Replayed || len(r.Claimed) != 1 || r.Claimed[0].Attempts != 1 {
 		t.Fatalf("%+v", r)
 	}
 	// A wait that ends with nothing leaves the key as new.
 	three := withKey("3", claim("q", 1, 1000, true))
 	place = b.must(three).Place
-	b.must(leaving(place.ID, 1, false))
+	b.must(leaveFrom(place.ID, 1, false))
 	if r := b.must(three); r.Replayed || r.Place.ID != r.Zxid {
 		t.Fatalf("%+v", r)
 	}
 	withdraw := &commandpb.Withdraw{Epoch: 1, Homes: []*commandpb.Home{{Node: 2, Instance: 7}}}
-	if r := b.must(at3(&commandpb.Command{Op: &commandpb.Command_Withdraw{Withdraw: withdraw}})); len(r.Outcomes) != 1 || b.s.waiters.Len() != 0 {
+	if r := b.must(held(&commandpb.Command{Op: &commandpb.Command_Withdraw{Withdraw: withdraw}})); len(r.Outcomes) != 1 || b.s.waiters.Len() != 0 {
 		t.Fatalf("%+v", r)
 	}
 	if r := b.must(three); r.Replayed {
@@ -522,14 +518,14 @@ func TestKeyedClaims(t *testing.T) {
 
 // A multi takes counters and queues along, all or nothing.
 func TestQueuesInMulti(t *testing.T) {
-	b := newHeldBench(t, DefaultSettings())
+	b := newHeldBench(t)
 	b.must(enqueue("q", "1", 0, 0))
 	got := b.must(claim("q", 1, 1000, false)).Claimed[0]
 	opAck := func(r string) *commandpb.Op {
 		return &commandpb.Op{Op: &commandpb.Op_Ack{Ack: &commandpb.Settle{Queue: "q", Receipts: []string{r}}}}
 	}
 	opEnqueue := &commandpb.Op{Op: &commandpb.Op_Enqueue{Enqueue: &commandpb.Enqueue{Queue: "next", Data: []byte("2")}}}
-	if r := b.refused(tree.ErrReceiptLost, at3(multi(opEnqueue, opAdd("c", 1), opAck("1-1")))); r.Failed != 2 {
+	if r := b.refused(tree.ErrReceiptLost, held(multi(opEnqueue, opAdd("c", 1), opAck("1-1")))); r.Failed != 2 {
 		t.Error(r.Failed)
 	}
 	both := withKey("m", multi(opEnqueue, opAdd("c", 1), opAck(got.Receipt)))
@@ -545,7 +541,7 @@ func TestQueuesInMulti(t *testing.T) {
 // A receipt that was acked counts as done for as long as it is remembered, in
 // every way.
 func TestAckedReceipts(t *testing.T) {
-	b := newHeldBench(t, DefaultSettings())
+	b := newHeldBench(t)
 	b.must(enqueue("q", "1", 0, 0))
 	r := b.must(claim("q", 1, 1000, false)).Claimed[0].Receipt
 	b.must(ack("q", r))
@@ -572,8 +568,8 @@ func TestAckedReceipts(t *testing.T) {
 // The nth change of a table by a command panics, for every n: then nothing has
 // happened, and the same command does what it does in a state without a past.
 func TestFaultsAreTakenBack(t *testing.T) {
-	b := newHeldBench(t, DefaultSettings())
-	b.must(at3(configureQueue("q", 1, "")))
+	b := newHeldBench(t)
+	b.must(held(configureQueue("q", 1, "")))
 	for i := range 3 {
 		b.must(enqueue("q", fmt.Sprint(i), 0, 0))
 	}
@@ -599,7 +595,7 @@ func TestFaultsAreTakenBack(t *testing.T) {
 			if r.Code != tree.ErrInternal || contents(t, b.s.View()) != before {
 				t.Fatalf("%v, change %d: %v", c, n, r.Code)
 			}
-			twin.refused(tree.ErrInvalidArgument, at3(put(&commandpb.Put{Path: "/a", Mode: persistent})))
+			twin.refused(tree.ErrInvalidArgument, held(put(&commandpb.Put{Path: "/a", Mode: persistent})))
 		}
 		twin.apply(c)
 		if twin.s.View().Digest() != b.s.View().Digest() || restoredState(t, b.s).View().Digest() != b.s.View().Digest() {
@@ -621,7 +617,8 @@ func armAll(s *State, z quorum.Zxid, n int) *bool {
 		hook = nil
 	}
 	s.tree.SetHook(hook)
-	s.sessions.Hook, s.tokens.Hook, s.ended.Hook, s.loads.Hook, s.waits.Hook = hook, hook, hook, hook, hook
+	s.sessions.Hook, s.tokens.Hook, s.ended.Hook = hook, hook, hook
+	hookHolding(&s.holding, hook)
 	hookKept(s, hook)
 	return fired
 }

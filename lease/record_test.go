@@ -15,13 +15,6 @@ import (
 	"perch/tree"
 )
 
-// newHeldBench is a bench at heldLevel.
-func newHeldBench(t testing.TB, set Settings) *bench {
-	b := newAccessBench(t, set)
-	b.must(raise(heldLevel))
-	return b
-}
-
 // hookKept has the changes of the tables of what is counted and remembered call
 // hook.
 func hookKept(s *State, hook func()) {
@@ -46,17 +39,12 @@ func withKey(key string, c *commandpb.Command) *commandpb.Command {
 	return c
 }
 
-func at3(op *commandpb.Command) *commandpb.Command {
-	op.Format = heldLevel
-	return op
-}
-
 func addCounter(name string, add int64, expect ...int64) *commandpb.Command {
 	op := &commandpb.AddCounter{Name: name, Add: add}
 	if len(expect) > 0 {
 		op.Expect = &expect[0]
 	}
-	return at3(&commandpb.Command{Op: &commandpb.Command_AddCounter{AddCounter: op}})
+	return held(&commandpb.Command{Op: &commandpb.Command_AddCounter{AddCounter: op}})
 }
 
 func setCounter(name string, value int64, expect ...int64) *commandpb.Command {
@@ -64,11 +52,11 @@ func setCounter(name string, value int64, expect ...int64) *commandpb.Command {
 	if len(expect) > 0 {
 		op.Expect = &expect[0]
 	}
-	return at3(&commandpb.Command{Op: &commandpb.Command_SetCounter{SetCounter: op}})
+	return held(&commandpb.Command{Op: &commandpb.Command_SetCounter{SetCounter: op}})
 }
 
 func deleteCounter(name string) *commandpb.Command {
-	return at3(&commandpb.Command{Op: &commandpb.Command_DeleteCounter{DeleteCounter: &commandpb.DeleteCounter{Name: name}}})
+	return held(&commandpb.Command{Op: &commandpb.Command_DeleteCounter{DeleteCounter: &commandpb.DeleteCounter{Name: name}}})
 }
 
 func opAdd(name string, add int64) *commandpb.Op {
@@ -149,13 +137,12 @@ func heldMutations() map[string]mutation {
 	list := func(c ...*commandpb.Command) []*commandpb.Command { return c }
 	one := enqueue("q", "v", 0, 0)
 	inside := with(opening(byToken("s"), ttl), enter("b", 2))
-	held := with(opening(byToken("s"), ttl), acquireLock("l", false))
-	sem := with(opening(byToken("s"), ttl), semaphore("m", 2))
-	op := func(c *commandpb.Command) *commandpb.Command { return at3(c) }
-	ran := with(opening(byToken("s"), ttl), op(&commandpb.Command{Op: &commandpb.Command_Acquire{Acquire: &commandpb.Acquire{
+	locked := with(opening(byToken("s"), ttl), acquireLock("l", false))
+	sem := with(opening(byToken("s"), ttl), limited("m", 2))
+	ran := with(opening(byToken("s"), ttl), held(&commandpb.Command{Op: &commandpb.Command_Acquire{Acquire: &commandpb.Acquire{
 		Kind: commandpb.Kind_KIND_ONCE, Wants: []*commandpb.Want{{Name: "o"}}, Run: &commandpb.Run{Key: "k"},
 	}}}))
-	leads := with(opening(byToken("s"), ttl), op(&commandpb.Command{Op: &commandpb.Command_Acquire{Acquire: &commandpb.Acquire{
+	leads := with(opening(byToken("s"), ttl), held(&commandpb.Command{Op: &commandpb.Command_Acquire{Acquire: &commandpb.Acquire{
 		Kind: commandpb.Kind_KIND_ELECTION, Wants: []*commandpb.Want{{Name: "e"}}, Value: "v",
 	}}}))
 	fenced := put(&commandpb.Put{Path: "/f"})
@@ -171,18 +158,18 @@ func heldMutations() map[string]mutation {
 		"close barrier":   {nil, closeBarrier("b"), tree.OK},
 		"open barrier":    {list(inside), openBarrier("b"), tree.OK},
 		"another count":   {list(inside), with(opening(byToken("t"), ttl), enter("b", 3)), tree.ErrLimitMismatch},
-		"another limit":   {list(sem), with(opening(byToken("t"), ttl), semaphore("m", 3)), tree.ErrLimitMismatch},
-		"release":         {list(held), with(byToken("s"), releaseLock("l")), tree.OK},
-		"break":           {list(held), op(&commandpb.Command{Op: &commandpb.Command_Break{Break: &commandpb.Break{Name: "l"}}}), tree.OK},
-		"revoke":          {list(held), op(&commandpb.Command{Op: &commandpb.Command_Revoke{Revoke: &commandpb.Revoke{Name: "l", Reason: "r"}}}), tree.OK},
-		"proclaim":        {list(leads), with(byToken("s"), op(&commandpb.Command{Op: &commandpb.Command_Proclaim{Proclaim: &commandpb.Proclaim{Name: "e", Value: "w"}}})), tree.OK},
-		"complete":        {list(ran), with(byToken("s"), op(&commandpb.Command{Op: &commandpb.Command_Complete{Complete: &commandpb.Complete{Name: "o", Data: []byte("done")}}})), tree.OK},
+		"another limit":   {list(sem), with(opening(byToken("t"), ttl), limited("m", 3)), tree.ErrLimitMismatch},
+		"release":         {list(locked), with(byToken("s"), releaseLock("l")), tree.OK},
+		"break":           {list(locked), held(&commandpb.Command{Op: &commandpb.Command_Break{Break: &commandpb.Break{Name: "l"}}}), tree.OK},
+		"revoke":          {list(locked), held(&commandpb.Command{Op: &commandpb.Command_Revoke{Revoke: &commandpb.Revoke{Name: "l", Reason: "r"}}}), tree.OK},
+		"proclaim":        {list(leads), with(byToken("s"), held(&commandpb.Command{Op: &commandpb.Command_Proclaim{Proclaim: &commandpb.Proclaim{Name: "e", Value: "w"}}})), tree.OK},
+		"complete":        {list(ran), with(byToken("s"), held(&commandpb.Command{Op: &commandpb.Command_Complete{Complete: &commandpb.Complete{Name: "o", Data: []byte("done")}}})), tree.OK},
 		"fence":           {nil, fenced, tree.ErrFenceStale},
 	}
 }
 
-func semaphore(name string, limit int64) *commandpb.Command {
-	return at3(&commandpb.Command{Op: &commandpb.Command_Acquire{Acquire: &commandpb.Acquire{
+func limited(name string, limit int64) *commandpb.Command {
+	return held(&commandpb.Command{Op: &commandpb.Command_Acquire{Acquire: &commandpb.Acquire{
 		Kind: commandpb.Kind_KIND_SEMAPHORE, Wants: []*commandpb.Want{{Name: name}}, Limit: limit,
 	}}})
 }
@@ -193,7 +180,7 @@ func TestKeysHappenOnce(t *testing.T) {
 	all := mutations()
 	maps.Copy(all, heldMutations())
 	for name, m := range all {
-		b := newHeldBench(t, DefaultSettings())
+		b := newHeldBench(t)
 		for _, c := range m.before {
 			c.Format = heldLevel
 			b.must(c)
@@ -234,7 +221,7 @@ func TestKeysThatRunAgain(t *testing.T) {
 		"session":           {with(byToken("s"), put(&commandpb.Put{Path: "/a"})), tree.ErrSessionExpired, with(byToken("s"), openSession(ttl))},
 		"overflow":          {addCounter("c", 1<<62), tree.ErrCounterOverflow, setCounter("c", 0)},
 	} {
-		b := newHeldBench(t, set)
+		b := newHeldBenchWith(t, set)
 		b.must(put(&commandpb.Put{Path: "/q"}))
 		b.must(by(nil, setQuota(&commandpb.SetQuota{Path: "/q", MaxNodes: proto.Int64(1)})))
 		b.must(setCounter("c", 1<<62))
@@ -254,7 +241,7 @@ func TestKeysThatRunAgain(t *testing.T) {
 }
 
 func TestKeyRules(t *testing.T) {
-	b := newHeldBench(t, DefaultSettings())
+	b := newHeldBench(t)
 	b.must(withKey("k", put(&commandpb.Put{Path: "/a"})))
 	b.refused(tree.ErrKeyReused, withKey("k", put(&commandpb.Put{Path: "/b"})))
 	b.refused(tree.ErrInvalidArgument, withKey("g", multi(opGet("/a"))))
@@ -296,7 +283,7 @@ func TestKeyRules(t *testing.T) {
 func recordBench(t testing.TB) (b *bench, send func(caller string, i int) (Result, []tree.Event)) {
 	set := DefaultSettings()
 	set.RecordBytes, set.RecordAgeMs, set.RecordLeastMs = 2000, 100_000, 60_000
-	b = newHeldBench(t, set)
+	b = newHeldBenchWith(t, set)
 	return b, func(caller string, i int) (Result, []tree.Event) {
 		c := put(&commandpb.Put{Path: "/a"})
 		c.Caller = named(caller)
@@ -385,7 +372,7 @@ func TestRecordsCrowded(t *testing.T) {
 
 // What a record takes (RULES.md R21): 256 MiB hold a million of ordinary ones.
 func TestRecordSize(t *testing.T) {
-	b := newHeldBench(t, DefaultSettings())
+	b := newHeldBench(t)
 	for z := range quorum.Zxid(1000) {
 		b.zxid = quorum.MakeZxid(8000, 1_000_000) + z
 		b.wall = 1_790_000_000_000 + int64(z)
@@ -400,7 +387,7 @@ func TestRecordSize(t *testing.T) {
 
 // A record holds no data and no secret.
 func TestRecordsHoldNoSecrets(t *testing.T) {
-	b := newHeldBench(t, DefaultSettings())
+	b := newHeldBench(t)
 	b.must(withKey("1", put(&commandpb.Put{Path: "/a", Data: []byte("HIDDEN")})))
 	b.must(withKey("2", multi(opPut(&commandpb.Put{Path: "/b", Data: []byte("HIDDEN")}))))
 	b.must(withKey("3", del(&commandpb.Delete{Path: "/a"})))
@@ -417,7 +404,7 @@ func TestRecordsHoldNoSecrets(t *testing.T) {
 }
 
 func BenchmarkRecord(b *testing.B) {
-	bench := newHeldBench(b, DefaultSettings())
+	bench := newHeldBench(b)
 	for i := 0; b.Loop(); i++ {
 		bench.must(withKey(fmt.Sprint(i), put(&commandpb.Put{Path: "/a"})))
 	}

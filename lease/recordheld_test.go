@@ -11,19 +11,19 @@ import (
 )
 
 func acquireLock(name string, wait bool) *commandpb.Command {
-	return at3(&commandpb.Command{Op: &commandpb.Command_Acquire{Acquire: &commandpb.Acquire{
+	return held(&commandpb.Command{Op: &commandpb.Command_Acquire{Acquire: &commandpb.Acquire{
 		Wants: []*commandpb.Want{{Name: name}}, Wait: wait, Home: &commandpb.Home{Node: 2, Instance: 7},
 	}}})
 }
 
 func releaseLock(name string) *commandpb.Command {
-	return at3(&commandpb.Command{Op: &commandpb.Command_Release{Release: &commandpb.Release{Names: []string{name}}}})
+	return held(&commandpb.Command{Op: &commandpb.Command_Release{Release: &commandpb.Release{Names: []string{name}}}})
 }
 
 // The key of an acquisition: the same hold while it is held, the same place while
 // it waits, and when it is over it is lost (RULES.md R13).
 func TestKeyedAcquisitions(t *testing.T) {
-	b := newHeldBench(t, DefaultSettings())
+	b := newHeldBench(t)
 	one := withKey("1", with(anybody(), acquireLock("l", true)))
 	first := b.must(one)
 	again := b.must(one)
@@ -54,7 +54,7 @@ func TestKeyedAcquisitions(t *testing.T) {
 	b.refused(tree.ErrLockHeld, three)
 	three.GetAcquire().Wait = true // as the digest leaves out wait_ms
 	place := b.must(three).Place
-	if r, _ := b.apply(leaving(place.ID, 1, false)); r.Code != tree.ErrLockHeld {
+	if r, _ := b.apply(leaveFrom(place.ID, 1, false)); r.Code != tree.ErrLockHeld {
 		t.Fatal(r.Code)
 	}
 	if r := b.must(three); r.Replayed || r.Place.ID != r.Zxid {
@@ -63,7 +63,7 @@ func TestKeyedAcquisitions(t *testing.T) {
 	// A grant that nobody received and that was given back leaves the key as new.
 	place = b.must(three).Place
 	b.must(with(byToken("own"), releaseLock("l")))
-	if r, _ := b.apply(leaving(place.ID, place.Attach, true)); r.Code != tree.OK {
+	if r, _ := b.apply(leaveFrom(place.ID, place.Attach, true)); r.Code != tree.OK {
 		t.Fatal(r.Code)
 	}
 	if r := b.must(three); r.Replayed || r.Hold.Token != r.Zxid {
@@ -76,7 +76,7 @@ func TestKeyedAcquisitions(t *testing.T) {
 	place = b.must(four).Place
 	b.must(with(byToken("own"), releaseLock("l")))
 	withdraw := &commandpb.Withdraw{Epoch: 1, Places: []uint64{uint64(place.ID)}}
-	b.must(at3(&commandpb.Command{Op: &commandpb.Command_Withdraw{Withdraw: withdraw}}))
+	b.must(held(&commandpb.Command{Op: &commandpb.Command_Withdraw{Withdraw: withdraw}}))
 	if r := b.must(four); r.Replayed || r.Hold.Token != r.Zxid {
 		t.Fatalf("%+v", r)
 	}
@@ -85,7 +85,7 @@ func TestKeyedAcquisitions(t *testing.T) {
 // A key belongs to a session where the request names one (RULES.md R15), and a
 // grant that was confirmed is not taken back.
 func TestKeysAreOfSessions(t *testing.T) {
-	b := newHeldBench(t, DefaultSettings())
+	b := newHeldBench(t)
 	mine := withKey("k", with(opening(byToken("a"), ttl), acquireLock("l", true)))
 	yours := withKey("k", with(opening(byToken("b"), ttl), acquireLock("l", true)))
 	first, second := b.must(mine), b.must(yours)
@@ -97,7 +97,7 @@ func TestKeysAreOfSessions(t *testing.T) {
 		t.Fatalf("%+v", r)
 	}
 	withdraw := &commandpb.Withdraw{Epoch: 1, Places: []uint64{uint64(second.Place.ID)}}
-	b.must(at3(&commandpb.Command{Op: &commandpb.Command_Withdraw{Withdraw: withdraw}}))
+	b.must(held(&commandpb.Command{Op: &commandpb.Command_Withdraw{Withdraw: withdraw}}))
 	if r := b.must(yours); !r.Replayed {
 		t.Fatalf("%+v", r)
 	}
@@ -117,8 +117,8 @@ func TestReplayIsTheSameEverywhere(t *testing.T) {
 		code     tree.Code
 	}
 	run := func(restoreAt int) (list []outcome, digests []uint64) {
-		b := newHeldBench(t, DefaultSettings())
-		b.must(at3(configure(&commandpb.Configure{RecordBytes: proto.Int64(2600), RecordAgeMs: proto.Int64(5000), RecordLeastMs: proto.Int64(300)})))
+		b := newHeldBench(t)
+		b.must(held(configure(&commandpb.Configure{RecordBytes: proto.Int64(2600), RecordAgeMs: proto.Int64(5000), RecordLeastMs: proto.Int64(300)})))
 		for i := range 400 {
 			b.age += uint64(i % 90)
 			c := put(&commandpb.Put{Path: "/a"})

@@ -60,7 +60,6 @@ type mqueue struct {
 	last, attempts int64
 	dead           string
 	messages       []*mmessage // by id
-	waiters        []*mwaiter
 }
 
 type mmessage struct {

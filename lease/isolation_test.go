@@ -173,7 +173,7 @@ func (w *world) quota(q tree.Quota) string {
 
 func (w *world) result(r Result) string {
 	return fmt.Sprint(w.rank(r.Zxid, true), r.Code, r.Created, r.Failed, r.Opened, r.Fault, w.node(r.Node), w.session(r.Session),
-		w.quota(r.Quota), w.ops(r.Ops), r.ACL.List(), w.held(r))
+		w.quota(r.Quota), w.ops(r.Ops), r.ACL.List(), w.held(r), w.kept(r))
 }
 
 func (w *world) answer(a Answer, more bool, err error) string {
@@ -183,6 +183,7 @@ func (w *world) answer(a Answer, more bool, err error) string {
 		fmt.Fprint(&b, a.ACL.List(), w.rank(a.ETag, true))
 	}
 	fmt.Fprint(&b, a.Names, a.Holds)
+	fmt.Fprint(&b, w.keptAnswer(a))
 	for _, h := range a.Held {
 		fmt.Fprint(&b, "; ", w.heldState(h))
 	}

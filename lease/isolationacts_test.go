@@ -202,7 +202,7 @@ func (n *tenant) command() *commandpb.Command {
 	case 16:
 		return n.ofOthers()
 	}
-	return n.heldCommand()
+	return pickOne(n, n.heldCommand, n.keptCommand)()
 }
 
 // ofOthers is a command that only an administrator may give.
@@ -218,7 +218,7 @@ func (n *tenant) ofOthers() *commandpb.Command {
 var readKinds = []ReadKind{
 	ReadNode, ReadNode, ReadChildren, ReadChildren, ReadTree, ReadTree, ReadStat, ReadStat, ReadACL, ReadDefaultACL, ReadQuota, ReadMulti,
 	ReadSession, ReadSessions, ReadSessions, ReadPrincipal, ReadPrincipals, ReadTokens, ReadWhoami,
-	ReadHeld, ReadHeld, ReadHelds, ReadNames,
+	ReadHeld, ReadHeld, ReadHelds, ReadNames, ReadQueue, ReadMessages, ReadCounter, ReadBarrier,
 }
 
 // reads asks one question, lists to their end.
@@ -228,7 +228,7 @@ func (n *tenant) reads() {
 		q.Session = n.position()
 	}
 	if q.Kind >= ReadHeld {
-		q.Name, q.Of = pickOne(n, heldNames...), commandpb.Kind(n.rng.IntN(4))
+		q.Name, q.Of = pickOne(n, heldNames...), commandpb.Kind(n.rng.IntN(7))
 	}
 	if q.Kind == ReadMulti {
 		q.Ops = n.steps(true)

@@ -150,6 +150,9 @@ func (s *State) holdAgain(x *txn, p *place, h *hold, res *Result) tree.Code {
 		s.replaceHold(own, &next)
 	}
 	res.Hold, res.Replayed = s.told(h), true
+	if h.place != 0 {
+		res.Place = Place{ID: h.place, Attach: h.attach + 1}
+	}
 	return tree.OK
 }
 
@@ -242,6 +245,7 @@ func (s *State) askAgain(x *txn, op *commandpb.Acquire, p, old *place, res *Resu
 	case barred == "":
 		s.takePlace(x, &next)
 		res.Hold = s.grant(x, op.Kind, &next, true)
+		res.Place = Place{ID: next.id, Attach: next.attach}
 		return tree.OK
 	case op.Wait || next.stay > 0:
 		s.queued(&next, barred, res)

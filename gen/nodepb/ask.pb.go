@@ -27,10 +27,14 @@ const (
 
 // TouchRequest renews sessions at the leader of an epoch.
 type TouchRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Epoch         uint32                 `protobuf:"varint,1,opt,name=epoch,proto3" json:"epoch,omitempty"`
-	Confirm       bool                   `protobuf:"varint,2,opt,name=confirm,proto3" json:"confirm,omitempty"` // answer only after a quorum round begun after the arrival
-	Ids           []uint64               `protobuf:"varint,3,rep,packed,name=ids,proto3" json:"ids,omitempty"`
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Epoch   uint32                 `protobuf:"varint,1,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	Confirm bool                   `protobuf:"varint,2,opt,name=confirm,proto3" json:"confirm,omitempty"` // answer only after a quorum round begun after the arrival
+	Ids     []uint64               `protobuf:"varint,3,rep,packed,name=ids,proto3" json:"ids,omitempty"`
+	// For each of ids, or none at all: the grant that its home has received, so
+	// that the leader does not take it back (RULES.md R17).
+	Grants        []*Grant `protobuf:"bytes,4,rep,name=grants,proto3" json:"grants,omitempty"`
+	Quick         bool     `protobuf:"varint,5,opt,name=quick,proto3" json:"quick,omitempty"` // the commits of the grants count as the round
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -86,6 +90,81 @@ func (x *TouchRequest) GetIds() []uint64 {
 	return nil
 }
 
+func (x *TouchRequest) GetGrants() []*Grant {
+	if x != nil {
+		return x.Grants
+	}
+	return nil
+}
+
+func (x *TouchRequest) GetQuick() bool {
+	if x != nil {
+		return x.Quick
+	}
+	return false
+}
+
+// Grant is a hold that was granted to a place; none without a token.
+type Grant struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Place         uint64                 `protobuf:"varint,1,opt,name=place,proto3" json:"place,omitempty"` // 0: not known to the home; the session and the token tell
+	Token         uint64                 `protobuf:"varint,2,opt,name=token,proto3" json:"token,omitempty"`
+	Zxid          uint64                 `protobuf:"varint,3,opt,name=zxid,proto3" json:"zxid,omitempty"` // the transaction that granted it
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Grant) Reset() {
+	*x = Grant{}
+	mi := &file_quorum_node_ask_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Grant) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Grant) ProtoMessage() {}
+
+func (x *Grant) ProtoReflect() protoreflect.Message {
+	mi := &file_quorum_node_ask_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Grant.ProtoReflect.Descriptor instead.
+func (*Grant) Descriptor() ([]byte, []int) {
+	return file_quorum_node_ask_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *Grant) GetPlace() uint64 {
+	if x != nil {
+		return x.Place
+	}
+	return 0
+}
+
+func (x *Grant) GetToken() uint64 {
+	if x != nil {
+		return x.Token
+	}
+	return 0
+}
+
+func (x *Grant) GetZxid() uint64 {
+	if x != nil {
+		return x.Zxid
+	}
+	return 0
+}
+
 // TouchAnswer tells what became of each session, in the order asked.
 type TouchAnswer struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -98,7 +177,7 @@ type TouchAnswer struct {
 
 func (x *TouchAnswer) Reset() {
 	*x = TouchAnswer{}
-	mi := &file_quorum_node_ask_proto_msgTypes[1]
+	mi := &file_quorum_node_ask_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -110,7 +189,7 @@ func (x *TouchAnswer) String() string {
 func (*TouchAnswer) ProtoMessage() {}
 
 func (x *TouchAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_quorum_node_ask_proto_msgTypes[1]
+	mi := &file_quorum_node_ask_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -123,7 +202,7 @@ func (x *TouchAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TouchAnswer.ProtoReflect.Descriptor instead.
 func (*TouchAnswer) Descriptor() ([]byte, []int) {
-	return file_quorum_node_ask_proto_rawDescGZIP(), []int{1}
+	return file_quorum_node_ask_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *TouchAnswer) GetNotLeader() bool {
@@ -152,13 +231,15 @@ type Touched struct {
 	Alive         bool                   `protobuf:"varint,1,opt,name=alive,proto3" json:"alive,omitempty"`
 	TtlMs         uint64                 `protobuf:"varint,2,opt,name=ttl_ms,json=ttlMs,proto3" json:"ttl_ms,omitempty"`
 	Ephemerals    uint64                 `protobuf:"varint,3,opt,name=ephemerals,proto3" json:"ephemerals,omitempty"`
+	Lost          bool                   `protobuf:"varint,4,opt,name=lost,proto3" json:"lost,omitempty"`   // the hold of the grant has ended
+	Round         bool                   `protobuf:"varint,5,opt,name=round,proto3" json:"round,omitempty"` // with quick: only a round can acknowledge this one
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Touched) Reset() {
 	*x = Touched{}
-	mi := &file_quorum_node_ask_proto_msgTypes[2]
+	mi := &file_quorum_node_ask_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -170,7 +251,7 @@ func (x *Touched) String() string {
 func (*Touched) ProtoMessage() {}
 
 func (x *Touched) ProtoReflect() protoreflect.Message {
-	mi := &file_quorum_node_ask_proto_msgTypes[2]
+	mi := &file_quorum_node_ask_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -183,7 +264,7 @@ func (x *Touched) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Touched.ProtoReflect.Descriptor instead.
 func (*Touched) Descriptor() ([]byte, []int) {
-	return file_quorum_node_ask_proto_rawDescGZIP(), []int{2}
+	return file_quorum_node_ask_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *Touched) GetAlive() bool {
@@ -207,6 +288,180 @@ func (x *Touched) GetEphemerals() uint64 {
 	return 0
 }
 
+func (x *Touched) GetLost() bool {
+	if x != nil {
+		return x.Lost
+	}
+	return false
+}
+
+func (x *Touched) GetRound() bool {
+	if x != nil {
+		return x.Round
+	}
+	return false
+}
+
+// RemainingRequest asks the leader of an epoch what sessions have left. It renews
+// none.
+type RemainingRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Epoch         uint32                 `protobuf:"varint,1,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	Ids           []uint64               `protobuf:"varint,2,rep,packed,name=ids,proto3" json:"ids,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RemainingRequest) Reset() {
+	*x = RemainingRequest{}
+	mi := &file_quorum_node_ask_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RemainingRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RemainingRequest) ProtoMessage() {}
+
+func (x *RemainingRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_quorum_node_ask_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RemainingRequest.ProtoReflect.Descriptor instead.
+func (*RemainingRequest) Descriptor() ([]byte, []int) {
+	return file_quorum_node_ask_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *RemainingRequest) GetEpoch() uint32 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+func (x *RemainingRequest) GetIds() []uint64 {
+	if x != nil {
+		return x.Ids
+	}
+	return nil
+}
+
+type RemainingAnswer struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	NotLeader     bool                   `protobuf:"varint,1,opt,name=not_leader,json=notLeader,proto3" json:"not_leader,omitempty"`
+	RemainingMs   []uint64               `protobuf:"varint,2,rep,packed,name=remaining_ms,json=remainingMs,proto3" json:"remaining_ms,omitempty"` // of each; 0: unknown
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RemainingAnswer) Reset() {
+	*x = RemainingAnswer{}
+	mi := &file_quorum_node_ask_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RemainingAnswer) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RemainingAnswer) ProtoMessage() {}
+
+func (x *RemainingAnswer) ProtoReflect() protoreflect.Message {
+	mi := &file_quorum_node_ask_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RemainingAnswer.ProtoReflect.Descriptor instead.
+func (*RemainingAnswer) Descriptor() ([]byte, []int) {
+	return file_quorum_node_ask_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *RemainingAnswer) GetNotLeader() bool {
+	if x != nil {
+		return x.NotLeader
+	}
+	return false
+}
+
+func (x *RemainingAnswer) GetRemainingMs() []uint64 {
+	if x != nil {
+		return x.RemainingMs
+	}
+	return nil
+}
+
+// HomeBeat says that a node, in this life, still answers for the places whose
+// home it is (RULES.md R17). The answer is empty.
+type HomeBeat struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Instance      uint64                 `protobuf:"fixed64,1,opt,name=instance,proto3" json:"instance,omitempty"`
+	Draining      bool                   `protobuf:"varint,2,opt,name=draining,proto3" json:"draining,omitempty"` // it stops: its clients ask again elsewhere
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HomeBeat) Reset() {
+	*x = HomeBeat{}
+	mi := &file_quorum_node_ask_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HomeBeat) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HomeBeat) ProtoMessage() {}
+
+func (x *HomeBeat) ProtoReflect() protoreflect.Message {
+	mi := &file_quorum_node_ask_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HomeBeat.ProtoReflect.Descriptor instead.
+func (*HomeBeat) Descriptor() ([]byte, []int) {
+	return file_quorum_node_ask_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *HomeBeat) GetInstance() uint64 {
+	if x != nil {
+		return x.Instance
+	}
+	return 0
+}
+
+func (x *HomeBeat) GetDraining() bool {
+	if x != nil {
+		return x.Draining
+	}
+	return false
+}
+
 // PageRequest continues a list at the node that pins its state.
 type PageRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -223,7 +478,7 @@ type PageRequest struct {
 
 func (x *PageRequest) Reset() {
 	*x = PageRequest{}
-	mi := &file_quorum_node_ask_proto_msgTypes[3]
+	mi := &file_quorum_node_ask_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -235,7 +490,7 @@ func (x *PageRequest) String() string {
 func (*PageRequest) ProtoMessage() {}
 
 func (x *PageRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_quorum_node_ask_proto_msgTypes[3]
+	mi := &file_quorum_node_ask_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -248,7 +503,7 @@ func (x *PageRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PageRequest.ProtoReflect.Descriptor instead.
 func (*PageRequest) Descriptor() ([]byte, []int) {
-	return file_quorum_node_ask_proto_rawDescGZIP(), []int{3}
+	return file_quorum_node_ask_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *PageRequest) GetKind() uint32 {
@@ -317,7 +572,7 @@ type PageAnswer struct {
 
 func (x *PageAnswer) Reset() {
 	*x = PageAnswer{}
-	mi := &file_quorum_node_ask_proto_msgTypes[4]
+	mi := &file_quorum_node_ask_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -329,7 +584,7 @@ func (x *PageAnswer) String() string {
 func (*PageAnswer) ProtoMessage() {}
 
 func (x *PageAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_quorum_node_ask_proto_msgTypes[4]
+	mi := &file_quorum_node_ask_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -342,7 +597,7 @@ func (x *PageAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PageAnswer.ProtoReflect.Descriptor instead.
 func (*PageAnswer) Descriptor() ([]byte, []int) {
-	return file_quorum_node_ask_proto_rawDescGZIP(), []int{4}
+	return file_quorum_node_ask_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *PageAnswer) GetCode() uint32 {
@@ -431,7 +686,7 @@ type Node struct {
 
 func (x *Node) Reset() {
 	*x = Node{}
-	mi := &file_quorum_node_ask_proto_msgTypes[5]
+	mi := &file_quorum_node_ask_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -443,7 +698,7 @@ func (x *Node) String() string {
 func (*Node) ProtoMessage() {}
 
 func (x *Node) ProtoReflect() protoreflect.Message {
-	mi := &file_quorum_node_ask_proto_msgTypes[5]
+	mi := &file_quorum_node_ask_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -456,7 +711,7 @@ func (x *Node) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Node.ProtoReflect.Descriptor instead.
 func (*Node) Descriptor() ([]byte, []int) {
-	return file_quorum_node_ask_proto_rawDescGZIP(), []int{5}
+	return file_quorum_node_ask_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Node) GetPath() string {
@@ -576,7 +831,7 @@ type Session struct {
 
 func (x *Session) Reset() {
 	*x = Session{}
-	mi := &file_quorum_node_ask_proto_msgTypes[6]
+	mi := &file_quorum_node_ask_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -588,7 +843,7 @@ func (x *Session) String() string {
 func (*Session) ProtoMessage() {}
 
 func (x *Session) ProtoReflect() protoreflect.Message {
-	mi := &file_quorum_node_ask_proto_msgTypes[6]
+	mi := &file_quorum_node_ask_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -601,7 +856,7 @@ func (x *Session) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Session.ProtoReflect.Descriptor instead.
 func (*Session) Descriptor() ([]byte, []int) {
-	return file_quorum_node_ask_proto_rawDescGZIP(), []int{6}
+	return file_quorum_node_ask_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Session) GetId() uint64 {
@@ -645,7 +900,7 @@ type Principal struct {
 
 func (x *Principal) Reset() {
 	*x = Principal{}
-	mi := &file_quorum_node_ask_proto_msgTypes[7]
+	mi := &file_quorum_node_ask_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -657,7 +912,7 @@ func (x *Principal) String() string {
 func (*Principal) ProtoMessage() {}
 
 func (x *Principal) ProtoReflect() protoreflect.Message {
-	mi := &file_quorum_node_ask_proto_msgTypes[7]
+	mi := &file_quorum_node_ask_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -670,7 +925,7 @@ func (x *Principal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Principal.ProtoReflect.Descriptor instead.
 func (*Principal) Descriptor() ([]byte, []int) {
-	return file_quorum_node_ask_proto_rawDescGZIP(), []int{7}
+	return file_quorum_node_ask_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Principal) GetName() string {
@@ -722,7 +977,7 @@ type Token struct {
 
 func (x *Token) Reset() {
 	*x = Token{}
-	mi := &file_quorum_node_ask_proto_msgTypes[8]
+	mi := &file_quorum_node_ask_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -734,7 +989,7 @@ func (x *Token) String() string {
 func (*Token) ProtoMessage() {}
 
 func (x *Token) ProtoReflect() protoreflect.Message {
-	mi := &file_quorum_node_ask_proto_msgTypes[8]
+	mi := &file_quorum_node_ask_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -747,7 +1002,7 @@ func (x *Token) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Token.ProtoReflect.Descriptor instead.
 func (*Token) Descriptor() ([]byte, []int) {
-	return file_quorum_node_ask_proto_rawDescGZIP(), []int{8}
+	return file_quorum_node_ask_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Token) GetId() string {
@@ -798,7 +1053,7 @@ type ChunkRequest struct {
 
 func (x *ChunkRequest) Reset() {
 	*x = ChunkRequest{}
-	mi := &file_quorum_node_ask_proto_msgTypes[9]
+	mi := &file_quorum_node_ask_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -810,7 +1065,7 @@ func (x *ChunkRequest) String() string {
 func (*ChunkRequest) ProtoMessage() {}
 
 func (x *ChunkRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_quorum_node_ask_proto_msgTypes[9]
+	mi := &file_quorum_node_ask_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -823,7 +1078,7 @@ func (x *ChunkRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChunkRequest.ProtoReflect.Descriptor instead.
 func (*ChunkRequest) Descriptor() ([]byte, []int) {
-	return file_quorum_node_ask_proto_rawDescGZIP(), []int{9}
+	return file_quorum_node_ask_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *ChunkRequest) GetZxid() uint64 {
@@ -864,7 +1119,7 @@ type ChunkAnswer struct {
 
 func (x *ChunkAnswer) Reset() {
 	*x = ChunkAnswer{}
-	mi := &file_quorum_node_ask_proto_msgTypes[10]
+	mi := &file_quorum_node_ask_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -876,7 +1131,7 @@ func (x *ChunkAnswer) String() string {
 func (*ChunkAnswer) ProtoMessage() {}
 
 func (x *ChunkAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_quorum_node_ask_proto_msgTypes[10]
+	mi := &file_quorum_node_ask_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -889,7 +1144,7 @@ func (x *ChunkAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChunkAnswer.ProtoReflect.Descriptor instead.
 func (*ChunkAnswer) Descriptor() ([]byte, []int) {
-	return file_quorum_node_ask_proto_rawDescGZIP(), []int{10}
+	return file_quorum_node_ask_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *ChunkAnswer) GetData() []byte {
@@ -917,7 +1172,7 @@ type SpaceReport struct {
 
 func (x *SpaceReport) Reset() {
 	*x = SpaceReport{}
-	mi := &file_quorum_node_ask_proto_msgTypes[11]
+	mi := &file_quorum_node_ask_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -929,7 +1184,7 @@ func (x *SpaceReport) String() string {
 func (*SpaceReport) ProtoMessage() {}
 
 func (x *SpaceReport) ProtoReflect() protoreflect.Message {
-	mi := &file_quorum_node_ask_proto_msgTypes[11]
+	mi := &file_quorum_node_ask_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -942,7 +1197,7 @@ func (x *SpaceReport) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SpaceReport.ProtoReflect.Descriptor instead.
 func (*SpaceReport) Descriptor() ([]byte, []int) {
-	return file_quorum_node_ask_proto_rawDescGZIP(), []int{11}
+	return file_quorum_node_ask_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *SpaceReport) GetLow() bool {
@@ -962,7 +1217,7 @@ type SpaceAnswer struct {
 
 func (x *SpaceAnswer) Reset() {
 	*x = SpaceAnswer{}
-	mi := &file_quorum_node_ask_proto_msgTypes[12]
+	mi := &file_quorum_node_ask_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -974,7 +1229,7 @@ func (x *SpaceAnswer) String() string {
 func (*SpaceAnswer) ProtoMessage() {}
 
 func (x *SpaceAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_quorum_node_ask_proto_msgTypes[12]
+	mi := &file_quorum_node_ask_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -987,7 +1242,7 @@ func (x *SpaceAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SpaceAnswer.ProtoReflect.Descriptor instead.
 func (*SpaceAnswer) Descriptor() ([]byte, []int) {
-	return file_quorum_node_ask_proto_rawDescGZIP(), []int{12}
+	return file_quorum_node_ask_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *SpaceAnswer) GetNotLeader() bool {
@@ -1015,7 +1270,7 @@ type GiveRequest struct {
 
 func (x *GiveRequest) Reset() {
 	*x = GiveRequest{}
-	mi := &file_quorum_node_ask_proto_msgTypes[13]
+	mi := &file_quorum_node_ask_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1027,7 +1282,7 @@ func (x *GiveRequest) String() string {
 func (*GiveRequest) ProtoMessage() {}
 
 func (x *GiveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_quorum_node_ask_proto_msgTypes[13]
+	mi := &file_quorum_node_ask_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1040,7 +1295,7 @@ func (x *GiveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GiveRequest.ProtoReflect.Descriptor instead.
 func (*GiveRequest) Descriptor() ([]byte, []int) {
-	return file_quorum_node_ask_proto_rawDescGZIP(), []int{13}
+	return file_quorum_node_ask_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *GiveRequest) GetEpoch() uint32 {
@@ -1068,7 +1323,7 @@ type GiveAnswer struct {
 
 func (x *GiveAnswer) Reset() {
 	*x = GiveAnswer{}
-	mi := &file_quorum_node_ask_proto_msgTypes[14]
+	mi := &file_quorum_node_ask_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1080,7 +1335,7 @@ func (x *GiveAnswer) String() string {
 func (*GiveAnswer) ProtoMessage() {}
 
 func (x *GiveAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_quorum_node_ask_proto_msgTypes[14]
+	mi := &file_quorum_node_ask_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1093,7 +1348,7 @@ func (x *GiveAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GiveAnswer.ProtoReflect.Descriptor instead.
 func (*GiveAnswer) Descriptor() ([]byte, []int) {
-	return file_quorum_node_ask_proto_rawDescGZIP(), []int{14}
+	return file_quorum_node_ask_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *GiveAnswer) GetNotLeader() bool {
@@ -1128,7 +1383,7 @@ type PageToken struct {
 
 func (x *PageToken) Reset() {
 	*x = PageToken{}
-	mi := &file_quorum_node_ask_proto_msgTypes[15]
+	mi := &file_quorum_node_ask_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1140,7 +1395,7 @@ func (x *PageToken) String() string {
 func (*PageToken) ProtoMessage() {}
 
 func (x *PageToken) ProtoReflect() protoreflect.Message {
-	mi := &file_quorum_node_ask_proto_msgTypes[15]
+	mi := &file_quorum_node_ask_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1153,7 +1408,7 @@ func (x *PageToken) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PageToken.ProtoReflect.Descriptor instead.
 func (*PageToken) Descriptor() ([]byte, []int) {
-	return file_quorum_node_ask_proto_rawDescGZIP(), []int{15}
+	return file_quorum_node_ask_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *PageToken) GetNode() uint32 {
@@ -1223,22 +1478,40 @@ var File_quorum_node_ask_proto protoreflect.FileDescriptor
 
 const file_quorum_node_ask_proto_rawDesc = "" +
 	"\n" +
-	"\x15quorum/node/ask.proto\x12\rperch.node.v1\x1a\x1atree/command/command.proto\"P\n" +
+	"\x15quorum/node/ask.proto\x12\rperch.node.v1\x1a\x1atree/command/command.proto\"\x94\x01\n" +
 	"\fTouchRequest\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\rR\x05epoch\x12\x18\n" +
 	"\aconfirm\x18\x02 \x01(\bR\aconfirm\x12\x10\n" +
-	"\x03ids\x18\x03 \x03(\x04R\x03ids\"r\n" +
+	"\x03ids\x18\x03 \x03(\x04R\x03ids\x12,\n" +
+	"\x06grants\x18\x04 \x03(\v2\x14.perch.node.v1.GrantR\x06grants\x12\x14\n" +
+	"\x05quick\x18\x05 \x01(\bR\x05quick\"G\n" +
+	"\x05Grant\x12\x14\n" +
+	"\x05place\x18\x01 \x01(\x04R\x05place\x12\x14\n" +
+	"\x05token\x18\x02 \x01(\x04R\x05token\x12\x12\n" +
+	"\x04zxid\x18\x03 \x01(\x04R\x04zxid\"r\n" +
 	"\vTouchAnswer\x12\x1d\n" +
 	"\n" +
 	"not_leader\x18\x01 \x01(\bR\tnotLeader\x12\x12\n" +
 	"\x04zxid\x18\x02 \x01(\x04R\x04zxid\x120\n" +
-	"\atouched\x18\x03 \x03(\v2\x16.perch.node.v1.TouchedR\atouched\"V\n" +
+	"\atouched\x18\x03 \x03(\v2\x16.perch.node.v1.TouchedR\atouched\"\x80\x01\n" +
 	"\aTouched\x12\x14\n" +
 	"\x05alive\x18\x01 \x01(\bR\x05alive\x12\x15\n" +
 	"\x06ttl_ms\x18\x02 \x01(\x04R\x05ttlMs\x12\x1e\n" +
 	"\n" +
 	"ephemerals\x18\x03 \x01(\x04R\n" +
-	"ephemerals\"\xcf\x01\n" +
+	"ephemerals\x12\x12\n" +
+	"\x04lost\x18\x04 \x01(\bR\x04lost\x12\x14\n" +
+	"\x05round\x18\x05 \x01(\bR\x05round\":\n" +
+	"\x10RemainingRequest\x12\x14\n" +
+	"\x05epoch\x18\x01 \x01(\rR\x05epoch\x12\x10\n" +
+	"\x03ids\x18\x02 \x03(\x04R\x03ids\"S\n" +
+	"\x0fRemainingAnswer\x12\x1d\n" +
+	"\n" +
+	"not_leader\x18\x01 \x01(\bR\tnotLeader\x12!\n" +
+	"\fremaining_ms\x18\x02 \x03(\x04R\vremainingMs\"B\n" +
+	"\bHomeBeat\x12\x1a\n" +
+	"\binstance\x18\x01 \x01(\x06R\binstance\x12\x1a\n" +
+	"\bdraining\x18\x02 \x01(\bR\bdraining\"\xcf\x01\n" +
 	"\vPageRequest\x12\x12\n" +
 	"\x04kind\x18\x01 \x01(\rR\x04kind\x12\x12\n" +
 	"\x04path\x18\x02 \x01(\tR\x04path\x12\x14\n" +
@@ -1345,41 +1618,46 @@ func file_quorum_node_ask_proto_rawDescGZIP() []byte {
 	return file_quorum_node_ask_proto_rawDescData
 }
 
-var file_quorum_node_ask_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
+var file_quorum_node_ask_proto_msgTypes = make([]protoimpl.MessageInfo, 20)
 var file_quorum_node_ask_proto_goTypes = []any{
 	(*TouchRequest)(nil),     // 0: perch.node.v1.TouchRequest
-	(*TouchAnswer)(nil),      // 1: perch.node.v1.TouchAnswer
-	(*Touched)(nil),          // 2: perch.node.v1.Touched
-	(*PageRequest)(nil),      // 3: perch.node.v1.PageRequest
-	(*PageAnswer)(nil),       // 4: perch.node.v1.PageAnswer
-	(*Node)(nil),             // 5: perch.node.v1.Node
-	(*Session)(nil),          // 6: perch.node.v1.Session
-	(*Principal)(nil),        // 7: perch.node.v1.Principal
-	(*Token)(nil),            // 8: perch.node.v1.Token
-	(*ChunkRequest)(nil),     // 9: perch.node.v1.ChunkRequest
-	(*ChunkAnswer)(nil),      // 10: perch.node.v1.ChunkAnswer
-	(*SpaceReport)(nil),      // 11: perch.node.v1.SpaceReport
-	(*SpaceAnswer)(nil),      // 12: perch.node.v1.SpaceAnswer
-	(*GiveRequest)(nil),      // 13: perch.node.v1.GiveRequest
-	(*GiveAnswer)(nil),       // 14: perch.node.v1.GiveAnswer
-	(*PageToken)(nil),        // 15: perch.node.v1.PageToken
-	(*commandpb.Caller)(nil), // 16: perch.command.v1.Caller
-	(*commandpb.Grant)(nil),  // 17: perch.command.v1.Grant
+	(*Grant)(nil),            // 1: perch.node.v1.Grant
+	(*TouchAnswer)(nil),      // 2: perch.node.v1.TouchAnswer
+	(*Touched)(nil),          // 3: perch.node.v1.Touched
+	(*RemainingRequest)(nil), // 4: perch.node.v1.RemainingRequest
+	(*RemainingAnswer)(nil),  // 5: perch.node.v1.RemainingAnswer
+	(*HomeBeat)(nil),         // 6: perch.node.v1.HomeBeat
+	(*PageRequest)(nil),      // 7: perch.node.v1.PageRequest
+	(*PageAnswer)(nil),       // 8: perch.node.v1.PageAnswer
+	(*Node)(nil),             // 9: perch.node.v1.Node
+	(*Session)(nil),          // 10: perch.node.v1.Session
+	(*Principal)(nil),        // 11: perch.node.v1.Principal
+	(*Token)(nil),            // 12: perch.node.v1.Token
+	(*ChunkRequest)(nil),     // 13: perch.node.v1.ChunkRequest
+	(*ChunkAnswer)(nil),      // 14: perch.node.v1.ChunkAnswer
+	(*SpaceReport)(nil),      // 15: perch.node.v1.SpaceReport
+	(*SpaceAnswer)(nil),      // 16: perch.node.v1.SpaceAnswer
+	(*GiveRequest)(nil),      // 17: perch.node.v1.GiveRequest
+	(*GiveAnswer)(nil),       // 18: perch.node.v1.GiveAnswer
+	(*PageToken)(nil),        // 19: perch.node.v1.PageToken
+	(*commandpb.Caller)(nil), // 20: perch.command.v1.Caller
+	(*commandpb.Grant)(nil),  // 21: perch.command.v1.Grant
 }
 var file_quorum_node_ask_proto_depIdxs = []int32{
-	2,  // 0: perch.node.v1.TouchAnswer.touched:type_name -> perch.node.v1.Touched
-	16, // 1: perch.node.v1.PageRequest.caller:type_name -> perch.command.v1.Caller
-	5,  // 2: perch.node.v1.PageAnswer.node:type_name -> perch.node.v1.Node
-	5,  // 3: perch.node.v1.PageAnswer.children:type_name -> perch.node.v1.Node
-	6,  // 4: perch.node.v1.PageAnswer.sessions:type_name -> perch.node.v1.Session
-	7,  // 5: perch.node.v1.PageAnswer.principals:type_name -> perch.node.v1.Principal
-	8,  // 6: perch.node.v1.PageAnswer.tokens:type_name -> perch.node.v1.Token
-	17, // 7: perch.node.v1.Principal.grants:type_name -> perch.command.v1.Grant
-	8,  // [8:8] is the sub-list for method output_type
-	8,  // [8:8] is the sub-list for method input_type
-	8,  // [8:8] is the sub-list for extension type_name
-	8,  // [8:8] is the sub-list for extension extendee
-	0,  // [0:8] is the sub-list for field type_name
+	1,  // 0: perch.node.v1.TouchRequest.grants:type_name -> perch.node.v1.Grant
+	3,  // 1: perch.node.v1.TouchAnswer.touched:type_name -> perch.node.v1.Touched
+	20, // 2: perch.node.v1.PageRequest.caller:type_name -> perch.command.v1.Caller
+	9,  // 3: perch.node.v1.PageAnswer.node:type_name -> perch.node.v1.Node
+	9,  // 4: perch.node.v1.PageAnswer.children:type_name -> perch.node.v1.Node
+	10, // 5: perch.node.v1.PageAnswer.sessions:type_name -> perch.node.v1.Session
+	11, // 6: perch.node.v1.PageAnswer.principals:type_name -> perch.node.v1.Principal
+	12, // 7: perch.node.v1.PageAnswer.tokens:type_name -> perch.node.v1.Token
+	21, // 8: perch.node.v1.Principal.grants:type_name -> perch.command.v1.Grant
+	9,  // [9:9] is the sub-list for method output_type
+	9,  // [9:9] is the sub-list for method input_type
+	9,  // [9:9] is the sub-list for extension type_name
+	9,  // [9:9] is the sub-list for extension extendee
+	0,  // [0:9] is the sub-list for field type_name
 }
 
 func init() { file_quorum_node_ask_proto_init() }
@@ -1393,7 +1671,7 @@ func file_quorum_node_ask_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_quorum_node_ask_proto_rawDesc), len(file_quorum_node_ask_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   16,
+			NumMessages:   20,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

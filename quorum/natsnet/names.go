@@ -50,6 +50,8 @@ const (
 	KindPage  Kind = 2 // continuation of a list, to the node that pins it
 	KindSpace Kind = 3 // how a disk stands, to the leader
 	KindGive  Kind = 4 // to give way to another leader, to the leader
+	KindBeat  Kind = 5 // that a node still answers for its places, to the leader
+	KindLeft  Kind = 6 // what sessions have left, to the leader
 
 	KindBulk  Kind = 128 // the first that travels with the bulk traffic
 	KindChunk Kind = 128 // a piece of a snapshot file; 32 to 60 KB are best

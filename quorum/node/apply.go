@@ -58,6 +58,7 @@ type batch struct {
 	own      []lease.Result
 	ids      []uint64 // requests that own belongs to
 	sessions []lease.Result
+	ends     []placeEnd // of places that this node is the home of
 	events   []tree.Event
 	digests  []quorum.Checkpoint
 }
@@ -160,6 +161,7 @@ func (a *applier) apply(e *quorum.Entry, b *batch) error {
 	if concerns(&res) {
 		b.sessions = append(b.sessions, res)
 	}
+	b.ends = a.node.ours(b.ends, &res)
 	b.events = append(b.events, events...)
 	a.checkpoint(e, b)
 	return nil
@@ -171,21 +173,28 @@ func (a *applier) flush(b *batch) {
 		return
 	}
 	a.node.metrics.applied(b.entries)
-	a.publish()
+	at := a.present()
+	a.newest.Store(at)
 	a.backlog.Add(-b.bytes)
 	a.node.snaps.logged.Add(b.bytes)
 	if len(b.sessions) > 0 {
 		a.node.keeper.applied(b.sessions)
 	}
+	a.node.positions.advance(at.view.Zxid()) // who waits for it finds what the keeper knows
 	a.report(b)
-	a.node.requests.endOwn(b.ids, b.own, a.node.inDoubt())
+	doubt := a.node.inDoubt()
+	a.node.endOwn(b.ids, b.own, doubt)
+	if len(b.ends) > 0 {
+		a.node.places.end(b.ends, doubt)
+	}
 	if len(b.events) > 0 {
 		a.node.watches.wake(b.events)
 	}
 	clear(b.own)
 	clear(b.sessions)
+	clear(b.ends)
 	clear(b.events)
-	*b = batch{own: b.own[:0], ids: b.ids[:0], sessions: b.sessions[:0], events: b.events[:0]}
+	*b = batch{own: b.own[:0], ids: b.ids[:0], sessions: b.sessions[:0], ends: b.ends[:0], events: b.events[:0]}
 }
 
 // replace takes over the state of a snapshot. Everybody parked looks again: the
@@ -195,6 +204,7 @@ func (a *applier) replace(j *applyJob) {
 	a.checked.Store(nil)
 	a.publish()
 	a.node.watches.wakeAll()
+	a.node.places.replaced(a.now().view)
 	a.log.Info("snapshot installed", keyZxid, a.now().view.Zxid().String())
 }
 

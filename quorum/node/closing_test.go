@@ -43,7 +43,7 @@ func TestATouchOfAClosingSessionWaits(t *testing.T) {
 				_, err := n.Touch(t.Context(), nil, clientToken, 0)
 				got <- err
 			}()
-			until(t, "asked", func() bool { n.touches.mu.Lock(); defer n.touches.mu.Unlock(); return n.touches.flying })
+			until(t, "asked", func() bool { l := &n.touches.rounds; l.mu.Lock(); defer l.mu.Unlock(); return l.flying })
 			if tc.gone {
 				if err := n.keeper.submit(n.view().ExpireCommands(ids, n.Soft().Epoch)...); err != nil {
 					t.Fatal(err)

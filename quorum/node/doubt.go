@@ -82,6 +82,7 @@ func (l *loop) doubted(s quorum.Soft) {
 		l.log.Info("a majority of the voters agrees about the state again", keyZxid, s.Agreed.String())
 	case quorum.DoubtDisputed, quorum.DoubtRebuild:
 		l.node.watches.wakeAll()
+		l.node.places.fail(lease.ErrCommitTimeout)
 	}
 }
 

@@ -10,7 +10,6 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"perch/gen/commandpb"
-	"perch/gen/nodepb"
 	"perch/lease"
 	"perch/quorum"
 	"perch/tree"
@@ -35,12 +34,18 @@ type keeper struct {
 	at      time.Time    // up to where the lease clock of soft has counted
 	reign   quorum.Epoch // epoch that tracker serves; 0 while it serves none
 	tracker *lease.Tracker
-	ending  chan struct{} // closed when it is decided what becomes of the closing ones
+	grants  *grants
+	homes   *homes
+	saved   *checkpoints
+	ending  chan struct{} // closed when it is decided what becomes of the closing sessions or grants
 	raised  uint32        // feature level that was last proposed; of run alone
 }
 
 func newKeeper(n *Node) *keeper {
-	return &keeper{node: n, log: n.log, wake: make(chan struct{}, 1), tracker: lease.NewTracker()}
+	return &keeper{
+		node: n, log: n.log, wake: make(chan struct{}, 1), tracker: lease.NewTracker(),
+		grants: newGrants(), homes: newHomes(), saved: newCheckpoints(),
+	}
 }
 
 // tick is told the lease clock as it was at at; the loop calls it.
@@ -74,9 +79,9 @@ func (k *keeper) now() uint64 {
 	return k.soft.LeaseMs + uint64(min(max(0, time.Since(k.at).Milliseconds()), leaseJump))
 }
 
-// applied follows the sessions through results of a leader's own apply. The
-// View that shows them must have been published: a reign that begins meanwhile
-// takes them from there.
+// applied follows the sessions and the grants through results of a leader's own
+// apply. The View that shows them must have been published: a reign that begins
+// meanwhile takes them from there.
 func (k *keeper) applied(results []lease.Result) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -85,21 +90,41 @@ func (k *keeper) applied(results []lease.Result) {
 	}
 	now := k.now()
 	for i := range results {
-		r := &results[i]
-		switch {
-		case r.Opened:
-			k.tracker.Add(r.Session.ID, r.Session.TTL, now)
-		case r.Session.ID != 0:
-			k.tracker.SetTTL(r.Session.ID, r.Session.TTL, now)
+		k.follow(&results[i], now)
+	}
+}
+
+// follow is applied for one result; the caller holds mu.
+func (k *keeper) follow(r *lease.Result, now uint64) {
+	switch {
+	case r.Replayed: // its session is as it was then
+	case r.Opened:
+		k.tracker.Add(r.Session.ID, r.Session.TTL, now)
+		k.saved.add(r.Session.ID, r.Session.TTL, 0, now)
+	case r.Session.ID != 0:
+		k.tracker.SetTTL(r.Session.ID, r.Session.TTL, now)
+		if _, state := k.tracker.Remaining(r.Session.ID, now); state != lease.TouchUnknown {
+			k.saved.setTTL(r.Session.ID, r.Session.TTL, now)
 		}
-		for _, id := range r.Ended {
-			k.tracker.Remove(id)
+	}
+	for _, id := range r.Touched {
+		k.tracker.Touch(id, now)
+	}
+	for i := range r.Outcomes {
+		if o := &r.Outcomes[i]; o.Code == tree.OK && o.Hold.Token != 0 {
+			k.grants.add(o.Place, o.Hold.Session, o.Hold.Token, now)
 		}
+	}
+	for _, id := range r.Ended {
+		k.tracker.Remove(id)
+		k.saved.remove(id)
 	}
 }
 
 // concerns says whether applied wants to see r.
-func concerns(r *lease.Result) bool { return r.Session.ID != 0 || len(r.Ended) > 0 }
+func concerns(r *lease.Result) bool {
+	return r.Session.ID != 0 || len(r.Ended) > 0 || len(r.Touched) > 0 || len(r.Outcomes) > 0
+}
 
 // run begins reigns and expires sessions until ctx ends.
 func (k *keeper) run(ctx context.Context) {
@@ -111,7 +136,7 @@ func (k *keeper) run(ctx context.Context) {
 		}
 		epoch, due := k.look()
 		if epoch != 0 {
-			k.upkeep()
+			k.upkeep(ctx, epoch)
 		}
 		if due {
 			k.expire(ctx, epoch)
@@ -132,11 +157,22 @@ func (k *keeper) look() (epoch quorum.Epoch, due bool) {
 		if view.Zxid() < k.soft.Base {
 			return 0, false
 		}
-		k.tracker.Reset(view, k.now())
-		k.reign = k.soft.Epoch
+		k.begin(view)
 	}
 	next, ok := k.tracker.Next()
 	return k.reign, ok && next <= k.soft.LeaseMs
+}
+
+// begin starts a reign at view; the caller holds mu. Holds count as confirmed: who
+// has them may have been told so (RULES.md R17).
+func (k *keeper) begin(view *lease.View) {
+	now := k.now()
+	k.tracker.Reset(view, now)
+	k.grants = newGrants()
+	k.homes.begin()
+	k.saved = newCheckpoints()
+	view.EachLong(func(id quorum.Zxid, ttl, left time.Duration) { k.saved.add(id, ttl, left, now) })
+	k.reign = k.soft.Epoch
 }
 
 // expire proposes the end of the sessions that are due, as RULES.md R23 orders
@@ -194,10 +230,14 @@ func (k *keeper) shut(epoch quorum.Epoch, view *lease.View) (ids []quorum.Zxid, 
 		return nil, nil
 	}
 	for _, id := range k.tracker.Due(k.soft.LeaseMs, expireSessions) {
-		if _, alive := view.Session(id); alive {
-			ids = append(ids, id)
-		} else {
+		_, alive := view.Session(id)
+		switch {
+		case !alive:
 			k.tracker.Remove(id) // it has ended by a command of its own
+		case view.Waits(id):
+			k.tracker.Reopen(id, k.now()) // its time begins with its grant (RULES.md R17)
+		default:
+			ids = append(ids, id)
 		}
 	}
 	if len(ids) > 0 {
@@ -208,21 +248,30 @@ func (k *keeper) shut(epoch quorum.Epoch, view *lease.View) (ids []quorum.Zxid, 
 
 // submit proposes the leader's own commands and waits until they are applied.
 func (k *keeper) submit(cmds ...*commandpb.Command) error {
-	var waits []*request
-	var faults []error
+	waits, err := k.propose(cmds...)
+	return errors.Join(err, k.outcomes(waits))
+}
+
+// propose proposes commands, in their order. It does not wait for anything.
+func (k *keeper) propose(cmds ...*commandpb.Command) (waits []*request, err error) {
+	defer func() { signal(k.node.loop.wake) }()
 	for _, cmd := range cmds {
 		data, err := proto.Marshal(cmd)
 		if err != nil {
-			return err
+			return waits, err
 		}
 		r, err := k.node.requests.add(data)
 		if err != nil {
-			faults = append(faults, err)
-			break
+			return waits, err
 		}
 		waits = append(waits, r)
 	}
-	signal(k.node.loop.wake)
+	return waits, nil
+}
+
+// outcomes waits until what was proposed is applied.
+func (k *keeper) outcomes(waits []*request) error {
+	var faults []error
 	for _, r := range waits {
 		select {
 		case o := <-r.done:
@@ -253,54 +302,6 @@ func (k *keeper) decided(ids []quorum.Zxid, ending chan struct{}, gone bool) {
 	k.ending = nil
 }
 
-// touch answers a TouchRequest: note the touches, then confirm in a round begun
-// after them that this node still leads, then tell what the sessions are.
-func (k *keeper) touch(ctx context.Context, req *nodepb.TouchRequest) *nodepb.TouchAnswer {
-	no := &nodepb.TouchAnswer{NotLeader: true}
-	epoch := quorum.Epoch(req.GetEpoch())
-	for {
-		ending, ok := k.note(epoch, req.GetIds())
-		if !ok {
-			return no
-		}
-		if ending == nil || !req.GetConfirm() {
-			break
-		}
-		// Some are closing. What becomes of them is known when their end is
-		// applied; if it could not be proposed, they are touched after all.
-		select {
-		case <-ending:
-		case <-ctx.Done():
-			return no
-		}
-	}
-	if !req.GetConfirm() {
-		return &nodepb.TouchAnswer{}
-	}
-	view, err := k.node.linearizable(ctx)
-	if err != nil || !k.reigns(epoch) {
-		return no
-	}
-	return describe(view, req.GetIds())
-}
-
-// note registers touches that have arrived now. It returns what to wait for
-// when some of the sessions are closing.
-func (k *keeper) note(epoch quorum.Epoch, ids []uint64) (ending <-chan struct{}, ok bool) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if k.reign == 0 || k.reign != epoch {
-		return nil, false
-	}
-	now := k.now()
-	for _, id := range ids {
-		if _, state := k.tracker.Touch(quorum.Zxid(id), now); state == lease.TouchClosing {
-			ending = k.ending
-		}
-	}
-	return ending, true
-}
-
 // reigns says whether this node still leads epoch. Since a node never leads one
 // epoch twice, it has led it ever since it did before.
 func (k *keeper) reigns(epoch quorum.Epoch) bool {
@@ -308,16 +309,4 @@ func (k *keeper) reigns(epoch quorum.Epoch) bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return k.reign == epoch && leads(s) && s.Epoch == epoch
-}
-
-func describe(view *lease.View, ids []uint64) *nodepb.TouchAnswer {
-	answer := &nodepb.TouchAnswer{Zxid: uint64(view.Zxid()), Touched: make([]*nodepb.Touched, len(ids))}
-	for i, id := range ids {
-		at := new(nodepb.Touched)
-		if info, ok := view.Session(quorum.Zxid(id)); ok {
-			at.Alive, at.TtlMs, at.Ephemerals = true, uint64(info.TTL.Milliseconds()), uint64(info.Ephemerals)
-		}
-		answer.Touched[i] = at
-	}
-	return answer
 }

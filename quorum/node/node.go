@@ -6,8 +6,10 @@
 // applied it; that a linearizable answer comes from a state at or after a
 // position that a quorum confirmed after the question; that no wake-up of a
 // parked interest is lost; and that a session is acknowledged as alive only by
-// the leader, in a quorum round begun after the touch came in. After a failed
-// write or fsync it stops.
+// the leader, in a quorum round begun after the touch came in, or, for a grant, by
+// a commit that a round would add nothing to. The end of a wait for a place is
+// not lost either, and a grant is answered only once the leader knows that it was
+// received. After a failed write or fsync it stops.
 //
 // It does not promise an answer: without a quorum requests end in
 // lease.Unavailable errors, whose values tell whether the outcome is known. It
@@ -47,6 +49,7 @@ type Node struct {
 	pull      *puller
 	pages     *pages
 	watches   *watches
+	places    *places
 	space     *space
 	metrics   *metrics
 	positions positions

@@ -237,6 +237,7 @@ func assemble(cfg Config, core machine, state *lease.State, meta quorum.SnapMeta
 		cfg: cfg, log: cfg.Log.With(keyNode, cfg.ID), net: net, wal: log,
 		fatal:    make(chan error, 1),
 		watches:  newWatches(cfg.Waiters),
+		places:   newPlaces(),
 		requests: newRequests(cfg.InFlight, cfg.InFlightMem),
 		fetches:  newQueue[quorum.FetchJob](),
 	}

@@ -49,7 +49,15 @@ func (n *Node) read(ctx context.Context, q lease.Read) (lease.Answer, error) {
 			q.Session = info.ID
 		}
 	}
-	return n.evaluate(view, view, q, lease.Cursor{})
+	answer, err := n.evaluate(view, view, q, lease.Cursor{})
+	if err == nil && q.At.Linearizable && len(answer.Held) > 0 {
+		held := make([]*lease.HeldState, len(answer.Held))
+		for i := range answer.Held {
+			held[i] = &answer.Held[i]
+		}
+		n.fillHeld(ctx, held...)
+	}
+	return answer, err
 }
 
 // evaluate answers q from view. A list that goes on has the view pinned.

@@ -41,6 +41,7 @@ type request struct {
 	data   []byte
 	size   int            // bytes that count until it ends
 	change *quorum.Change // of the members, instead of data
+	place  *placed        // waits for the end of the place that the command may take
 	began  time.Time
 	ended  bool // guarded by requests.mu
 	done   chan outcome
@@ -59,8 +60,10 @@ func newRequests(maxCount, maxBytes int) *requests {
 // add registers a command and queues it for the loop. ErrOverloaded when too
 // many are in flight.
 func (q *requests) add(data []byte) (*request, error) {
-	return q.enter(&request{data: data, size: len(data)})
+	return q.enter(newRequest(data))
 }
+
+func newRequest(data []byte) *request { return &request{data: data, size: len(data)} }
 
 func (q *requests) enter(r *request) (*request, error) {
 	r.began, r.done = time.Now(), make(chan outcome, 1)
@@ -92,17 +95,22 @@ func (q *requests) take() []*request {
 
 // end gives the request id its outcome; unknown and ended ones are passed over.
 func (q *requests) end(id uint64, o outcome) {
+	if r := q.finish(id); r != nil {
+		r.done <- o
+	}
+}
+
+// finish takes the request id off the books; nil when it is not there.
+func (q *requests) finish(id uint64) *request {
 	q.mu.Lock()
+	defer q.mu.Unlock()
 	r := q.waiting[id]
 	if r != nil {
 		delete(q.waiting, id)
 		q.bytes -= r.size
 		r.ended, r.data = true, nil
 	}
-	q.mu.Unlock()
-	if r != nil {
-		r.done <- o
-	}
+	return r
 }
 
 // older returns the requests without an outcome that began before t, oldest
@@ -137,27 +145,10 @@ func (q *requests) count() int {
 // Write implements lease.Service.
 func (n *Node) Write(ctx context.Context, cmd *commandpb.Command, token string) (lease.Result, error) {
 	began := time.Now()
-	if err := n.admit(cmd); err != nil {
-		return lease.Result{}, err
-	}
-	if err := n.speak(ctx, cmd); err != nil {
-		return lease.Result{}, err
-	}
-	if err := n.identify(cmd, token); err != nil {
-		return lease.Result{Zxid: n.positions.now()}, err
-	}
-	data, err := proto.Marshal(cmd)
+	r, at, err := n.send(ctx, cmd, token, nil)
 	if err != nil {
-		return lease.Result{}, tree.ErrInvalidArgument
+		return lease.Result{Zxid: at}, err
 	}
-	if len(data) > n.cfg.CommandBytes {
-		return lease.Result{}, tree.ErrTooLarge
-	}
-	r, err := n.requests.add(data)
-	if err != nil {
-		return lease.Result{}, err
-	}
-	signal(n.loop.wake)
 	select {
 	case o := <-r.done:
 		if o.err != nil {
@@ -171,20 +162,51 @@ func (n *Node) Write(ctx context.Context, cmd *commandpb.Command, token string) 
 	}
 }
 
+// send has cmd proposed and returns at once. If it takes a place, w waits for the
+// end of that. An error that was decided on state comes with its position.
+func (n *Node) send(ctx context.Context, cmd *commandpb.Command, token string, w *placed) (r *request, at quorum.Zxid, err error) {
+	if err := n.admit(cmd); err != nil {
+		return nil, 0, err
+	}
+	if err := n.speak(ctx, cmd); err != nil {
+		return nil, 0, err
+	}
+	if err := n.identify(cmd, token); err != nil {
+		return nil, n.positions.now(), err
+	}
+	data, err := proto.Marshal(cmd)
+	if err != nil {
+		return nil, 0, tree.ErrInvalidArgument
+	}
+	if len(data) > n.cfg.CommandBytes {
+		return nil, 0, tree.ErrTooLarge
+	}
+	r = newRequest(data)
+	r.place = w
+	if r, err = n.requests.enter(r); err != nil {
+		return nil, 0, err
+	}
+	signal(n.loop.wake)
+	return r, 0, nil
+}
+
 // finish adds what only the node that took the request may say. A session that
 // the command opened was touched by the commit (RULES.md R12), and at the
 // leader not before the request came in; so its time counts from there. One
 // that was open already may be expiring behind the command, so that only a
 // touch of its own can acknowledge it.
 func (n *Node) finish(ctx context.Context, cmd *commandpb.Command, res lease.Result, began time.Time) (lease.Result, error) {
+	if res.Session.ID != 0 && cmd.GetSession().GetRef() == nil {
+		res.Token = n.tokens().Draw(res.Session.ID)
+	}
 	switch {
-	case res.Opened:
+	case res.Opened && !res.Replayed:
 		res.Remaining = max(0, res.Session.TTL-time.Since(began))
-		if cmd.GetSession().GetRef() == nil {
-			res.Token = n.tokens().Draw(res.Session.ID)
-		}
-	case cmd.GetOpenSession() != nil && res.Code == tree.OK:
+	case res.Code == tree.OK && (cmd.GetOpenSession() != nil || res.Opened):
 		held, err := n.hold(ctx, res.Session.ID)
+		if errors.Is(err, tree.ErrSessionExpired) && cmd.GetOpenSession() == nil {
+			return res, nil // the record of a command that opened it tells of it all the same
+		}
 		if err != nil {
 			return lease.Result{}, err
 		}
@@ -215,15 +237,22 @@ func (l *loop) submit() {
 	}
 }
 
-// endOwn gives requests the results of their commands. Of a state in doubt no
-// result is told: then the outcome is unknown.
-func (q *requests) endOwn(ids []uint64, results []lease.Result, doubt error) {
+// endOwn gives requests the results of their commands. Those that have only a
+// place are registered first. Of a state in doubt no result is told: then the
+// outcome is unknown.
+func (n *Node) endOwn(ids []uint64, results []lease.Result, doubt error) {
 	for i, id := range ids {
-		if doubt != nil {
-			q.end(id, outcome{err: lease.ErrCommitTimeout})
-			continue
+		r := n.requests.finish(id)
+		switch {
+		case r == nil:
+		case doubt != nil:
+			r.done <- outcome{err: lease.ErrCommitTimeout}
+		default:
+			if r.place != nil && queued(&results[i]) {
+				n.places.add(results[i].Place, r.place)
+			}
+			r.done <- outcome{result: results[i]}
 		}
-		q.end(id, outcome{result: results[i]})
 	}
 }
 
@@ -275,9 +304,4 @@ func (l *loop) fail(failures []quorum.Failure) {
 		}
 		l.node.requests.end(f.ID, outcome{err: err})
 	}
-}
-
-// Acquire implements lease.Service.
-func (n *Node) Acquire(ctx context.Context, cmd *commandpb.Command, token string, _ time.Duration) (lease.Result, error) {
-	return n.Write(ctx, cmd, token)
 }

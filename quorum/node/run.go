@@ -40,6 +40,7 @@ func (n *Node) Run(ctx context.Context) error {
 	n.spawn(n.serveFetches)
 	n.spawn(n.snaps.run)
 	n.spawn(n.house)
+	n.spawn(n.beat)
 	var err error
 	select {
 	case <-ctx.Done():
@@ -76,6 +77,7 @@ func (n *Node) handOver() {
 	for end := time.Now().Add(drainWrites); n.requests.count() > 0 && time.Now().Before(end); {
 		<-poll.C
 	}
+	n.announceDrain()
 	handed := make(chan struct{})
 	n.loop.call(func(core machine) {
 		core.StepDown()
@@ -173,6 +175,8 @@ func (n *Node) handlers() {
 	n.net.Handle(natsnet.KindChunk, n.snaps.serveChunk)
 	n.net.Handle(natsnet.KindSpace, n.space.serve)
 	n.net.Handle(natsnet.KindGive, n.serveGive)
+	n.net.Handle(natsnet.KindBeat, n.serveBeat)
+	n.net.Handle(natsnet.KindLeft, n.serveLeft)
 }
 
 // minEpoch is the first epoch of a cluster that forms at now: whole hours since

@@ -158,11 +158,15 @@ func (s *space) decide(now time.Time) bool {
 func frees(cmd *commandpb.Command) bool {
 	switch op := cmd.GetOp().(type) {
 	case *commandpb.Command_Delete, *commandpb.Command_CloseSession, *commandpb.Command_ExpireSessions,
-		*commandpb.Command_Reap, *commandpb.Command_DeletePrincipal, *commandpb.Command_RevokeToken:
+		*commandpb.Command_Reap, *commandpb.Command_DeletePrincipal, *commandpb.Command_RevokeToken,
+		*commandpb.Command_Leave, *commandpb.Command_Release, *commandpb.Command_Break, *commandpb.Command_Forget,
+		*commandpb.Command_DeleteCounter, *commandpb.Command_DeleteQueue, *commandpb.Command_Depart:
 		return true
+	case *commandpb.Command_Settle:
+		return op.Settle.GetHow() == commandpb.Settle_HOW_ACK
 	case *commandpb.Command_Multi:
 		return !slices.ContainsFunc(op.Multi.GetOps(), func(o *commandpb.Op) bool {
-			return o.GetCreate() != nil || o.GetPut() != nil
+			return o.GetCreate() != nil || o.GetPut() != nil || o.GetAdd() != nil || o.GetEnqueue() != nil
 		})
 	}
 	return false

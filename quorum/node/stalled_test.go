@@ -80,10 +80,10 @@ func TestATouchCountsFromNoEarlierThanItCame(t *testing.T) {
 // have counted it from then on.
 func TestWhatIsLeftCountsFromTheQuestion(t *testing.T) {
 	b := &touchBatch{
-		index: map[quorum.Zxid]int{7: 0}, sent: time.Now().Add(-time.Hour),
+		index: map[renewal]int{{session: 7}: 0}, sent: time.Now().Add(-time.Hour),
 		touched: []*nodepb.Touched{{Alive: true, TtlMs: uint64(2 * time.Hour / time.Millisecond)}},
 	}
-	held, err := b.held(7)
+	held, err := b.held(renewal{session: 7})
 	if err != nil || held.Remaining > time.Hour || held.Info.TTL != 2*time.Hour {
 		t.Fatalf("%+v, %v", held, err)
 	}

@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 
@@ -21,24 +22,46 @@ const (
 	touchIDs      = 4096                  // in one question
 )
 
-// touches brings renewals from this node to the leader. One question is in
-// flight at a time; what comes in meanwhile goes with the next, so that a touch
-// which somebody waits for leaves at once when nothing is in flight.
+// touches brings renewals from this node to the leader.
 type touches struct {
 	node *Node
 
+	rounds lane // acknowledged by a quorum round
+	quick  lane // acknowledged by the commit of a grant
+
+	mu    sync.Mutex
+	later map[quorum.Zxid]struct{} // best effort
+}
+
+// lane has one question in flight at a time; what comes in meanwhile goes with
+// the next, so that a touch which somebody waits for leaves at once when nothing
+// is in flight.
+type lane struct {
 	mu     sync.Mutex
 	flying bool
 	next   *touchBatch
-	later  map[quorum.Zxid]struct{} // best effort
+}
+
+// renewal is what a touch concerns: a session, and the grant that it confirms.
+type renewal struct {
+	session quorum.Zxid
+	grant   grantRef
+}
+
+// grantRef names a grant of a hold; the zero one none.
+type grantRef struct {
+	place quorum.Zxid // 0: not known
+	token quorum.Zxid
+	zxid  quorum.Zxid // the transaction that granted it
 }
 
 // touchBatch is one question. Everything below done is written before done is
 // closed.
 type touchBatch struct {
+	quick bool
 	began time.Time
-	ids   []quorum.Zxid
-	index map[quorum.Zxid]int
+	asked []renewal
+	index map[renewal]int
 	done  chan struct{}
 
 	sent    time.Time // of the attempt that was answered
@@ -47,44 +70,54 @@ type touchBatch struct {
 	err     error
 }
 
+func newBatch(quick bool) *touchBatch {
+	return &touchBatch{quick: quick, began: time.Now(), index: make(map[renewal]int), done: make(chan struct{})}
+}
+
+func (b *touchBatch) add(r renewal) {
+	if _, ok := b.index[r]; !ok {
+		b.index[r] = len(b.asked)
+		b.asked = append(b.asked, r)
+	}
+}
+
 func newTouches(n *Node) *touches {
 	return &touches{node: n, later: make(map[quorum.Zxid]struct{})}
 }
 
-// join adds a session to the next question and sends it when none is in flight.
-func (t *touches) join(id quorum.Zxid) *touchBatch {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	b := t.next
-	if b == nil || len(b.ids) >= touchIDs {
-		b = &touchBatch{began: time.Now(), index: make(map[quorum.Zxid]int), done: make(chan struct{})}
+// join adds a renewal to the next question of a lane and sends it when none is
+// in flight.
+func (t *touches) join(l *lane, r renewal) *touchBatch {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	b := l.next
+	if b == nil || len(b.asked) >= touchIDs {
+		b = newBatch(l == &t.quick)
 	}
-	if _, ok := b.index[id]; !ok {
-		b.index[id] = len(b.ids)
-		b.ids = append(b.ids, id)
-	}
-	if t.flying {
-		t.next = b
+	b.add(r)
+	if l.flying {
+		l.next = b
 		return b
 	}
-	t.flying = true
-	t.node.spawn(func(ctx context.Context) { t.fly(ctx, b) })
+	l.flying = true
+	t.node.spawn(func(ctx context.Context) { t.fly(ctx, l, b) })
 	return b
 }
 
 // fly asks b and whatever gathered meanwhile, until nothing is left.
-func (t *touches) fly(ctx context.Context, b *touchBatch) {
+func (t *touches) fly(ctx context.Context, l *lane, b *touchBatch) {
 	for b != nil {
 		b.err = t.deliver(ctx, b)
 		close(b.done)
-		t.mu.Lock()
-		b, t.next = t.next, nil
-		t.flying = b != nil
-		t.mu.Unlock()
+		l.mu.Lock()
+		b, l.next = l.next, nil
+		l.flying = b != nil
+		l.mu.Unlock()
 	}
 }
 
-// deliver asks until a leader has confirmed, at most for leaderPatience.
+// deliver asks until a leader has confirmed, at most for leaderPatience; once
+// only when it is to be quick, since a round does it too.
 func (t *touches) deliver(ctx context.Context, b *touchBatch) error {
 	ctx, cancel := context.WithDeadline(ctx, b.began.Add(leaderPatience))
 	defer cancel()
@@ -93,25 +126,39 @@ func (t *touches) deliver(ctx context.Context, b *touchBatch) error {
 		soft := t.node.Soft()
 		if soft.Established && soft.Leader != 0 {
 			b.sent = time.Now()
-			answer, err := t.ask(ctx, turned, soft, b.ids, true)
-			if err == nil && !answer.GetNotLeader() && len(answer.GetTouched()) == len(b.ids) {
+			answer, err := t.ask(ctx, turned, soft, b.request(soft.Epoch))
+			if err == nil && !answer.GetNotLeader() && len(answer.GetTouched()) == len(b.asked) {
 				b.zxid, b.touched = quorum.Zxid(answer.GetZxid()), answer.GetTouched()
 				return nil
 			}
 		}
-		if !pause(ctx, turned, touchRetry) {
+		if b.quick || !pause(ctx, turned, touchRetry) {
 			return lease.ErrNoLeader
 		}
 	}
 }
 
+// request is the question of b to the leader of an epoch.
+func (b *touchBatch) request(epoch quorum.Epoch) *nodepb.TouchRequest {
+	req := &nodepb.TouchRequest{Epoch: uint32(epoch), Confirm: !b.quick, Quick: b.quick, Ids: make([]uint64, len(b.asked))}
+	granted := false
+	for i, r := range b.asked {
+		req.Ids[i] = uint64(r.session)
+		granted = granted || r.grant.token != 0
+	}
+	if !granted {
+		return req
+	}
+	req.Grants = make([]*nodepb.Grant, len(b.asked))
+	for i, r := range b.asked {
+		req.Grants[i] = &nodepb.Grant{Place: uint64(r.grant.place), Token: uint64(r.grant.token), Zxid: uint64(r.grant.zxid)}
+	}
+	return req
+}
+
 // ask puts one question to the leader of soft. It gives up when the leadership
 // turns.
-func (t *touches) ask(ctx context.Context, turned <-chan struct{}, soft quorum.Soft, ids []quorum.Zxid, confirm bool) (*nodepb.TouchAnswer, error) {
-	req := &nodepb.TouchRequest{Epoch: uint32(soft.Epoch), Confirm: confirm, Ids: make([]uint64, len(ids))}
-	for i, id := range ids {
-		req.Ids[i] = uint64(id)
-	}
+func (t *touches) ask(ctx context.Context, turned <-chan struct{}, soft quorum.Soft, req *nodepb.TouchRequest) (*nodepb.TouchAnswer, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	stop := cancelOn(turned, ctx, cancel)
@@ -155,9 +202,9 @@ func (t *touches) gather(id quorum.Zxid) {
 // flush sends the gathered touches once, whatever comes of it.
 func (t *touches) flush(ctx context.Context) {
 	t.mu.Lock()
-	ids := make([]quorum.Zxid, 0, len(t.later))
+	ids := make([]uint64, 0, len(t.later))
 	for id := range t.later {
-		ids = append(ids, id)
+		ids = append(ids, uint64(id))
 	}
 	clear(t.later)
 	t.mu.Unlock()
@@ -169,7 +216,8 @@ func (t *touches) flush(ctx context.Context) {
 	}
 	for len(ids) > 0 {
 		n := min(len(ids), touchIDs)
-		if _, err := t.ask(ctx, t.node.turns.wait(), soft, ids[:n], false); err != nil {
+		req := &nodepb.TouchRequest{Epoch: uint32(soft.Epoch), Ids: ids[:n]}
+		if _, err := t.ask(ctx, t.node.turns.wait(), soft, req); err != nil {
 			return
 		}
 		ids = ids[n:]
@@ -200,7 +248,13 @@ func (n *Node) Touch(ctx context.Context, caller *commandpb.Caller, token string
 
 // hold renews a session and waits until that is acknowledged.
 func (n *Node) hold(ctx context.Context, id quorum.Zxid) (lease.Held, error) {
-	b := n.touches.join(id)
+	return n.renew(ctx, &n.touches.rounds, renewal{session: id})
+}
+
+// renew has the leader acknowledge a renewal in a lane. A grant that it names and
+// that has ended is tree.ErrHoldLost.
+func (n *Node) renew(ctx context.Context, l *lane, r renewal) (lease.Held, error) {
+	b := n.touches.join(l, r)
 	select {
 	case <-b.done:
 	case <-ctx.Done():
@@ -211,20 +265,42 @@ func (n *Node) hold(ctx context.Context, id quorum.Zxid) (lease.Held, error) {
 	if b.err != nil {
 		return lease.Held{}, b.err
 	}
-	return b.held(id)
+	return b.held(r)
 }
 
-// held is what the leader said of one session. The leader has counted the TTL
+// renewQuick has the leader acknowledge the renewal of a grant by its commit; a
+// leader in this process by a call.
+func (n *Node) renewQuick(ctx context.Context, r renewal) (lease.Held, error) {
+	if n.Soft().Leader != n.cfg.ID {
+		return n.renew(ctx, &n.touches.quick, r)
+	}
+	b := newBatch(true)
+	b.add(r)
+	if err := n.touches.deliver(ctx, b); err != nil {
+		return lease.Held{}, err
+	}
+	return b.held(r)
+}
+
+// errRound says that only a quorum round can acknowledge a renewal.
+var errRound = errors.New("a quorum round is needed")
+
+// held is what the leader said of one renewal. The leader has counted the TTL
 // from no earlier than the sending of the question, so counting from there
 // promises no more than it keeps.
-func (b *touchBatch) held(id quorum.Zxid) (lease.Held, error) {
-	at := b.touched[b.index[id]]
-	if !at.GetAlive() {
+func (b *touchBatch) held(r renewal) (lease.Held, error) {
+	at := b.touched[b.index[r]]
+	switch {
+	case at.GetRound():
+		return lease.Held{}, errRound
+	case !at.GetAlive():
 		return lease.Held{Zxid: b.zxid}, tree.ErrSessionExpired
+	case at.GetLost():
+		return lease.Held{Zxid: b.zxid}, tree.ErrHoldLost
 	}
 	ttl := time.Duration(at.GetTtlMs()) * time.Millisecond
 	return lease.Held{
-		Info:      lease.Info{ID: id, TTL: ttl, Ephemerals: int(at.GetEphemerals())},
+		Info:      lease.Info{ID: r.session, TTL: ttl, Ephemerals: int(at.GetEphemerals())},
 		Remaining: max(0, ttl-time.Since(b.sent)),
 		Zxid:      b.zxid,
 	}, nil

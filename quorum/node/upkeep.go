@@ -1,15 +1,23 @@
 package node
 
-import "perch/gen/commandpb"
+import (
+	"context"
+	"errors"
+
+	"perch/gen/commandpb"
+	"perch/lease"
+	"perch/quorum"
+)
 
 // This is what a leader proposes besides the end of sessions: the first settings,
-// the feature level, and the end of nodes whose time is over.
+// the feature level, the end of nodes whose time is over, whatever else is due at
+// a cluster age, and the end of places and grants that nobody is there for.
 
 // reapNodes is the most nodes that one command ends.
 const reapNodes = 1000
 
 // upkeep proposes whatever is due. It is called at every tick of a reign.
-func (k *keeper) upkeep() {
+func (k *keeper) upkeep(ctx context.Context, epoch quorum.Epoch) {
 	if view := k.node.view(); view.Zxid() == 0 {
 		if err := k.submit(k.seeds(0, view.Level())...); err != nil {
 			k.log.Error("the settings of the new cluster could not be set", keyError, err)
@@ -17,6 +25,16 @@ func (k *keeper) upkeep() {
 	}
 	k.raise()
 	k.reap()
+	k.lapse()
+	if k.speaks(&commandpb.Command{Op: &commandpb.Command_Withdraw{Withdraw: &commandpb.Withdraw{}}}) {
+		k.withdraw(ctx, epoch)
+		k.save(epoch)
+	}
+}
+
+// speaks says whether cmd may be proposed at the present level.
+func (k *keeper) speaks(cmd *commandpb.Command) bool {
+	return lease.FormatOf(cmd) <= k.node.view().Level()
 }
 
 // seeds are the commands that set the configured settings which came with a
@@ -70,4 +88,62 @@ func (k *keeper) reap() {
 	if err := k.submit(cmd); err != nil {
 		k.log.Warn("nodes whose time is over could not be deleted yet", "count", len(paths), keyError, err)
 	}
+}
+
+// lapse has apply do what is due at the cluster age that the proposal will carry
+// at least.
+func (k *keeper) lapse() {
+	view := k.node.view()
+	if age, ok := view.NextLapse(); !ok || age > k.node.Soft().AgeMs {
+		return
+	}
+	cmd := &commandpb.Command{Format: view.Level(), Op: &commandpb.Command_Lapse{Lapse: &commandpb.Lapse{}}}
+	if err := k.submit(cmd); err != nil {
+		k.log.Warn("what is due could not be done yet", keyError, err)
+	}
+}
+
+// withdraw proposes the end of the grants that no home has confirmed and of the
+// places whose home is silent (RULES.md R17).
+func (k *keeper) withdraw(ctx context.Context, epoch quorum.Epoch) {
+	op, ending := k.overdue(epoch)
+	if op == nil {
+		return
+	}
+	k.log.Info("places of silent homes, and grants that nobody has confirmed, go", "homes", len(op.Homes), "grants", len(op.Places))
+	err := k.submit(&commandpb.Command{Format: k.node.view().Level(), Op: &commandpb.Command_Withdraw{Withdraw: op}})
+	if err != nil {
+		k.log.Warn("places or grants could not be withdrawn yet", keyError, err)
+	}
+	if errors.Is(err, lease.ErrCommitTimeout) {
+		k.settle(ctx, epoch)
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.grants.decided(op.Places, err == nil, k.now())
+	close(ending)
+	k.ending = nil
+}
+
+// overdue takes what is to be withdrawn; nil when nothing is. From here on the
+// confirmations of those grants wait for the outcome.
+func (k *keeper) overdue(epoch quorum.Epoch) (op *commandpb.Withdraw, ending chan struct{}) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.reign != epoch {
+		return nil, nil
+	}
+	view := k.node.view()
+	op = &commandpb.Withdraw{Epoch: uint32(epoch), Places: k.grants.shut(k.soft.LeaseMs, view.Holds)}
+	if k.soft.LeaseMs >= k.homes.next {
+		k.homes.next = k.soft.LeaseMs + homesEvery
+		for _, h := range k.homes.silent(view.Homes(), k.soft.LeaseMs) {
+			op.Homes = append(op.Homes, &commandpb.Home{Node: uint32(h.Node), Instance: h.Home})
+		}
+	}
+	if len(op.Homes)+len(op.Places) == 0 {
+		return nil, nil
+	}
+	k.ending = make(chan struct{})
+	return op, k.ending
 }

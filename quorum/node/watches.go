@@ -26,6 +26,7 @@ type watches struct {
 	buckets map[interestKey]*bucket
 	parked  int
 	closed  bool
+	shut    chan struct{} // closed with it
 }
 
 type interestKey struct {
@@ -42,18 +43,41 @@ type bucket struct {
 }
 
 func newWatches(limit int) *watches {
-	return &watches{limit: limit, buckets: make(map[interestKey]*bucket)}
+	return &watches{limit: limit, buckets: make(map[interestKey]*bucket), shut: make(chan struct{})}
+}
+
+// park counts a request that waits for something else than an event. Whoever
+// parked must unpark.
+func (w *watches) park() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.admit()
+}
+
+func (w *watches) unpark() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.parked--
+}
+
+// admit counts one more request; the caller holds mu.
+func (w *watches) admit() error {
+	switch {
+	case w.closed:
+		return lease.ErrShuttingDown
+	case w.parked >= w.limit:
+		return lease.ErrTooManyWaiters
+	}
+	w.parked++
+	return nil
 }
 
 // join enters the bucket of (path, scope). Whoever joined must leave.
 func (w *watches) join(path string, scope tree.Scope) (*bucket, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.closed {
-		return nil, lease.ErrShuttingDown
-	}
-	if w.parked >= w.limit {
-		return nil, lease.ErrTooManyWaiters
+	if err := w.admit(); err != nil {
+		return nil, err
 	}
 	key := interestKey{scope: scope, path: path}
 	b := w.buckets[key]
@@ -62,7 +86,6 @@ func (w *watches) join(path string, scope tree.Scope) (*bucket, error) {
 		w.buckets[key] = b
 	}
 	b.waiters++
-	w.parked++
 	return b, nil
 }
 
@@ -131,12 +154,15 @@ func (w *watches) wakeAll() {
 // close refuses joins from now on and wakes everybody.
 func (w *watches) close() {
 	w.mu.Lock()
-	w.closed = true
+	if !w.closed {
+		w.closed = true
+		close(w.shut)
+	}
 	w.mu.Unlock()
 	w.wakeAll()
 }
 
-// count is the number of parked interests.
+// count is the number of parked requests.
 func (w *watches) count() int {
 	w.mu.Lock()
 	defer w.mu.Unlock()

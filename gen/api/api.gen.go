@@ -38,6 +38,24 @@ func (e Detail) Valid() bool {
 	}
 }
 
+// Defines values for HoldMode.
+const (
+	Exclusive HoldMode = "exclusive"
+	Shared    HoldMode = "shared"
+)
+
+// Valid indicates whether the value is a known member of the HoldMode enum.
+func (e HoldMode) Valid() bool {
+	switch e {
+	case Exclusive:
+		return true
+	case Shared:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for MemberSpecRole.
 const (
 	Observer MemberSpecRole = "observer"
@@ -82,10 +100,14 @@ func (e NodeMode) Valid() bool {
 
 // Defines values for OpOp.
 const (
+	Ack         OpOp = "ack"
+	Add         OpOp = "add"
 	Check       OpOp = "check"
 	CheckAbsent OpOp = "check_absent"
+	CheckLock   OpOp = "check_lock"
 	Create      OpOp = "create"
 	Delete      OpOp = "delete"
+	Enqueue     OpOp = "enqueue"
 	Get         OpOp = "get"
 	Put         OpOp = "put"
 	Set         OpOp = "set"
@@ -94,13 +116,21 @@ const (
 // Valid indicates whether the value is a known member of the OpOp enum.
 func (e OpOp) Valid() bool {
 	switch e {
+	case Ack:
+		return true
+	case Add:
+		return true
 	case Check:
 		return true
 	case CheckAbsent:
 		return true
+	case CheckLock:
+		return true
 	case Create:
 		return true
 	case Delete:
+		return true
+	case Enqueue:
 		return true
 	case Get:
 		return true
@@ -188,6 +218,11 @@ func (e PutNodeParamsMode) Valid() bool {
 	}
 }
 
+// AckSpec defines model for AckSpec.
+type AckSpec struct {
+	Receipts []string `json:"receipts"`
+}
+
 // ACL defines model for Acl.
 type ACL struct {
 	// Aversion Changes of the ACL; not of a default.
@@ -211,6 +246,107 @@ type ACLEntry struct {
 	Scheme string `json:"scheme"`
 }
 
+// AcquireSpec Example: {"owner":"cron","ttl_ms":60000,"wait_ms":20000}
+type AcquireSpec struct {
+	// LockDelayMs When this hold expires, nobody is granted the lock for so long.
+	LockDelayMs *int32 `json:"lock_delay_ms,omitempty"`
+
+	// Mode Of a lock any number of shared holds go together, an exclusive one with none.
+	Mode *HoldMode `json:"mode,omitempty"`
+
+	// Owner Who asks, for people; with the session it tells acquisitions apart.
+	Owner *string `json:"owner,omitempty"`
+
+	// StayMs How long the place in the queue is kept after this request has ended without the hold.
+	StayMs *int32 `json:"stay_ms,omitempty"`
+
+	// TTLMs Opens a session with this TTL where the request has none that is alive.
+	TTLMs *int64 `json:"ttl_ms,omitempty"`
+
+	// WaitMs How long to wait; above the cap of this gateway (55000) it is cut to the cap.
+	WaitMs *int32 `json:"wait_ms,omitempty"`
+}
+
+// BarrierLeave defines model for BarrierLeave.
+type BarrierLeave struct {
+	// Generation The one that the caller has entered; without it that of the session.
+	Generation *int64 `json:"generation,omitempty"`
+
+	// WaitMs How long to wait; above the cap of this gateway (55000) it is cut to the cap.
+	WaitMs *int32 `json:"wait_ms,omitempty"`
+}
+
+// BarrierSpec Example: {"count":3,"ttl_ms":60000,"wait_ms":25000}
+type BarrierSpec struct {
+	// Count So many open it.
+	Count int32 `json:"count"`
+
+	// Generation The one that the caller has entered before, to ask again whether it has opened.
+	Generation *int64 `json:"generation,omitempty"`
+
+	// Owner Who asks, for people; with the session it tells acquisitions apart.
+	Owner *string `json:"owner,omitempty"`
+
+	// TTLMs Opens a session with this TTL where the request has none that is alive.
+	TTLMs *int64 `json:"ttl_ms,omitempty"`
+
+	// WaitMs How long to wait; above the cap of this gateway (55000) it is cut to the cap.
+	WaitMs *int32 `json:"wait_ms,omitempty"`
+}
+
+// BarrierState defines model for BarrierState.
+type BarrierState struct {
+	// Count So many open it; 0 while nobody has entered.
+	Count int32 `json:"count"`
+
+	// Entered Sessions that wait for the coming generation.
+	Entered int32 `json:"entered"`
+
+	// Etag The tag that If-None-Match takes, bare.
+	Etag *string `json:"etag,omitempty"`
+
+	// Generation Rises with every opening. With enter the one that opened.
+	Generation int64 `json:"generation"`
+
+	// Leaving Sessions of the generation that opened last that have not left.
+	Leaving *int32 `json:"leaving,omitempty"`
+	Name    string `json:"name"`
+
+	// Open Nobody who enters has to wait; with enter and leave: this one has not.
+	Open bool `json:"open"`
+
+	// RemainingMs The session lives at least this long from the answer. By your own clock: time of sending, waited_ms, remaining_ms.
+	RemainingMs *int64 `json:"remaining_ms,omitempty"`
+
+	// Replayed It was held already by this acquisition.
+	Replayed  *bool  `json:"replayed,omitempty"`
+	SessionID *int64 `json:"session_id,omitempty"`
+
+	// SessionToken Secret; only when the server drew the session. Send it back in Perch-Session.
+	SessionToken *string `json:"session_token,omitempty"`
+
+	// WaitedMs From arrival to answer.
+	WaitedMs *int64 `json:"waited_ms,omitempty"`
+}
+
+// CampaignSpec Example: {"ttl_ms":10000,"value":"10.0.0.7:8080","wait_ms":25000}
+type CampaignSpec struct {
+	// Owner Who asks, for people; with the session it tells acquisitions apart.
+	Owner *string `json:"owner,omitempty"`
+
+	// StayMs How long the place in the queue is kept after this request has ended without the hold.
+	StayMs *int32 `json:"stay_ms,omitempty"`
+
+	// TTLMs Opens a session with this TTL where the request has none that is alive.
+	TTLMs *int64 `json:"ttl_ms,omitempty"`
+
+	// Value What everybody is told of the leader, such as its address.
+	Value *string `json:"value,omitempty"`
+
+	// WaitMs How long to wait; above the cap of this gateway (55000) it is cut to the cap.
+	WaitMs *int32 `json:"wait_ms,omitempty"`
+}
+
 // Child defines model for Child.
 type Child struct {
 	Data *[]byte `json:"data,omitempty"`
@@ -222,12 +358,37 @@ type Child struct {
 	Text *string `json:"text,omitempty"`
 }
 
+// Claim defines model for Claim.
+type Claim struct {
+	Messages []Message `json:"messages"`
+
+	// Replayed It was held already by this acquisition.
+	Replayed *bool `json:"replayed,omitempty"`
+}
+
+// ClaimSpec defines model for ClaimSpec.
+type ClaimSpec struct {
+	// Count At most so many.
+	Count *int32 `json:"count,omitempty"`
+
+	// TTLMs How long the claim lasts.
+	TTLMs *int64 `json:"ttl_ms,omitempty"`
+
+	// WaitMs How long to wait; above the cap of this gateway (55000) it is cut to the cap.
+	WaitMs *int32 `json:"wait_ms,omitempty"`
+}
+
 // Cluster defines model for Cluster.
 type Cluster struct {
 	// ClusterID Hexadecimal; empty while the cluster forms.
-	ClusterID string    `json:"cluster_id"`
-	Epoch     int64     `json:"epoch"`
-	Features  *[]string `json:"features,omitempty"`
+	ClusterID string `json:"cluster_id"`
+	Epoch     int64  `json:"epoch"`
+
+	// Features What all members have.
+	Features *[]string `json:"features,omitempty"`
+
+	// IdempotencyOldestMs Age of the oldest result kept for an Idempotency-Key; absent when none is.
+	IdempotencyOldestMs *int64 `json:"idempotency_oldest_ms,omitempty"`
 
 	// Leader Id of the leader; absent when there is none.
 	Leader  *string           `json:"leader,omitempty"`
@@ -244,8 +405,40 @@ type Cluster struct {
 	Zxid       int64   `json:"zxid"`
 }
 
+// Counter defines model for Counter.
+type Counter struct {
+	// Etag The tag that If-None-Match takes, bare.
+	Etag string `json:"etag"`
+	Name string `json:"name"`
+
+	// Previous Before this change.
+	Previous *int64 `json:"previous,omitempty"`
+	Value    int64  `json:"value"`
+}
+
+// CounterSet Example: {"value":0}
+type CounterSet struct {
+	// Expect What the value must be.
+	Expect *int64 `json:"expect,omitempty"`
+	Value  int64  `json:"value"`
+}
+
+// CounterSpec Example: {"add":1}
+type CounterSpec struct {
+	Add int64 `json:"add"`
+
+	// Expect What the value must be.
+	Expect *int64 `json:"expect,omitempty"`
+}
+
 // Detail defines model for Detail.
 type Detail string
+
+// Enqueued defines model for Enqueued.
+type Enqueued struct {
+	// ID Counts up, from 1.
+	ID int64 `json:"id"`
+}
 
 // Event defines model for Event.
 type Event struct {
@@ -271,6 +464,46 @@ type EventBatch struct {
 	More bool `json:"more"`
 }
 
+// ExtendSpec defines model for ExtendSpec.
+type ExtendSpec struct {
+	Receipts []string `json:"receipts"`
+	TTLMs    int64    `json:"ttl_ms"`
+}
+
+// Grant defines model for Grant.
+type Grant struct {
+	// ExpiresAt By the clock of the node that answers; remaining_ms is what counts.
+	ExpiresAt *time.Time `json:"expires_at,omitempty"`
+
+	// FencingToken The zxid of the grant.
+	FencingToken int64 `json:"fencing_token"`
+
+	// Mode exclusive or shared, of a lock.
+	Mode  *string `json:"mode,omitempty"`
+	Name  string  `json:"name"`
+	Owner *string `json:"owner,omitempty"`
+
+	// Permits Of a semaphore.
+	Permits *int32 `json:"permits,omitempty"`
+
+	// RemainingMs The session lives at least this long from the answer. By your own clock: time of sending, waited_ms, remaining_ms.
+	RemainingMs int64 `json:"remaining_ms"`
+
+	// Replayed It was held already by this acquisition.
+	Replayed     *bool   `json:"replayed,omitempty"`
+	RevokeReason *string `json:"revoke_reason,omitempty"`
+
+	// RevokeRequested Somebody asks for it to be given up.
+	RevokeRequested *bool `json:"revoke_requested,omitempty"`
+	SessionID       int64 `json:"session_id"`
+
+	// SessionToken Secret; only when the server drew the session. Send it back in Perch-Session.
+	SessionToken *string `json:"session_token,omitempty"`
+
+	// WaitedMs From arrival to answer.
+	WaitedMs int64 `json:"waited_ms"`
+}
+
 // GrantRule Allows perms to everything at and below prefix, in whole segments.
 //
 // Example: {"perms":["read","write"],"prefix":"/app"}
@@ -282,9 +515,34 @@ type GrantRule struct {
 	Prefix string `json:"prefix"`
 }
 
-// Holder defines model for Holder.
+// HoldMode Of a lock any number of shared holds go together, an exclusive one with none.
+type HoldMode string
+
+// Holder Who holds a lock, a semaphore, an election or a run, or owns an ephemeral node.
 type Holder struct {
-	SessionID int64 `json:"session_id"`
+	// FencingToken Absent of a node.
+	FencingToken *int64 `json:"fencing_token,omitempty"`
+
+	// Mode exclusive or shared, of a lock.
+	Mode  *string `json:"mode,omitempty"`
+	Owner *string `json:"owner,omitempty"`
+
+	// Permits Of a semaphore.
+	Permits *int32 `json:"permits,omitempty"`
+
+	// RemainingMs What its session has left at the least; known to the leader only, and absent from lists and local answers.
+	RemainingMs *int64     `json:"remaining_ms,omitempty"`
+	SessionID   int64      `json:"session_id"`
+	Since       *time.Time `json:"since,omitempty"`
+}
+
+// HolderRef defines model for HolderRef.
+type HolderRef struct {
+	// FencingToken The hold that is meant; without it the one that the session has.
+	FencingToken *int64 `json:"fencing_token,omitempty"`
+
+	// TTLMs That of the session from now on.
+	TTLMs *int64 `json:"ttl_ms,omitempty"`
 }
 
 // Identity defines model for Identity.
@@ -309,6 +567,118 @@ type Identity struct {
 // KeepAlive defines model for KeepAlive.
 type KeepAlive struct {
 	TTLMs *int64 `json:"ttl_ms,omitempty"`
+}
+
+// Leadership defines model for Leadership.
+type Leadership struct {
+	// Candidates How many stand besides the leader.
+	Candidates int32 `json:"candidates"`
+
+	// Etag The tag that If-None-Match takes, bare.
+	Etag string `json:"etag"`
+
+	// FencingToken That of the leader.
+	FencingToken *int64 `json:"fencing_token,omitempty"`
+
+	// Leader Who holds a lock, a semaphore, an election or a run, or owns an ephemeral node.
+	Leader *Holder `json:"leader,omitempty"`
+
+	// LeaderSessionID Absent while nobody leads.
+	LeaderSessionID *int64     `json:"leader_session_id,omitempty"`
+	Name            string     `json:"name"`
+	Since           *time.Time `json:"since,omitempty"`
+
+	// Value That of the leader.
+	Value *string `json:"value,omitempty"`
+}
+
+// LockPage defines model for LockPage.
+type LockPage struct {
+	Locks []LockState `json:"locks"`
+
+	// NextPageToken Absent on the last page.
+	NextPageToken *string `json:"next_page_token,omitempty"`
+	Zxid          int64   `json:"zxid"`
+}
+
+// LockRef defines model for LockRef.
+type LockRef struct {
+	// Mode Of a lock any number of shared holds go together, an exclusive one with none.
+	Mode *HoldMode `json:"mode,omitempty"`
+	Name string    `json:"name"`
+}
+
+// LockSetGrant defines model for LockSetGrant.
+type LockSetGrant struct {
+	// ExpiresAt By the clock of the node that answers; remaining_ms is what counts.
+	ExpiresAt *time.Time `json:"expires_at,omitempty"`
+
+	// FencingToken The zxid of the grant, one for all.
+	FencingToken int64 `json:"fencing_token"`
+
+	// Names Sorted.
+	Names []string `json:"names"`
+	Owner *string  `json:"owner,omitempty"`
+
+	// RemainingMs The session lives at least this long from the answer. By your own clock: time of sending, waited_ms, remaining_ms.
+	RemainingMs int64 `json:"remaining_ms"`
+
+	// Replayed It was held already by this acquisition.
+	Replayed  *bool `json:"replayed,omitempty"`
+	SessionID int64 `json:"session_id"`
+
+	// SessionToken Secret; only when the server drew the session. Send it back in Perch-Session.
+	SessionToken *string `json:"session_token,omitempty"`
+
+	// WaitedMs From arrival to answer.
+	WaitedMs int64 `json:"waited_ms"`
+}
+
+// LockSetRef defines model for LockSetRef.
+type LockSetRef struct {
+	// Names Without it all locks of the session.
+	Names *[]string `json:"names,omitempty"`
+}
+
+// LockSetSpec Example: {"locks":[{"name":"from"},{"name":"to"}],"ttl_ms":60000}
+type LockSetSpec struct {
+	// Locks Each name once.
+	Locks []LockRef `json:"locks"`
+
+	// Owner Who asks, for people; with the session it tells acquisitions apart.
+	Owner *string `json:"owner,omitempty"`
+
+	// StayMs How long the place in the queue is kept after this request has ended without the hold.
+	StayMs *int32 `json:"stay_ms,omitempty"`
+
+	// TTLMs Opens a session with this TTL where the request has none that is alive.
+	TTLMs *int64 `json:"ttl_ms,omitempty"`
+
+	// WaitMs How long to wait; above the cap of this gateway (55000) it is cut to the cap.
+	WaitMs *int32 `json:"wait_ms,omitempty"`
+}
+
+// LockState defines model for LockState.
+type LockState struct {
+	// Etag The tag that If-None-Match takes, bare.
+	Etag string `json:"etag"`
+
+	// Held How many holds there are.
+	Held *int32 `json:"held,omitempty"`
+
+	// Holders By rising fencing token; of many the first.
+	Holders []Holder `json:"holders"`
+
+	// Limit Of a semaphore, while anybody holds or waits.
+	Limit        *int64  `json:"limit,omitempty"`
+	Name         string  `json:"name"`
+	RevokeReason *string `json:"revoke_reason,omitempty"`
+
+	// RevokeRequested The holders are asked to give it up.
+	RevokeRequested *bool `json:"revoke_requested,omitempty"`
+
+	// Waiting Places in the queue.
+	Waiting int32 `json:"waiting"`
 }
 
 // Member defines model for Member.
@@ -355,6 +725,55 @@ type MembersSpec struct {
 	Members []MemberSpec `json:"members"`
 }
 
+// Message defines model for Message.
+type Message struct {
+	// Attempts Claims so far, this one included.
+	Attempts int32   `json:"attempts"`
+	Data     *[]byte `json:"data,omitempty"`
+
+	// DeadFrom Of a dead letter: the queue that it comes from.
+	DeadFrom   *string    `json:"dead_from,omitempty"`
+	EnqueuedAt *time.Time `json:"enqueued_at,omitempty"`
+
+	// FencingToken The zxid of the claim.
+	FencingToken int64  `json:"fencing_token"`
+	ID           int64  `json:"id"`
+	Priority     *int32 `json:"priority,omitempty"`
+
+	// Receipt Of this claim, for ack, nack and extend.
+	Receipt string `json:"receipt"`
+
+	// RemainingMs Of the claim.
+	RemainingMs int64 `json:"remaining_ms"`
+
+	// Text Instead of data, with include=text, where it is UTF-8.
+	Text *string `json:"text,omitempty"`
+}
+
+// MessagePage defines model for MessagePage.
+type MessagePage struct {
+	Messages []QueuedMessage `json:"messages"`
+
+	// NextPageToken Absent on the last page.
+	NextPageToken *string `json:"next_page_token,omitempty"`
+	Zxid          int64   `json:"zxid"`
+}
+
+// NackSpec defines model for NackSpec.
+type NackSpec struct {
+	DelayMs  *int64   `json:"delay_ms,omitempty"`
+	Receipts []string `json:"receipts"`
+}
+
+// NamePage defines model for NamePage.
+type NamePage struct {
+	Names []string `json:"names"`
+
+	// NextPageToken Absent on the last page.
+	NextPageToken *string `json:"next_page_token,omitempty"`
+	Zxid          int64   `json:"zxid"`
+}
+
 // Node defines model for Node.
 type Node struct {
 	// Data With include=data, and with include=text where the value is not UTF-8.
@@ -390,14 +809,114 @@ type NodePage struct {
 	Zxid int64 `json:"zxid"`
 }
 
-// Op One operation and what it takes. create: data or text, mode, ttl_ms, sequential, parents, acl; set, which changes a node that exists: data or text, version, etag; put, which creates it if need be: besides those mode, which is ephemeral or ttl, ttl_ms and parents; delete: version, etag, recursive; check, of a node that exists: version, etag; check_absent and get: nothing.
+// OnceRef defines model for OnceRef.
+type OnceRef struct {
+	// FencingToken The run that is meant; without it the one that the session has.
+	FencingToken *int64 `json:"fencing_token,omitempty"`
+
+	// Key The run that is meant.
+	Key *string `json:"key,omitempty"`
+}
+
+// OnceRun defines model for OnceRun.
+type OnceRun struct {
+	// Attempt 1 is the first.
+	Attempt int32 `json:"attempt"`
+
+	// ExpiresAt By the clock of the node that answers; remaining_ms is what counts.
+	ExpiresAt *time.Time `json:"expires_at,omitempty"`
+
+	// FencingToken The zxid of the grant.
+	FencingToken int64   `json:"fencing_token"`
+	Key          string  `json:"key"`
+	Name         string  `json:"name"`
+	Owner        *string `json:"owner,omitempty"`
+
+	// RemainingMs The session lives at least this long from the answer. By your own clock: time of sending, waited_ms, remaining_ms.
+	RemainingMs int64 `json:"remaining_ms"`
+
+	// Replayed It was held already by this acquisition.
+	Replayed  *bool `json:"replayed,omitempty"`
+	SessionID int64 `json:"session_id"`
+
+	// SessionToken Secret; only when the server drew the session. Send it back in Perch-Session.
+	SessionToken *string `json:"session_token,omitempty"`
+
+	// WaitedMs From arrival to answer.
+	WaitedMs int64 `json:"waited_ms"`
+}
+
+// OnceSpec Example: {"key":"2026-11-21","ttl_ms":60000}
+type OnceSpec struct {
+	// KeepMs How long the result is remembered; seven days without it.
+	KeepMs *int64 `json:"keep_ms,omitempty"`
+
+	// Key One run for each name and key, such as 2026-11-21. Not with period_ms.
+	Key *string `json:"key,omitempty"`
+
+	// MaxAttempts The run fails when so many have not completed it; without it it never does.
+	MaxAttempts *int32 `json:"max_attempts,omitempty"`
+
+	// OffsetMs Of the windows, less than period_ms.
+	OffsetMs *int64 `json:"offset_ms,omitempty"`
+
+	// Owner Who asks, for people; with the session it tells acquisitions apart.
+	Owner *string `json:"owner,omitempty"`
+
+	// PeriodMs One run for each window floor((leader time - offset_ms) / period_ms), which is its key.
+	PeriodMs *int64 `json:"period_ms,omitempty"`
+
+	// TTLMs Opens a session with this TTL where the request has none that is alive.
+	TTLMs int64 `json:"ttl_ms"`
+
+	// WaitMs How long to wait; above the cap of this gateway (55000) it is cut to the cap.
+	WaitMs *int32 `json:"wait_ms,omitempty"`
+}
+
+// OnceState defines model for OnceState.
+type OnceState struct {
+	Attempts    int32      `json:"attempts"`
+	CompletedAt *time.Time `json:"completed_at,omitempty"`
+
+	// Data The result.
+	Data *[]byte `json:"data,omitempty"`
+
+	// Etag The tag that If-None-Match takes, bare.
+	Etag string `json:"etag"`
+
+	// Holder Who holds a lock, a semaphore, an election or a run, or owns an ephemeral node.
+	Holder *Holder `json:"holder,omitempty"`
+
+	// Key Empty when there was no run.
+	Key  string `json:"key"`
+	Name string `json:"name"`
+
+	// NextAt Of a run of a period: when the next window begins.
+	NextAt *time.Time `json:"next_at,omitempty"`
+
+	// State idle, running, done or failed; open set.
+	State string `json:"state"`
+
+	// Text The result as a string, with include=text, where it is UTF-8.
+	Text *string `json:"text,omitempty"`
+}
+
+// Op One operation and what it takes. create: data or text, mode, ttl_ms, sequential, parents, acl; set, which changes a node that exists: data or text, version, etag; put, which creates it if need be: besides those mode, which is ephemeral or ttl, ttl_ms and parents; delete: version, etag, recursive; check, of a node that exists: version, etag; check_absent and get: nothing. Without a path: check_lock: lock, fencing_token; add, to a counter: counter, add; enqueue: queue, data or text; ack: queue, receipt.
 type Op struct {
 	// ACL ACL of the new node; without it the default of the subtree.
-	ACL  *[]ACLEntry `json:"acl,omitempty"`
-	Data *[]byte     `json:"data,omitempty"`
+	ACL     *[]ACLEntry `json:"acl,omitempty"`
+	Add     *int64      `json:"add,omitempty"`
+	Counter *string     `json:"counter,omitempty"`
+	Data    *[]byte     `json:"data,omitempty"`
 
 	// Etag The tag that the node must have.
 	Etag *string `json:"etag,omitempty"`
+
+	// FencingToken Of the hold; without it the session of the request must have it.
+	FencingToken *int64 `json:"fencing_token,omitempty"`
+
+	// Lock What must be held: NAME or kind/NAME, as in fence.
+	Lock *string `json:"lock,omitempty"`
 
 	// Mode What ends a node besides a request. ephemeral: the end of its session; container: the deletion of its last child; ttl: ttl_ms without a change of its data and without a child.
 	Mode    *NodeMode `json:"mode,omitempty"`
@@ -405,7 +924,11 @@ type Op struct {
 	Parents *bool     `json:"parents,omitempty"`
 
 	// Path Leading slashes are as in a URL.
-	Path       *string `json:"path,omitempty"`
+	Path  *string `json:"path,omitempty"`
+	Queue *string `json:"queue,omitempty"`
+
+	// Receipt Of a claim.
+	Receipt    *string `json:"receipt,omitempty"`
 	Recursive  *bool   `json:"recursive,omitempty"`
 	Sequential *bool   `json:"sequential,omitempty"`
 
@@ -435,16 +958,22 @@ type OpOutcome struct {
 
 	// Etag Of the node; only with the last operation on its path.
 	Etag *string `json:"etag,omitempty"`
-	Op   string  `json:"op"`
+
+	// ID Of the message, with enqueue.
+	ID *int64 `json:"id,omitempty"`
+	Op string `json:"op"`
 
 	// Path The real one, of a sequential node too.
-	Path string `json:"path"`
+	Path *string `json:"path,omitempty"`
 
 	// Stat ZooKeeper's Stat.
 	Stat *Stat `json:"stat,omitempty"`
 
 	// Text Of get with include=text, where the value is UTF-8.
 	Text *string `json:"text,omitempty"`
+
+	// Value Of the counter, with add.
+	Value *int64 `json:"value,omitempty"`
 }
 
 // Principal defines model for Principal.
@@ -491,20 +1020,30 @@ type Problem struct {
 	FailedIndex *int32 `json:"failed_index,omitempty"`
 
 	// Field JSON pointer, parameter or header at fault.
-	Field  *string `json:"field,omitempty"`
+	Field *string `json:"field,omitempty"`
+
+	// Holder Who holds a lock, a semaphore, an election or a run, or owns an ephemeral node.
 	Holder *Holder `json:"holder,omitempty"`
 
 	// Limit The limit that was met. With quota_exceeded the bound of the quota; with too_large bytes, or the nodes that one transaction may touch.
-	Limit      *int64 `json:"limit,omitempty"`
-	OldestZxid *int64 `json:"oldest_zxid,omitempty"`
+	Limit *int64 `json:"limit,omitempty"`
+
+	// Name What refused, of locks and the like; of a lock set, which lock.
+	Name       *string    `json:"name,omitempty"`
+	OldestZxid *int64     `json:"oldest_zxid,omitempty"`
+	Once       *OnceState `json:"once,omitempty"`
 
 	// Outcome not_applied or unknown; on every 5xx and 429; open set.
 	Outcome *string `json:"outcome,omitempty"`
 
 	// Path The node that the refusal is about, as the caller names it. With quota_exceeded the node that has the quota, absent when it is above the caller's root.
-	Path         *string `json:"path,omitempty"`
-	RequestID    *string `json:"request_id,omitempty"`
-	RetryAfterMs *int64  `json:"retry_after_ms,omitempty"`
+	Path *string `json:"path,omitempty"`
+
+	// Position Of the place in the queue; 1 is next.
+	Position     *int32          `json:"position,omitempty"`
+	Receipts     *ReceiptResults `json:"receipts,omitempty"`
+	RequestID    *string         `json:"request_id,omitempty"`
+	RetryAfterMs *int64          `json:"retry_after_ms,omitempty"`
 
 	// Retryable The same request may succeed.
 	Retryable bool   `json:"retryable"`
@@ -512,9 +1051,66 @@ type Problem struct {
 	Title     string `json:"title"`
 	Type      string `json:"type"`
 
+	// Waiting Places in the queue; at a barrier, sessions that have entered.
+	Waiting *int32 `json:"waiting,omitempty"`
+
 	// ZkCode ZooKeeper's number, where it has one.
 	ZkCode *int32 `json:"zk_code,omitempty"`
 	Zxid   *int64 `json:"zxid,omitempty"`
+}
+
+// Proclamation Example: {"value":"10.0.0.7:8080"}
+type Proclamation struct {
+	// FencingToken That of the leadership; without it the session must lead.
+	FencingToken *int64 `json:"fencing_token,omitempty"`
+	Value        string `json:"value"`
+}
+
+// QueueSpec Example: {"max_attempts":5}
+type QueueSpec struct {
+	// DeadLetter Name of a queue; the default is NAME.dead.
+	DeadLetter *string `json:"dead_letter,omitempty"`
+
+	// MaxAttempts A message that comes back after so many claims moves to dead_letter; 0 is any number.
+	MaxAttempts *int32 `json:"max_attempts,omitempty"`
+}
+
+// QueueState defines model for QueueState.
+type QueueState struct {
+	DeadLetter *string `json:"dead_letter,omitempty"`
+	Delayed    int64   `json:"delayed"`
+
+	// Etag The tag that If-None-Match takes, bare.
+	Etag *string `json:"etag,omitempty"`
+
+	// Leased Claimed.
+	Leased int64 `json:"leased"`
+
+	// MaxAttempts Absent when there is no bound.
+	MaxAttempts *int32 `json:"max_attempts,omitempty"`
+	Name        string `json:"name"`
+
+	// OldestMs Age of the oldest message.
+	OldestMs *int64 `json:"oldest_ms,omitempty"`
+	Ready    int64  `json:"ready"`
+}
+
+// QueuedMessage defines model for QueuedMessage.
+type QueuedMessage struct {
+	Attempts int32   `json:"attempts"`
+	Data     *[]byte `json:"data,omitempty"`
+
+	// DeadFrom Of a dead letter: the queue that it comes from.
+	DeadFrom   *string    `json:"dead_from,omitempty"`
+	EnqueuedAt *time.Time `json:"enqueued_at,omitempty"`
+	ID         int64      `json:"id"`
+	Priority   *int32     `json:"priority,omitempty"`
+
+	// State ready, leased or delayed; open set.
+	State string `json:"state"`
+
+	// Text Instead of data, with include=text, where it is UTF-8.
+	Text *string `json:"text,omitempty"`
 }
 
 // Quota defines model for Quota.
@@ -544,6 +1140,63 @@ type QuotaSpec struct {
 // ReadLevel defines model for ReadLevel.
 type ReadLevel string
 
+// ReceiptResults defines model for ReceiptResults.
+type ReceiptResults struct {
+	// Lost No claims of this queue any more.
+	Lost []string `json:"lost"`
+	Ok   []string `json:"ok"`
+}
+
+// Redrive defines model for Redrive.
+type Redrive struct {
+	// Limit Most messages; without it as many as one transaction may.
+	Limit *int32 `json:"limit,omitempty"`
+
+	// To Name of the queue, which is created if need be.
+	To string `json:"to"`
+}
+
+// Redriven defines model for Redriven.
+type Redriven struct {
+	Moved int64 `json:"moved"`
+}
+
+// ReleaseRef defines model for ReleaseRef.
+type ReleaseRef struct {
+	// FencingToken The hold that is meant; without it what the session has.
+	FencingToken *int64 `json:"fencing_token,omitempty"`
+}
+
+// RevokeSpec defines model for RevokeSpec.
+type RevokeSpec struct {
+	// BreakAfterMs Holds of now that still stand after this are broken; without it none is.
+	BreakAfterMs *int64 `json:"break_after_ms,omitempty"`
+
+	// Reason Why, for the holders.
+	Reason *string `json:"reason,omitempty"`
+}
+
+// SemaphoreSpec Example: {"limit":3,"ttl_ms":60000,"wait_ms":20000}
+type SemaphoreSpec struct {
+	// Limit How many permits there are.
+	Limit int32 `json:"limit"`
+
+	// Owner Who asks, for people; with the session it tells acquisitions apart.
+	Owner *string `json:"owner,omitempty"`
+
+	// Permits How many are wanted, at most limit.
+	Permits *int32 `json:"permits,omitempty"`
+
+	// StayMs How long the place in the queue is kept after this request has ended without the hold.
+	StayMs *int32 `json:"stay_ms,omitempty"`
+
+	// TTLMs Opens a session with this TTL where the request has none that is alive.
+	TTLMs *int64 `json:"ttl_ms,omitempty"`
+
+	// WaitMs How long to wait; above the cap of this gateway (55000) it is cut to the cap.
+	WaitMs *int32 `json:"wait_ms,omitempty"`
+}
+
 // Session defines model for Session.
 type Session struct {
 	// EphemeralCount Nodes that the session owns.
@@ -554,6 +1207,9 @@ type Session struct {
 
 	// ID Public; the zxid that created it.
 	ID int64 `json:"id"`
+
+	// Locks What it holds, as in a fence: locks/NAME, semaphores/NAME, elections/NAME, once/NAME/KEY; sorted, only in the answer to getSession.
+	Locks *[]string `json:"locks,omitempty"`
 
 	// Principal Whose session it is; absent without authentication.
 	Principal *string `json:"principal,omitempty"`
@@ -679,6 +1335,12 @@ type CreateMode = NodeMode
 // Depth defines model for Depth.
 type Depth = int32
 
+// Fence defines model for Fence.
+type Fence = []string
+
+// IdempotencyKey defines model for IdempotencyKey.
+type IdempotencyKey = string
+
 // IfMatch defines model for IfMatch.
 type IfMatch = string
 
@@ -700,6 +1362,9 @@ type MemberID = string
 // MinZxid defines model for MinZxid.
 type MinZxid = int64
 
+// Name defines model for Name.
+type Name = string
+
 // NodeTTL defines model for NodeTtl.
 type NodeTTL = int64
 
@@ -714,6 +1379,9 @@ type Path = string
 
 // Prefer defines model for Prefer.
 type Prefer = string
+
+// Prefix defines model for Prefix.
+type Prefix = string
 
 // PrincipalName defines model for PrincipalName.
 type PrincipalName = string
@@ -753,8 +1421,14 @@ type WaitMs = int32
 
 // DeleteDefaultACLParams defines parameters for DeleteDefaultACL.
 type DeleteDefaultACLParams struct {
+	// Fence `[locks/|semaphores/|elections/|once/]NAME[:TOKEN]`, up to 8 times: 412 fence_stale unless that is held when the write is applied. The last colon splits. Without TOKEN the session of this request must hold it. Shared locks and semaphores need the session besides their token. A run of once is NAME/KEY, or NAME for the last one.
+	Fence *Fence `form:"fence,omitempty" json:"fence,omitempty"`
+
 	// IfMatch One tag, or `*`. `"812"`, `812` and `W/"812"` are the same tag; `""` matches nothing; a list is refused.
 	IfMatch *IfMatch `json:"If-Match,omitempty"`
+
+	// IdempotencyKey 1 to 128 visible characters, bare or in double quotes, drawn by the client for this request and sent again with every repetition of it.
+	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
 
 	// PerchSession Session token, drawn by the server or by the client (22 to 128 of `A-Za-z0-9_-`). Renews the session on arrival.
 	PerchSession *SessionToken `json:"Perch-Session,omitempty"`
@@ -774,8 +1448,14 @@ type GetDefaultACLParams struct {
 
 // SetDefaultACLParams defines parameters for SetDefaultACL.
 type SetDefaultACLParams struct {
+	// Fence `[locks/|semaphores/|elections/|once/]NAME[:TOKEN]`, up to 8 times: 412 fence_stale unless that is held when the write is applied. The last colon splits. Without TOKEN the session of this request must hold it. Shared locks and semaphores need the session besides their token. A run of once is NAME/KEY, or NAME for the last one.
+	Fence *Fence `form:"fence,omitempty" json:"fence,omitempty"`
+
 	// IfMatch One tag, or `*`. `"812"`, `812` and `W/"812"` are the same tag; `""` matches nothing; a list is refused.
 	IfMatch *IfMatch `json:"If-Match,omitempty"`
+
+	// IdempotencyKey 1 to 128 visible characters, bare or in double quotes, drawn by the client for this request and sent again with every repetition of it.
+	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
 
 	// PerchSession Session token, drawn by the server or by the client (22 to 128 of `A-Za-z0-9_-`). Renews the session on arrival.
 	PerchSession *SessionToken `json:"Perch-Session,omitempty"`
@@ -795,8 +1475,98 @@ type GetACLParams struct {
 
 // SetACLParams defines parameters for SetACL.
 type SetACLParams struct {
+	// Fence `[locks/|semaphores/|elections/|once/]NAME[:TOKEN]`, up to 8 times: 412 fence_stale unless that is held when the write is applied. The last colon splits. Without TOKEN the session of this request must hold it. Shared locks and semaphores need the session besides their token. A run of once is NAME/KEY, or NAME for the last one.
+	Fence *Fence `form:"fence,omitempty" json:"fence,omitempty"`
+
 	// IfMatch One tag, or `*`. `"812"`, `812` and `W/"812"` are the same tag; `""` matches nothing; a list is refused.
 	IfMatch *IfMatch `json:"If-Match,omitempty"`
+
+	// IdempotencyKey 1 to 128 visible characters, bare or in double quotes, drawn by the client for this request and sent again with every repetition of it.
+	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
+
+	// PerchSession Session token, drawn by the server or by the client (22 to 128 of `A-Za-z0-9_-`). Renews the session on arrival.
+	PerchSession *SessionToken `json:"Perch-Session,omitempty"`
+}
+
+// ListBarriersParams defines parameters for ListBarriers.
+type ListBarriersParams struct {
+	// Prefix Only names that begin so.
+	Prefix *Prefix `form:"prefix,omitempty" json:"prefix,omitempty"`
+
+	// Limit Most entries of a page; of a watch whole zxids, at least one.
+	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
+
+	// PageToken The next_page_token of the page before.
+	PageToken *PageToken `form:"page_token,omitempty" json:"page_token,omitempty"`
+
+	// Consistency linearizable: as new as anything that was acknowledged before the request; local: what this node has, which may be old.
+	Consistency *Consistency `form:"consistency,omitempty" json:"consistency,omitempty"`
+
+	// MinZxid Answer from this position or a later one.
+	MinZxid *MinZxid `form:"min_zxid,omitempty" json:"min_zxid,omitempty"`
+
+	// PerchSession Session token, drawn by the server or by the client (22 to 128 of `A-Za-z0-9_-`). Renews the session on arrival.
+	PerchSession *SessionToken `json:"Perch-Session,omitempty"`
+}
+
+// OpenBarrierParams defines parameters for OpenBarrier.
+type OpenBarrierParams struct {
+	// Fence `[locks/|semaphores/|elections/|once/]NAME[:TOKEN]`, up to 8 times: 412 fence_stale unless that is held when the write is applied. The last colon splits. Without TOKEN the session of this request must hold it. Shared locks and semaphores need the session besides their token. A run of once is NAME/KEY, or NAME for the last one.
+	Fence *Fence `form:"fence,omitempty" json:"fence,omitempty"`
+
+	// IdempotencyKey 1 to 128 visible characters, bare or in double quotes, drawn by the client for this request and sent again with every repetition of it.
+	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
+
+	// PerchSession Session token, drawn by the server or by the client (22 to 128 of `A-Za-z0-9_-`). Renews the session on arrival.
+	PerchSession *SessionToken `json:"Perch-Session,omitempty"`
+}
+
+// GetBarrierParams defines parameters for GetBarrier.
+type GetBarrierParams struct {
+	// WaitMs How long to wait; above the cap of this gateway (55000) it is cut to the cap.
+	WaitMs *WaitMs `form:"wait_ms,omitempty" json:"wait_ms,omitempty"`
+
+	// Consistency linearizable: as new as anything that was acknowledged before the request; local: what this node has, which may be old.
+	Consistency *Consistency `form:"consistency,omitempty" json:"consistency,omitempty"`
+
+	// MinZxid Answer from this position or a later one.
+	MinZxid *MinZxid `form:"min_zxid,omitempty" json:"min_zxid,omitempty"`
+
+	// IfNoneMatch On a write only `*`. On a read one tag, or `*`; `"absent"` is the tag of a node that does not exist.
+	IfNoneMatch *IfNoneMatch `json:"If-None-Match,omitempty"`
+
+	// Prefer wait=SECONDS, an alias of wait_ms, which beats it.
+	Prefer *Prefer `json:"Prefer,omitempty"`
+
+	// PerchSession Session token, drawn by the server or by the client (22 to 128 of `A-Za-z0-9_-`). Renews the session on arrival.
+	PerchSession *SessionToken `json:"Perch-Session,omitempty"`
+}
+
+// CloseBarrierParams defines parameters for CloseBarrier.
+type CloseBarrierParams struct {
+	// Fence `[locks/|semaphores/|elections/|once/]NAME[:TOKEN]`, up to 8 times: 412 fence_stale unless that is held when the write is applied. The last colon splits. Without TOKEN the session of this request must hold it. Shared locks and semaphores need the session besides their token. A run of once is NAME/KEY, or NAME for the last one.
+	Fence *Fence `form:"fence,omitempty" json:"fence,omitempty"`
+
+	// IdempotencyKey 1 to 128 visible characters, bare or in double quotes, drawn by the client for this request and sent again with every repetition of it.
+	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
+
+	// PerchSession Session token, drawn by the server or by the client (22 to 128 of `A-Za-z0-9_-`). Renews the session on arrival.
+	PerchSession *SessionToken `json:"Perch-Session,omitempty"`
+}
+
+// EnterBarrierParams defines parameters for EnterBarrier.
+type EnterBarrierParams struct {
+	// IdempotencyKey 1 to 128 visible characters, bare or in double quotes, drawn by the client for this request and sent again with every repetition of it.
+	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
+
+	// PerchSession Session token, drawn by the server or by the client (22 to 128 of `A-Za-z0-9_-`). Renews the session on arrival.
+	PerchSession *SessionToken `json:"Perch-Session,omitempty"`
+}
+
+// LeaveBarrierParams defines parameters for LeaveBarrier.
+type LeaveBarrierParams struct {
+	// IdempotencyKey 1 to 128 visible characters, bare or in double quotes, drawn by the client for this request and sent again with every repetition of it.
+	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
 
 	// PerchSession Session token, drawn by the server or by the client (22 to 128 of `A-Za-z0-9_-`). Renews the session on arrival.
 	PerchSession *SessionToken `json:"Perch-Session,omitempty"`
@@ -840,6 +1610,9 @@ type GetClusterParams struct {
 
 // AddMemberParams defines parameters for AddMember.
 type AddMemberParams struct {
+	// IdempotencyKey 1 to 128 visible characters, bare or in double quotes, drawn by the client for this request and sent again with every repetition of it.
+	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
+
 	// PerchSession Session token, drawn by the server or by the client (22 to 128 of `A-Za-z0-9_-`). Renews the session on arrival.
 	PerchSession *SessionToken `json:"Perch-Session,omitempty"`
 }
@@ -849,12 +1622,276 @@ type RemoveMemberParams struct {
 	// Force Accept that two voters are left.
 	Force *bool `form:"force,omitempty" json:"force,omitempty"`
 
+	// IdempotencyKey 1 to 128 visible characters, bare or in double quotes, drawn by the client for this request and sent again with every repetition of it.
+	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
+
 	// PerchSession Session token, drawn by the server or by the client (22 to 128 of `A-Za-z0-9_-`). Renews the session on arrival.
 	PerchSession *SessionToken `json:"Perch-Session,omitempty"`
 }
 
 // TransferLeadershipParams defines parameters for TransferLeadership.
 type TransferLeadershipParams struct {
+	// IdempotencyKey 1 to 128 visible characters, bare or in double quotes, drawn by the client for this request and sent again with every repetition of it.
+	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
+
+	// PerchSession Session token, drawn by the server or by the client (22 to 128 of `A-Za-z0-9_-`). Renews the session on arrival.
+	PerchSession *SessionToken `json:"Perch-Session,omitempty"`
+}
+
+// ListCountersParams defines parameters for ListCounters.
+type ListCountersParams struct {
+	// Prefix Only names that begin so.
+	Prefix *Prefix `form:"prefix,omitempty" json:"prefix,omitempty"`
+
+	// Limit Most entries of a page; of a watch whole zxids, at least one.
+	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
+
+	// PageToken The next_page_token of the page before.
+	PageToken *PageToken `form:"page_token,omitempty" json:"page_token,omitempty"`
+
+	// Consistency linearizable: as new as anything that was acknowledged before the request; local: what this node has, which may be old.
+	Consistency *Consistency `form:"consistency,omitempty" json:"consistency,omitempty"`
+
+	// MinZxid Answer from this position or a later one.
+	MinZxid *MinZxid `form:"min_zxid,omitempty" json:"min_zxid,omitempty"`
+
+	// PerchSession Session token, drawn by the server or by the client (22 to 128 of `A-Za-z0-9_-`). Renews the session on arrival.
+	PerchSession *SessionToken `json:"Perch-Session,omitempty"`
+}
+
+// DeleteCounterParams defines parameters for DeleteCounter.
+type DeleteCounterParams struct {
+	// Fence `[locks/|semaphores/|elections/|once/]NAME[:TOKEN]`, up to 8 times: 412 fence_stale unless that is held when the write is applied. The last colon splits. Without TOKEN the session of this request must hold it. Shared locks and semaphores need the session besides their token. A run of once is NAME/KEY, or NAME for the last one.
+	Fence *Fence `form:"fence,omitempty" json:"fence,omitempty"`
+
+	// IdempotencyKey 1 to 128 visible characters, bare or in double quotes, drawn by the client for this request and sent again with every repetition of it.
+	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
+
+	// PerchSession Session token, drawn by the server or by the client (22 to 128 of `A-Za-z0-9_-`). Renews the session on arrival.
+	PerchSession *SessionToken `json:"Perch-Session,omitempty"`
+}
+
+// GetCounterParams defines parameters for GetCounter.
+type GetCounterParams struct {
+	// WaitMs How long to wait; above the cap of this gateway (55000) it is cut to the cap.
+	WaitMs *WaitMs `form:"wait_ms,omitempty" json:"wait_ms,omitempty"`
+
+	// Consistency linearizable: as new as anything that was acknowledged before the request; local: what this node has, which may be old.
+	Consistency *Consistency `form:"consistency,omitempty" json:"consistency,omitempty"`
+
+	// MinZxid Answer from this position or a later one.
+	MinZxid *MinZxid `form:"min_zxid,omitempty" json:"min_zxid,omitempty"`
+
+	// IfNoneMatch On a write only `*`. On a read one tag, or `*`; `"absent"` is the tag of a node that does not exist.
+	IfNoneMatch *IfNoneMatch `json:"If-None-Match,omitempty"`
+
+	// Prefer wait=SECONDS, an alias of wait_ms, which beats it.
+	Prefer *Prefer `json:"Prefer,omitempty"`
+
+	// PerchSession Session token, drawn by the server or by the client (22 to 128 of `A-Za-z0-9_-`). Renews the session on arrival.
+	PerchSession *SessionToken `json:"Perch-Session,omitempty"`
+}
+
+// AddCounterParams defines parameters for AddCounter.
+type AddCounterParams struct {
+	// Fence `[locks/|semaphores/|elections/|once/]NAME[:TOKEN]`, up to 8 times: 412 fence_stale unless that is held when the write is applied. The last colon splits. Without TOKEN the session of this request must hold it. Shared locks and semaphores need the session besides their token. A run of once is NAME/KEY, or NAME for the last one.
+	Fence *Fence `form:"fence,omitempty" json:"fence,omitempty"`
+
+	// IdempotencyKey 1 to 128 visible characters, bare or in double quotes, drawn by the client for this request and sent again with every repetition of it.
+	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
+
+	// PerchSession Session token, drawn by the server or by the client (22 to 128 of `A-Za-z0-9_-`). Renews the session on arrival.
+	PerchSession *SessionToken `json:"Perch-Session,omitempty"`
+}
+
+// SetCounterParams defines parameters for SetCounter.
+type SetCounterParams struct {
+	// Fence `[locks/|semaphores/|elections/|once/]NAME[:TOKEN]`, up to 8 times: 412 fence_stale unless that is held when the write is applied. The last colon splits. Without TOKEN the session of this request must hold it. Shared locks and semaphores need the session besides their token. A run of once is NAME/KEY, or NAME for the last one.
+	Fence *Fence `form:"fence,omitempty" json:"fence,omitempty"`
+
+	// IdempotencyKey 1 to 128 visible characters, bare or in double quotes, drawn by the client for this request and sent again with every repetition of it.
+	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
+
+	// PerchSession Session token, drawn by the server or by the client (22 to 128 of `A-Za-z0-9_-`). Renews the session on arrival.
+	PerchSession *SessionToken `json:"Perch-Session,omitempty"`
+}
+
+// ListElectionsParams defines parameters for ListElections.
+type ListElectionsParams struct {
+	// Prefix Only names that begin so.
+	Prefix *Prefix `form:"prefix,omitempty" json:"prefix,omitempty"`
+
+	// Limit Most entries of a page; of a watch whole zxids, at least one.
+	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
+
+	// PageToken The next_page_token of the page before.
+	PageToken *PageToken `form:"page_token,omitempty" json:"page_token,omitempty"`
+
+	// Consistency linearizable: as new as anything that was acknowledged before the request; local: what this node has, which may be old.
+	Consistency *Consistency `form:"consistency,omitempty" json:"consistency,omitempty"`
+
+	// MinZxid Answer from this position or a later one.
+	MinZxid *MinZxid `form:"min_zxid,omitempty" json:"min_zxid,omitempty"`
+
+	// PerchSession Session token, drawn by the server or by the client (22 to 128 of `A-Za-z0-9_-`). Renews the session on arrival.
+	PerchSession *SessionToken `json:"Perch-Session,omitempty"`
+}
+
+// GetLeaderParams defines parameters for GetLeader.
+type GetLeaderParams struct {
+	// WaitMs How long to wait; above the cap of this gateway (55000) it is cut to the cap.
+	WaitMs *WaitMs `form:"wait_ms,omitempty" json:"wait_ms,omitempty"`
+
+	// Consistency linearizable: as new as anything that was acknowledged before the request; local: what this node has, which may be old.
+	Consistency *Consistency `form:"consistency,omitempty" json:"consistency,omitempty"`
+
+	// MinZxid Answer from this position or a later one.
+	MinZxid *MinZxid `form:"min_zxid,omitempty" json:"min_zxid,omitempty"`
+
+	// IfNoneMatch On a write only `*`. On a read one tag, or `*`; `"absent"` is the tag of a node that does not exist.
+	IfNoneMatch *IfNoneMatch `json:"If-None-Match,omitempty"`
+
+	// Prefer wait=SECONDS, an alias of wait_ms, which beats it.
+	Prefer *Prefer `json:"Prefer,omitempty"`
+
+	// PerchSession Session token, drawn by the server or by the client (22 to 128 of `A-Za-z0-9_-`). Renews the session on arrival.
+	PerchSession *SessionToken `json:"Perch-Session,omitempty"`
+}
+
+// CampaignParams defines parameters for Campaign.
+type CampaignParams struct {
+	// IdempotencyKey 1 to 128 visible characters, bare or in double quotes, drawn by the client for this request and sent again with every repetition of it.
+	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
+
+	// PerchSession Session token, drawn by the server or by the client (22 to 128 of `A-Za-z0-9_-`). Renews the session on arrival.
+	PerchSession *SessionToken `json:"Perch-Session,omitempty"`
+}
+
+// ProclaimParams defines parameters for Proclaim.
+type ProclaimParams struct {
+	// Fence `[locks/|semaphores/|elections/|once/]NAME[:TOKEN]`, up to 8 times: 412 fence_stale unless that is held when the write is applied. The last colon splits. Without TOKEN the session of this request must hold it. Shared locks and semaphores need the session besides their token. A run of once is NAME/KEY, or NAME for the last one.
+	Fence *Fence `form:"fence,omitempty" json:"fence,omitempty"`
+
+	// IdempotencyKey 1 to 128 visible characters, bare or in double quotes, drawn by the client for this request and sent again with every repetition of it.
+	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
+
+	// PerchSession Session token, drawn by the server or by the client (22 to 128 of `A-Za-z0-9_-`). Renews the session on arrival.
+	PerchSession *SessionToken `json:"Perch-Session,omitempty"`
+}
+
+// RenewLeadershipParams defines parameters for RenewLeadership.
+type RenewLeadershipParams struct {
+	// PerchSession Session token, drawn by the server or by the client (22 to 128 of `A-Za-z0-9_-`). Renews the session on arrival.
+	PerchSession *SessionToken `json:"Perch-Session,omitempty"`
+}
+
+// ResignParams defines parameters for Resign.
+type ResignParams struct {
+	// IdempotencyKey 1 to 128 visible characters, bare or in double quotes, drawn by the client for this request and sent again with every repetition of it.
+	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
+
+	// PerchSession Session token, drawn by the server or by the client (22 to 128 of `A-Za-z0-9_-`). Renews the session on arrival.
+	PerchSession *SessionToken `json:"Perch-Session,omitempty"`
+}
+
+// AcquireLockSetParams defines parameters for AcquireLockSet.
+type AcquireLockSetParams struct {
+	// IdempotencyKey 1 to 128 visible characters, bare or in double quotes, drawn by the client for this request and sent again with every repetition of it.
+	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
+
+	// PerchSession Session token, drawn by the server or by the client (22 to 128 of `A-Za-z0-9_-`). Renews the session on arrival.
+	PerchSession *SessionToken `json:"Perch-Session,omitempty"`
+}
+
+// ReleaseLockSetParams defines parameters for ReleaseLockSet.
+type ReleaseLockSetParams struct {
+	// IdempotencyKey 1 to 128 visible characters, bare or in double quotes, drawn by the client for this request and sent again with every repetition of it.
+	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
+
+	// PerchSession Session token, drawn by the server or by the client (22 to 128 of `A-Za-z0-9_-`). Renews the session on arrival.
+	PerchSession *SessionToken `json:"Perch-Session,omitempty"`
+}
+
+// ListLocksParams defines parameters for ListLocks.
+type ListLocksParams struct {
+	// Prefix Only names that begin so.
+	Prefix *Prefix `form:"prefix,omitempty" json:"prefix,omitempty"`
+
+	// Limit Most entries of a page; of a watch whole zxids, at least one.
+	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
+
+	// PageToken The next_page_token of the page before.
+	PageToken *PageToken `form:"page_token,omitempty" json:"page_token,omitempty"`
+
+	// Consistency linearizable: as new as anything that was acknowledged before the request; local: what this node has, which may be old.
+	Consistency *Consistency `form:"consistency,omitempty" json:"consistency,omitempty"`
+
+	// MinZxid Answer from this position or a later one.
+	MinZxid *MinZxid `form:"min_zxid,omitempty" json:"min_zxid,omitempty"`
+
+	// PerchSession Session token, drawn by the server or by the client (22 to 128 of `A-Za-z0-9_-`). Renews the session on arrival.
+	PerchSession *SessionToken `json:"Perch-Session,omitempty"`
+}
+
+// BreakLockParams defines parameters for BreakLock.
+type BreakLockParams struct {
+	// IdempotencyKey 1 to 128 visible characters, bare or in double quotes, drawn by the client for this request and sent again with every repetition of it.
+	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
+
+	// PerchSession Session token, drawn by the server or by the client (22 to 128 of `A-Za-z0-9_-`). Renews the session on arrival.
+	PerchSession *SessionToken `json:"Perch-Session,omitempty"`
+}
+
+// GetLockParams defines parameters for GetLock.
+type GetLockParams struct {
+	// WaitMs How long to wait; above the cap of this gateway (55000) it is cut to the cap.
+	WaitMs *WaitMs `form:"wait_ms,omitempty" json:"wait_ms,omitempty"`
+
+	// Consistency linearizable: as new as anything that was acknowledged before the request; local: what this node has, which may be old.
+	Consistency *Consistency `form:"consistency,omitempty" json:"consistency,omitempty"`
+
+	// MinZxid Answer from this position or a later one.
+	MinZxid *MinZxid `form:"min_zxid,omitempty" json:"min_zxid,omitempty"`
+
+	// IfNoneMatch On a write only `*`. On a read one tag, or `*`; `"absent"` is the tag of a node that does not exist.
+	IfNoneMatch *IfNoneMatch `json:"If-None-Match,omitempty"`
+
+	// Prefer wait=SECONDS, an alias of wait_ms, which beats it.
+	Prefer *Prefer `json:"Prefer,omitempty"`
+
+	// PerchSession Session token, drawn by the server or by the client (22 to 128 of `A-Za-z0-9_-`). Renews the session on arrival.
+	PerchSession *SessionToken `json:"Perch-Session,omitempty"`
+}
+
+// AcquireLockParams defines parameters for AcquireLock.
+type AcquireLockParams struct {
+	// IdempotencyKey 1 to 128 visible characters, bare or in double quotes, drawn by the client for this request and sent again with every repetition of it.
+	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
+
+	// PerchSession Session token, drawn by the server or by the client (22 to 128 of `A-Za-z0-9_-`). Renews the session on arrival.
+	PerchSession *SessionToken `json:"Perch-Session,omitempty"`
+}
+
+// ReleaseLockParams defines parameters for ReleaseLock.
+type ReleaseLockParams struct {
+	// IdempotencyKey 1 to 128 visible characters, bare or in double quotes, drawn by the client for this request and sent again with every repetition of it.
+	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
+
+	// PerchSession Session token, drawn by the server or by the client (22 to 128 of `A-Za-z0-9_-`). Renews the session on arrival.
+	PerchSession *SessionToken `json:"Perch-Session,omitempty"`
+}
+
+// RenewLockParams defines parameters for RenewLock.
+type RenewLockParams struct {
+	// PerchSession Session token, drawn by the server or by the client (22 to 128 of `A-Za-z0-9_-`). Renews the session on arrival.
+	PerchSession *SessionToken `json:"Perch-Session,omitempty"`
+}
+
+// RevokeLockParams defines parameters for RevokeLock.
+type RevokeLockParams struct {
+	// IdempotencyKey 1 to 128 visible characters, bare or in double quotes, drawn by the client for this request and sent again with every repetition of it.
+	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
+
 	// PerchSession Session token, drawn by the server or by the client (22 to 128 of `A-Za-z0-9_-`). Renews the session on arrival.
 	PerchSession *SessionToken `json:"Perch-Session,omitempty"`
 }
@@ -863,6 +1900,12 @@ type TransferLeadershipParams struct {
 type MultiParams struct {
 	// Include What to show besides, separated by commas.
 	Include *Include `form:"include,omitempty" json:"include,omitempty"`
+
+	// Fence `[locks/|semaphores/|elections/|once/]NAME[:TOKEN]`, up to 8 times: 412 fence_stale unless that is held when the write is applied. The last colon splits. Without TOKEN the session of this request must hold it. Shared locks and semaphores need the session besides their token. A run of once is NAME/KEY, or NAME for the last one.
+	Fence *Fence `form:"fence,omitempty" json:"fence,omitempty"`
+
+	// IdempotencyKey 1 to 128 visible characters, bare or in double quotes, drawn by the client for this request and sent again with every repetition of it.
+	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
 
 	// PerchSession Session token, drawn by the server or by the client (22 to 128 of `A-Za-z0-9_-`). Renews the session on arrival.
 	PerchSession *SessionToken `json:"Perch-Session,omitempty"`
@@ -876,8 +1919,14 @@ type DeleteNodeParams struct {
 	// Recursive Delete everything below the node too.
 	Recursive *Recursive `form:"recursive,omitempty" json:"recursive,omitempty"`
 
+	// Fence `[locks/|semaphores/|elections/|once/]NAME[:TOKEN]`, up to 8 times: 412 fence_stale unless that is held when the write is applied. The last colon splits. Without TOKEN the session of this request must hold it. Shared locks and semaphores need the session besides their token. A run of once is NAME/KEY, or NAME for the last one.
+	Fence *Fence `form:"fence,omitempty" json:"fence,omitempty"`
+
 	// IfMatch One tag, or `*`. `"812"`, `812` and `W/"812"` are the same tag; `""` matches nothing; a list is refused.
 	IfMatch *IfMatch `json:"If-Match,omitempty"`
+
+	// IdempotencyKey 1 to 128 visible characters, bare or in double quotes, drawn by the client for this request and sent again with every repetition of it.
+	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
 
 	// PerchSession Session token, drawn by the server or by the client (22 to 128 of `A-Za-z0-9_-`). Renews the session on arrival.
 	PerchSession *SessionToken `json:"Perch-Session,omitempty"`
@@ -939,6 +1988,12 @@ type CreateNodeParams struct {
 	// TTLMs With mode=ttl, that of the node, which needs one. With mode=ephemeral, a token that was never seen opens a session with this TTL.
 	TTLMs *NodeTTL `form:"ttl_ms,omitempty" json:"ttl_ms,omitempty"`
 
+	// Fence `[locks/|semaphores/|elections/|once/]NAME[:TOKEN]`, up to 8 times: 412 fence_stale unless that is held when the write is applied. The last colon splits. Without TOKEN the session of this request must hold it. Shared locks and semaphores need the session besides their token. A run of once is NAME/KEY, or NAME for the last one.
+	Fence *Fence `form:"fence,omitempty" json:"fence,omitempty"`
+
+	// IdempotencyKey 1 to 128 visible characters, bare or in double quotes, drawn by the client for this request and sent again with every repetition of it.
+	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
+
 	// PerchSession Session token, drawn by the server or by the client (22 to 128 of `A-Za-z0-9_-`). Renews the session on arrival.
 	PerchSession *SessionToken `json:"Perch-Session,omitempty"`
 }
@@ -960,11 +2015,17 @@ type PutNodeParams struct {
 	// Takeover With mode=ephemeral, one of another session changes its owner.
 	Takeover *Takeover `form:"takeover,omitempty" json:"takeover,omitempty"`
 
+	// Fence `[locks/|semaphores/|elections/|once/]NAME[:TOKEN]`, up to 8 times: 412 fence_stale unless that is held when the write is applied. The last colon splits. Without TOKEN the session of this request must hold it. Shared locks and semaphores need the session besides their token. A run of once is NAME/KEY, or NAME for the last one.
+	Fence *Fence `form:"fence,omitempty" json:"fence,omitempty"`
+
 	// IfMatch One tag, or `*`. `"812"`, `812` and `W/"812"` are the same tag; `""` matches nothing; a list is refused.
 	IfMatch *IfMatch `json:"If-Match,omitempty"`
 
 	// IfNoneMatch On a write only `*`. On a read one tag, or `*`; `"absent"` is the tag of a node that does not exist.
 	IfNoneMatch *IfNoneMatch `json:"If-None-Match,omitempty"`
+
+	// IdempotencyKey 1 to 128 visible characters, bare or in double quotes, drawn by the client for this request and sent again with every repetition of it.
+	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
 
 	// PerchSession Session token, drawn by the server or by the client (22 to 128 of `A-Za-z0-9_-`). Renews the session on arrival.
 	PerchSession *SessionToken `json:"Perch-Session,omitempty"`
@@ -972,6 +2033,99 @@ type PutNodeParams struct {
 
 // PutNodeParamsMode defines parameters for PutNode.
 type PutNodeParamsMode string
+
+// ListOnceParams defines parameters for ListOnce.
+type ListOnceParams struct {
+	// Prefix Only names that begin so.
+	Prefix *Prefix `form:"prefix,omitempty" json:"prefix,omitempty"`
+
+	// Limit Most entries of a page; of a watch whole zxids, at least one.
+	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
+
+	// PageToken The next_page_token of the page before.
+	PageToken *PageToken `form:"page_token,omitempty" json:"page_token,omitempty"`
+
+	// Consistency linearizable: as new as anything that was acknowledged before the request; local: what this node has, which may be old.
+	Consistency *Consistency `form:"consistency,omitempty" json:"consistency,omitempty"`
+
+	// MinZxid Answer from this position or a later one.
+	MinZxid *MinZxid `form:"min_zxid,omitempty" json:"min_zxid,omitempty"`
+
+	// PerchSession Session token, drawn by the server or by the client (22 to 128 of `A-Za-z0-9_-`). Renews the session on arrival.
+	PerchSession *SessionToken `json:"Perch-Session,omitempty"`
+}
+
+// ForgetOnceParams defines parameters for ForgetOnce.
+type ForgetOnceParams struct {
+	// Key The run; without it all of them.
+	Key *string `form:"key,omitempty" json:"key,omitempty"`
+
+	// IdempotencyKey 1 to 128 visible characters, bare or in double quotes, drawn by the client for this request and sent again with every repetition of it.
+	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
+
+	// PerchSession Session token, drawn by the server or by the client (22 to 128 of `A-Za-z0-9_-`). Renews the session on arrival.
+	PerchSession *SessionToken `json:"Perch-Session,omitempty"`
+}
+
+// GetOnceParams defines parameters for GetOnce.
+type GetOnceParams struct {
+	// WaitMs How long to wait; above the cap of this gateway (55000) it is cut to the cap.
+	WaitMs *WaitMs `form:"wait_ms,omitempty" json:"wait_ms,omitempty"`
+
+	// Consistency linearizable: as new as anything that was acknowledged before the request; local: what this node has, which may be old.
+	Consistency *Consistency `form:"consistency,omitempty" json:"consistency,omitempty"`
+
+	// MinZxid Answer from this position or a later one.
+	MinZxid *MinZxid `form:"min_zxid,omitempty" json:"min_zxid,omitempty"`
+
+	// Include What to show besides, separated by commas.
+	Include *Include `form:"include,omitempty" json:"include,omitempty"`
+
+	// Key The run.
+	Key *string `form:"key,omitempty" json:"key,omitempty"`
+
+	// IfNoneMatch On a write only `*`. On a read one tag, or `*`; `"absent"` is the tag of a node that does not exist.
+	IfNoneMatch *IfNoneMatch `json:"If-None-Match,omitempty"`
+
+	// Prefer wait=SECONDS, an alias of wait_ms, which beats it.
+	Prefer *Prefer `json:"Prefer,omitempty"`
+
+	// PerchSession Session token, drawn by the server or by the client (22 to 128 of `A-Za-z0-9_-`). Renews the session on arrival.
+	PerchSession *SessionToken `json:"Perch-Session,omitempty"`
+}
+
+// AbandonOnceParams defines parameters for AbandonOnce.
+type AbandonOnceParams struct {
+	// IdempotencyKey 1 to 128 visible characters, bare or in double quotes, drawn by the client for this request and sent again with every repetition of it.
+	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
+
+	// PerchSession Session token, drawn by the server or by the client (22 to 128 of `A-Za-z0-9_-`). Renews the session on arrival.
+	PerchSession *SessionToken `json:"Perch-Session,omitempty"`
+}
+
+// BeginOnceParams defines parameters for BeginOnce.
+type BeginOnceParams struct {
+	// IdempotencyKey 1 to 128 visible characters, bare or in double quotes, drawn by the client for this request and sent again with every repetition of it.
+	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
+
+	// PerchSession Session token, drawn by the server or by the client (22 to 128 of `A-Za-z0-9_-`). Renews the session on arrival.
+	PerchSession *SessionToken `json:"Perch-Session,omitempty"`
+}
+
+// CompleteOnceParams defines parameters for CompleteOnce.
+type CompleteOnceParams struct {
+	// Fence `[locks/|semaphores/|elections/|once/]NAME[:TOKEN]`, up to 8 times: 412 fence_stale unless that is held when the write is applied. The last colon splits. Without TOKEN the session of this request must hold it. Shared locks and semaphores need the session besides their token. A run of once is NAME/KEY, or NAME for the last one.
+	Fence *Fence `form:"fence,omitempty" json:"fence,omitempty"`
+
+	// Failed The attempt has failed: the run fails when that was the last of max_attempts, else the next begin wins.
+	Failed *bool `form:"failed,omitempty" json:"failed,omitempty"`
+
+	// IdempotencyKey 1 to 128 visible characters, bare or in double quotes, drawn by the client for this request and sent again with every repetition of it.
+	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
+
+	// PerchSession Session token, drawn by the server or by the client (22 to 128 of `A-Za-z0-9_-`). Renews the session on arrival.
+	PerchSession *SessionToken `json:"Perch-Session,omitempty"`
+}
 
 // ListPrincipalsParams defines parameters for ListPrincipals.
 type ListPrincipalsParams struct {
@@ -995,6 +2149,9 @@ type ListPrincipalsParams struct {
 type DeletePrincipalParams struct {
 	// IfMatch One tag, or `*`. `"812"`, `812` and `W/"812"` are the same tag; `""` matches nothing; a list is refused.
 	IfMatch *IfMatch `json:"If-Match,omitempty"`
+
+	// IdempotencyKey 1 to 128 visible characters, bare or in double quotes, drawn by the client for this request and sent again with every repetition of it.
+	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
 
 	// PerchSession Session token, drawn by the server or by the client (22 to 128 of `A-Za-z0-9_-`). Renews the session on arrival.
 	PerchSession *SessionToken `json:"Perch-Session,omitempty"`
@@ -1020,12 +2177,180 @@ type PutPrincipalParams struct {
 	// IfNoneMatch On a write only `*`. On a read one tag, or `*`; `"absent"` is the tag of a node that does not exist.
 	IfNoneMatch *IfNoneMatch `json:"If-None-Match,omitempty"`
 
+	// IdempotencyKey 1 to 128 visible characters, bare or in double quotes, drawn by the client for this request and sent again with every repetition of it.
+	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
+
+	// PerchSession Session token, drawn by the server or by the client (22 to 128 of `A-Za-z0-9_-`). Renews the session on arrival.
+	PerchSession *SessionToken `json:"Perch-Session,omitempty"`
+}
+
+// ListQueuesParams defines parameters for ListQueues.
+type ListQueuesParams struct {
+	// Prefix Only names that begin so.
+	Prefix *Prefix `form:"prefix,omitempty" json:"prefix,omitempty"`
+
+	// Limit Most entries of a page; of a watch whole zxids, at least one.
+	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
+
+	// PageToken The next_page_token of the page before.
+	PageToken *PageToken `form:"page_token,omitempty" json:"page_token,omitempty"`
+
+	// Consistency linearizable: as new as anything that was acknowledged before the request; local: what this node has, which may be old.
+	Consistency *Consistency `form:"consistency,omitempty" json:"consistency,omitempty"`
+
+	// MinZxid Answer from this position or a later one.
+	MinZxid *MinZxid `form:"min_zxid,omitempty" json:"min_zxid,omitempty"`
+
+	// PerchSession Session token, drawn by the server or by the client (22 to 128 of `A-Za-z0-9_-`). Renews the session on arrival.
+	PerchSession *SessionToken `json:"Perch-Session,omitempty"`
+}
+
+// DeleteQueueParams defines parameters for DeleteQueue.
+type DeleteQueueParams struct {
+	// Fence `[locks/|semaphores/|elections/|once/]NAME[:TOKEN]`, up to 8 times: 412 fence_stale unless that is held when the write is applied. The last colon splits. Without TOKEN the session of this request must hold it. Shared locks and semaphores need the session besides their token. A run of once is NAME/KEY, or NAME for the last one.
+	Fence *Fence `form:"fence,omitempty" json:"fence,omitempty"`
+
+	// Force Delete its messages too.
+	Force *bool `form:"force,omitempty" json:"force,omitempty"`
+
+	// IdempotencyKey 1 to 128 visible characters, bare or in double quotes, drawn by the client for this request and sent again with every repetition of it.
+	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
+
+	// PerchSession Session token, drawn by the server or by the client (22 to 128 of `A-Za-z0-9_-`). Renews the session on arrival.
+	PerchSession *SessionToken `json:"Perch-Session,omitempty"`
+}
+
+// GetQueueParams defines parameters for GetQueue.
+type GetQueueParams struct {
+	// Consistency linearizable: as new as anything that was acknowledged before the request; local: what this node has, which may be old.
+	Consistency *Consistency `form:"consistency,omitempty" json:"consistency,omitempty"`
+
+	// MinZxid Answer from this position or a later one.
+	MinZxid *MinZxid `form:"min_zxid,omitempty" json:"min_zxid,omitempty"`
+
+	// PerchSession Session token, drawn by the server or by the client (22 to 128 of `A-Za-z0-9_-`). Renews the session on arrival.
+	PerchSession *SessionToken `json:"Perch-Session,omitempty"`
+}
+
+// ConfigureQueueParams defines parameters for ConfigureQueue.
+type ConfigureQueueParams struct {
+	// Fence `[locks/|semaphores/|elections/|once/]NAME[:TOKEN]`, up to 8 times: 412 fence_stale unless that is held when the write is applied. The last colon splits. Without TOKEN the session of this request must hold it. Shared locks and semaphores need the session besides their token. A run of once is NAME/KEY, or NAME for the last one.
+	Fence *Fence `form:"fence,omitempty" json:"fence,omitempty"`
+
+	// IdempotencyKey 1 to 128 visible characters, bare or in double quotes, drawn by the client for this request and sent again with every repetition of it.
+	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
+
+	// PerchSession Session token, drawn by the server or by the client (22 to 128 of `A-Za-z0-9_-`). Renews the session on arrival.
+	PerchSession *SessionToken `json:"Perch-Session,omitempty"`
+}
+
+// AckMessagesParams defines parameters for AckMessages.
+type AckMessagesParams struct {
+	// Fence `[locks/|semaphores/|elections/|once/]NAME[:TOKEN]`, up to 8 times: 412 fence_stale unless that is held when the write is applied. The last colon splits. Without TOKEN the session of this request must hold it. Shared locks and semaphores need the session besides their token. A run of once is NAME/KEY, or NAME for the last one.
+	Fence *Fence `form:"fence,omitempty" json:"fence,omitempty"`
+
+	// IdempotencyKey 1 to 128 visible characters, bare or in double quotes, drawn by the client for this request and sent again with every repetition of it.
+	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
+
+	// PerchSession Session token, drawn by the server or by the client (22 to 128 of `A-Za-z0-9_-`). Renews the session on arrival.
+	PerchSession *SessionToken `json:"Perch-Session,omitempty"`
+}
+
+// ClaimMessagesParams defines parameters for ClaimMessages.
+type ClaimMessagesParams struct {
+	// Include What to show besides, separated by commas.
+	Include *Include `form:"include,omitempty" json:"include,omitempty"`
+
+	// IdempotencyKey 1 to 128 visible characters, bare or in double quotes, drawn by the client for this request and sent again with every repetition of it.
+	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
+
+	// PerchSession Session token, drawn by the server or by the client (22 to 128 of `A-Za-z0-9_-`). Renews the session on arrival.
+	PerchSession *SessionToken `json:"Perch-Session,omitempty"`
+}
+
+// ExtendMessagesParams defines parameters for ExtendMessages.
+type ExtendMessagesParams struct {
+	// Fence `[locks/|semaphores/|elections/|once/]NAME[:TOKEN]`, up to 8 times: 412 fence_stale unless that is held when the write is applied. The last colon splits. Without TOKEN the session of this request must hold it. Shared locks and semaphores need the session besides their token. A run of once is NAME/KEY, or NAME for the last one.
+	Fence *Fence `form:"fence,omitempty" json:"fence,omitempty"`
+
+	// IdempotencyKey 1 to 128 visible characters, bare or in double quotes, drawn by the client for this request and sent again with every repetition of it.
+	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
+
+	// PerchSession Session token, drawn by the server or by the client (22 to 128 of `A-Za-z0-9_-`). Renews the session on arrival.
+	PerchSession *SessionToken `json:"Perch-Session,omitempty"`
+}
+
+// PeekMessagesParams defines parameters for PeekMessages.
+type PeekMessagesParams struct {
+	// Include What to show besides, separated by commas.
+	Include *Include `form:"include,omitempty" json:"include,omitempty"`
+
+	// Limit Most entries of a page; of a watch whole zxids, at least one.
+	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
+
+	// PageToken The next_page_token of the page before.
+	PageToken *PageToken `form:"page_token,omitempty" json:"page_token,omitempty"`
+
+	// Consistency linearizable: as new as anything that was acknowledged before the request; local: what this node has, which may be old.
+	Consistency *Consistency `form:"consistency,omitempty" json:"consistency,omitempty"`
+
+	// MinZxid Answer from this position or a later one.
+	MinZxid *MinZxid `form:"min_zxid,omitempty" json:"min_zxid,omitempty"`
+
+	// PerchSession Session token, drawn by the server or by the client (22 to 128 of `A-Za-z0-9_-`). Renews the session on arrival.
+	PerchSession *SessionToken `json:"Perch-Session,omitempty"`
+}
+
+// EnqueueParams defines parameters for Enqueue.
+type EnqueueParams struct {
+	// DelayMs It is ready only so much later.
+	DelayMs *int64 `form:"delay_ms,omitempty" json:"delay_ms,omitempty"`
+
+	// Priority Lower first, then in the order of their ids; 0 without it.
+	Priority *int32 `form:"priority,omitempty" json:"priority,omitempty"`
+
+	// Fence `[locks/|semaphores/|elections/|once/]NAME[:TOKEN]`, up to 8 times: 412 fence_stale unless that is held when the write is applied. The last colon splits. Without TOKEN the session of this request must hold it. Shared locks and semaphores need the session besides their token. A run of once is NAME/KEY, or NAME for the last one.
+	Fence *Fence `form:"fence,omitempty" json:"fence,omitempty"`
+
+	// IdempotencyKey 1 to 128 visible characters, bare or in double quotes, drawn by the client for this request and sent again with every repetition of it.
+	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
+
+	// PerchSession Session token, drawn by the server or by the client (22 to 128 of `A-Za-z0-9_-`). Renews the session on arrival.
+	PerchSession *SessionToken `json:"Perch-Session,omitempty"`
+}
+
+// NackMessagesParams defines parameters for NackMessages.
+type NackMessagesParams struct {
+	// Fence `[locks/|semaphores/|elections/|once/]NAME[:TOKEN]`, up to 8 times: 412 fence_stale unless that is held when the write is applied. The last colon splits. Without TOKEN the session of this request must hold it. Shared locks and semaphores need the session besides their token. A run of once is NAME/KEY, or NAME for the last one.
+	Fence *Fence `form:"fence,omitempty" json:"fence,omitempty"`
+
+	// IdempotencyKey 1 to 128 visible characters, bare or in double quotes, drawn by the client for this request and sent again with every repetition of it.
+	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
+
+	// PerchSession Session token, drawn by the server or by the client (22 to 128 of `A-Za-z0-9_-`). Renews the session on arrival.
+	PerchSession *SessionToken `json:"Perch-Session,omitempty"`
+}
+
+// RedriveMessagesParams defines parameters for RedriveMessages.
+type RedriveMessagesParams struct {
+	// Fence `[locks/|semaphores/|elections/|once/]NAME[:TOKEN]`, up to 8 times: 412 fence_stale unless that is held when the write is applied. The last colon splits. Without TOKEN the session of this request must hold it. Shared locks and semaphores need the session besides their token. A run of once is NAME/KEY, or NAME for the last one.
+	Fence *Fence `form:"fence,omitempty" json:"fence,omitempty"`
+
+	// IdempotencyKey 1 to 128 visible characters, bare or in double quotes, drawn by the client for this request and sent again with every repetition of it.
+	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
+
 	// PerchSession Session token, drawn by the server or by the client (22 to 128 of `A-Za-z0-9_-`). Renews the session on arrival.
 	PerchSession *SessionToken `json:"Perch-Session,omitempty"`
 }
 
 // DeleteQuotaParams defines parameters for DeleteQuota.
 type DeleteQuotaParams struct {
+	// Fence `[locks/|semaphores/|elections/|once/]NAME[:TOKEN]`, up to 8 times: 412 fence_stale unless that is held when the write is applied. The last colon splits. Without TOKEN the session of this request must hold it. Shared locks and semaphores need the session besides their token. A run of once is NAME/KEY, or NAME for the last one.
+	Fence *Fence `form:"fence,omitempty" json:"fence,omitempty"`
+
+	// IdempotencyKey 1 to 128 visible characters, bare or in double quotes, drawn by the client for this request and sent again with every repetition of it.
+	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
+
 	// PerchSession Session token, drawn by the server or by the client (22 to 128 of `A-Za-z0-9_-`). Renews the session on arrival.
 	PerchSession *SessionToken `json:"Perch-Session,omitempty"`
 }
@@ -1044,6 +2369,87 @@ type GetQuotaParams struct {
 
 // SetQuotaParams defines parameters for SetQuota.
 type SetQuotaParams struct {
+	// Fence `[locks/|semaphores/|elections/|once/]NAME[:TOKEN]`, up to 8 times: 412 fence_stale unless that is held when the write is applied. The last colon splits. Without TOKEN the session of this request must hold it. Shared locks and semaphores need the session besides their token. A run of once is NAME/KEY, or NAME for the last one.
+	Fence *Fence `form:"fence,omitempty" json:"fence,omitempty"`
+
+	// IdempotencyKey 1 to 128 visible characters, bare or in double quotes, drawn by the client for this request and sent again with every repetition of it.
+	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
+
+	// PerchSession Session token, drawn by the server or by the client (22 to 128 of `A-Za-z0-9_-`). Renews the session on arrival.
+	PerchSession *SessionToken `json:"Perch-Session,omitempty"`
+}
+
+// ListSemaphoresParams defines parameters for ListSemaphores.
+type ListSemaphoresParams struct {
+	// Prefix Only names that begin so.
+	Prefix *Prefix `form:"prefix,omitempty" json:"prefix,omitempty"`
+
+	// Limit Most entries of a page; of a watch whole zxids, at least one.
+	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
+
+	// PageToken The next_page_token of the page before.
+	PageToken *PageToken `form:"page_token,omitempty" json:"page_token,omitempty"`
+
+	// Consistency linearizable: as new as anything that was acknowledged before the request; local: what this node has, which may be old.
+	Consistency *Consistency `form:"consistency,omitempty" json:"consistency,omitempty"`
+
+	// MinZxid Answer from this position or a later one.
+	MinZxid *MinZxid `form:"min_zxid,omitempty" json:"min_zxid,omitempty"`
+
+	// PerchSession Session token, drawn by the server or by the client (22 to 128 of `A-Za-z0-9_-`). Renews the session on arrival.
+	PerchSession *SessionToken `json:"Perch-Session,omitempty"`
+}
+
+// BreakSemaphoreParams defines parameters for BreakSemaphore.
+type BreakSemaphoreParams struct {
+	// IdempotencyKey 1 to 128 visible characters, bare or in double quotes, drawn by the client for this request and sent again with every repetition of it.
+	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
+
+	// PerchSession Session token, drawn by the server or by the client (22 to 128 of `A-Za-z0-9_-`). Renews the session on arrival.
+	PerchSession *SessionToken `json:"Perch-Session,omitempty"`
+}
+
+// GetSemaphoreParams defines parameters for GetSemaphore.
+type GetSemaphoreParams struct {
+	// WaitMs How long to wait; above the cap of this gateway (55000) it is cut to the cap.
+	WaitMs *WaitMs `form:"wait_ms,omitempty" json:"wait_ms,omitempty"`
+
+	// Consistency linearizable: as new as anything that was acknowledged before the request; local: what this node has, which may be old.
+	Consistency *Consistency `form:"consistency,omitempty" json:"consistency,omitempty"`
+
+	// MinZxid Answer from this position or a later one.
+	MinZxid *MinZxid `form:"min_zxid,omitempty" json:"min_zxid,omitempty"`
+
+	// IfNoneMatch On a write only `*`. On a read one tag, or `*`; `"absent"` is the tag of a node that does not exist.
+	IfNoneMatch *IfNoneMatch `json:"If-None-Match,omitempty"`
+
+	// Prefer wait=SECONDS, an alias of wait_ms, which beats it.
+	Prefer *Prefer `json:"Prefer,omitempty"`
+
+	// PerchSession Session token, drawn by the server or by the client (22 to 128 of `A-Za-z0-9_-`). Renews the session on arrival.
+	PerchSession *SessionToken `json:"Perch-Session,omitempty"`
+}
+
+// AcquireSemaphoreParams defines parameters for AcquireSemaphore.
+type AcquireSemaphoreParams struct {
+	// IdempotencyKey 1 to 128 visible characters, bare or in double quotes, drawn by the client for this request and sent again with every repetition of it.
+	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
+
+	// PerchSession Session token, drawn by the server or by the client (22 to 128 of `A-Za-z0-9_-`). Renews the session on arrival.
+	PerchSession *SessionToken `json:"Perch-Session,omitempty"`
+}
+
+// ReleaseSemaphoreParams defines parameters for ReleaseSemaphore.
+type ReleaseSemaphoreParams struct {
+	// IdempotencyKey 1 to 128 visible characters, bare or in double quotes, drawn by the client for this request and sent again with every repetition of it.
+	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
+
+	// PerchSession Session token, drawn by the server or by the client (22 to 128 of `A-Za-z0-9_-`). Renews the session on arrival.
+	PerchSession *SessionToken `json:"Perch-Session,omitempty"`
+}
+
+// RenewSemaphoreParams defines parameters for RenewSemaphore.
+type RenewSemaphoreParams struct {
 	// PerchSession Session token, drawn by the server or by the client (22 to 128 of `A-Za-z0-9_-`). Renews the session on arrival.
 	PerchSession *SessionToken `json:"Perch-Session,omitempty"`
 }
@@ -1068,12 +2474,18 @@ type ListSessionsParams struct {
 
 // CreateSessionParams defines parameters for CreateSession.
 type CreateSessionParams struct {
+	// IdempotencyKey 1 to 128 visible characters, bare or in double quotes, drawn by the client for this request and sent again with every repetition of it.
+	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
+
 	// PerchSession Session token, drawn by the server or by the client (22 to 128 of `A-Za-z0-9_-`). Renews the session on arrival.
 	PerchSession *SessionToken `json:"Perch-Session,omitempty"`
 }
 
 // CloseSessionParams defines parameters for CloseSession.
 type CloseSessionParams struct {
+	// IdempotencyKey 1 to 128 visible characters, bare or in double quotes, drawn by the client for this request and sent again with every repetition of it.
+	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
+
 	// PerchSession Session token, drawn by the server or by the client (22 to 128 of `A-Za-z0-9_-`). Renews the session on arrival.
 	PerchSession *SessionToken `json:"Perch-Session,omitempty"`
 }
@@ -1155,12 +2567,18 @@ type ListTokensParams struct {
 
 // CreateTokenParams defines parameters for CreateToken.
 type CreateTokenParams struct {
+	// IdempotencyKey 1 to 128 visible characters, bare or in double quotes, drawn by the client for this request and sent again with every repetition of it.
+	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
+
 	// PerchSession Session token, drawn by the server or by the client (22 to 128 of `A-Za-z0-9_-`). Renews the session on arrival.
 	PerchSession *SessionToken `json:"Perch-Session,omitempty"`
 }
 
 // RevokeTokenParams defines parameters for RevokeToken.
 type RevokeTokenParams struct {
+	// IdempotencyKey 1 to 128 visible characters, bare or in double quotes, drawn by the client for this request and sent again with every repetition of it.
+	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
+
 	// PerchSession Session token, drawn by the server or by the client (22 to 128 of `A-Za-z0-9_-`). Renews the session on arrival.
 	PerchSession *SessionToken `json:"Perch-Session,omitempty"`
 }
@@ -1222,20 +2640,95 @@ type SetDefaultACLJSONRequestBody = ACL
 // SetACLJSONRequestBody defines body for SetACL for application/json ContentType.
 type SetACLJSONRequestBody = ACL
 
+// EnterBarrierJSONRequestBody defines body for EnterBarrier for application/json ContentType.
+type EnterBarrierJSONRequestBody = BarrierSpec
+
+// LeaveBarrierJSONRequestBody defines body for LeaveBarrier for application/json ContentType.
+type LeaveBarrierJSONRequestBody = BarrierLeave
+
 // AddMemberJSONRequestBody defines body for AddMember for application/json ContentType.
 type AddMemberJSONRequestBody = MembersSpec
 
 // TransferLeadershipJSONRequestBody defines body for TransferLeadership for application/json ContentType.
 type TransferLeadershipJSONRequestBody = TransferSpec
 
+// AddCounterJSONRequestBody defines body for AddCounter for application/json ContentType.
+type AddCounterJSONRequestBody = CounterSpec
+
+// SetCounterJSONRequestBody defines body for SetCounter for application/json ContentType.
+type SetCounterJSONRequestBody = CounterSet
+
+// CampaignJSONRequestBody defines body for Campaign for application/json ContentType.
+type CampaignJSONRequestBody = CampaignSpec
+
+// ProclaimJSONRequestBody defines body for Proclaim for application/json ContentType.
+type ProclaimJSONRequestBody = Proclamation
+
+// RenewLeadershipJSONRequestBody defines body for RenewLeadership for application/json ContentType.
+type RenewLeadershipJSONRequestBody = HolderRef
+
+// ResignJSONRequestBody defines body for Resign for application/json ContentType.
+type ResignJSONRequestBody = ReleaseRef
+
+// AcquireLockSetJSONRequestBody defines body for AcquireLockSet for application/json ContentType.
+type AcquireLockSetJSONRequestBody = LockSetSpec
+
+// ReleaseLockSetJSONRequestBody defines body for ReleaseLockSet for application/json ContentType.
+type ReleaseLockSetJSONRequestBody = LockSetRef
+
+// AcquireLockJSONRequestBody defines body for AcquireLock for application/json ContentType.
+type AcquireLockJSONRequestBody = AcquireSpec
+
+// ReleaseLockJSONRequestBody defines body for ReleaseLock for application/json ContentType.
+type ReleaseLockJSONRequestBody = ReleaseRef
+
+// RenewLockJSONRequestBody defines body for RenewLock for application/json ContentType.
+type RenewLockJSONRequestBody = HolderRef
+
+// RevokeLockJSONRequestBody defines body for RevokeLock for application/json ContentType.
+type RevokeLockJSONRequestBody = RevokeSpec
+
 // MultiJSONRequestBody defines body for Multi for application/json ContentType.
 type MultiJSONRequestBody = TxnRequest
+
+// AbandonOnceJSONRequestBody defines body for AbandonOnce for application/json ContentType.
+type AbandonOnceJSONRequestBody = OnceRef
+
+// BeginOnceJSONRequestBody defines body for BeginOnce for application/json ContentType.
+type BeginOnceJSONRequestBody = OnceSpec
 
 // PutPrincipalJSONRequestBody defines body for PutPrincipal for application/json ContentType.
 type PutPrincipalJSONRequestBody = PrincipalSpec
 
+// ConfigureQueueJSONRequestBody defines body for ConfigureQueue for application/json ContentType.
+type ConfigureQueueJSONRequestBody = QueueSpec
+
+// AckMessagesJSONRequestBody defines body for AckMessages for application/json ContentType.
+type AckMessagesJSONRequestBody = AckSpec
+
+// ClaimMessagesJSONRequestBody defines body for ClaimMessages for application/json ContentType.
+type ClaimMessagesJSONRequestBody = ClaimSpec
+
+// ExtendMessagesJSONRequestBody defines body for ExtendMessages for application/json ContentType.
+type ExtendMessagesJSONRequestBody = ExtendSpec
+
+// NackMessagesJSONRequestBody defines body for NackMessages for application/json ContentType.
+type NackMessagesJSONRequestBody = NackSpec
+
+// RedriveMessagesJSONRequestBody defines body for RedriveMessages for application/json ContentType.
+type RedriveMessagesJSONRequestBody = Redrive
+
 // SetQuotaJSONRequestBody defines body for SetQuota for application/json ContentType.
 type SetQuotaJSONRequestBody = QuotaSpec
+
+// AcquireSemaphoreJSONRequestBody defines body for AcquireSemaphore for application/json ContentType.
+type AcquireSemaphoreJSONRequestBody = SemaphoreSpec
+
+// ReleaseSemaphoreJSONRequestBody defines body for ReleaseSemaphore for application/json ContentType.
+type ReleaseSemaphoreJSONRequestBody = ReleaseRef
+
+// RenewSemaphoreJSONRequestBody defines body for RenewSemaphore for application/json ContentType.
+type RenewSemaphoreJSONRequestBody = HolderRef
 
 // CreateSessionJSONRequestBody defines body for CreateSession for application/json ContentType.
 type CreateSessionJSONRequestBody = SessionSpec
@@ -1275,6 +2768,24 @@ type ServerInterface interface {
 	// SetACL Replace the ACL of a node
 	// (PUT /v1/acl/{path})
 	SetACL(w http.ResponseWriter, r *http.Request, path Path, params SetACLParams)
+	// ListBarriers List barriers
+	// (GET /v1/barriers)
+	ListBarriers(w http.ResponseWriter, r *http.Request, params ListBarriersParams)
+	// OpenBarrier Open a barrier
+	// (DELETE /v1/barriers/{name})
+	OpenBarrier(w http.ResponseWriter, r *http.Request, name Name, params OpenBarrierParams)
+	// GetBarrier State of a barrier
+	// (GET /v1/barriers/{name})
+	GetBarrier(w http.ResponseWriter, r *http.Request, name Name, params GetBarrierParams)
+	// CloseBarrier Close a barrier
+	// (PUT /v1/barriers/{name})
+	CloseBarrier(w http.ResponseWriter, r *http.Request, name Name, params CloseBarrierParams)
+	// EnterBarrier Enter a barrier and wait for the others
+	// (POST /v1/barriers/{name}/enter)
+	EnterBarrier(w http.ResponseWriter, r *http.Request, name Name, params EnterBarrierParams)
+	// LeaveBarrier Leave a barrier and wait for the others
+	// (POST /v1/barriers/{name}/leave)
+	LeaveBarrier(w http.ResponseWriter, r *http.Request, name Name, params LeaveBarrierParams)
 	// ListChildren List the children of a node
 	// (GET /v1/children/{path})
 	ListChildren(w http.ResponseWriter, r *http.Request, path Path, params ListChildrenParams)
@@ -1290,6 +2801,66 @@ type ServerInterface interface {
 	// TransferLeadership Move leadership
 	// (POST /v1/cluster/transfer)
 	TransferLeadership(w http.ResponseWriter, r *http.Request, params TransferLeadershipParams)
+	// ListCounters List counters
+	// (GET /v1/counters)
+	ListCounters(w http.ResponseWriter, r *http.Request, params ListCountersParams)
+	// DeleteCounter Delete a counter
+	// (DELETE /v1/counters/{name})
+	DeleteCounter(w http.ResponseWriter, r *http.Request, name Name, params DeleteCounterParams)
+	// GetCounter Read a counter
+	// (GET /v1/counters/{name})
+	GetCounter(w http.ResponseWriter, r *http.Request, name Name, params GetCounterParams)
+	// AddCounter Add to a counter
+	// (POST /v1/counters/{name}/add)
+	AddCounter(w http.ResponseWriter, r *http.Request, name Name, params AddCounterParams)
+	// SetCounter Set a counter
+	// (POST /v1/counters/{name}/set)
+	SetCounter(w http.ResponseWriter, r *http.Request, name Name, params SetCounterParams)
+	// ListElections List elections
+	// (GET /v1/elections)
+	ListElections(w http.ResponseWriter, r *http.Request, params ListElectionsParams)
+	// GetLeader Who leads
+	// (GET /v1/elections/{name})
+	GetLeader(w http.ResponseWriter, r *http.Request, name Name, params GetLeaderParams)
+	// Campaign Stand for leader
+	// (POST /v1/elections/{name}/campaign)
+	Campaign(w http.ResponseWriter, r *http.Request, name Name, params CampaignParams)
+	// Proclaim Change the value of the leader
+	// (POST /v1/elections/{name}/proclaim)
+	Proclaim(w http.ResponseWriter, r *http.Request, name Name, params ProclaimParams)
+	// RenewLeadership Renew and verify the leadership
+	// (POST /v1/elections/{name}/renew)
+	RenewLeadership(w http.ResponseWriter, r *http.Request, name Name, params RenewLeadershipParams)
+	// Resign Resign or withdraw
+	// (POST /v1/elections/{name}/resign)
+	Resign(w http.ResponseWriter, r *http.Request, name Name, params ResignParams)
+	// AcquireLockSet Acquire several locks at once
+	// (POST /v1/lock-sets/acquire)
+	AcquireLockSet(w http.ResponseWriter, r *http.Request, params AcquireLockSetParams)
+	// ReleaseLockSet Release several locks at once
+	// (POST /v1/lock-sets/release)
+	ReleaseLockSet(w http.ResponseWriter, r *http.Request, params ReleaseLockSetParams)
+	// ListLocks List locks
+	// (GET /v1/locks)
+	ListLocks(w http.ResponseWriter, r *http.Request, params ListLocksParams)
+	// BreakLock Break all holds of a lock
+	// (DELETE /v1/locks/{name})
+	BreakLock(w http.ResponseWriter, r *http.Request, name Name, params BreakLockParams)
+	// GetLock Who holds a lock
+	// (GET /v1/locks/{name})
+	GetLock(w http.ResponseWriter, r *http.Request, name Name, params GetLockParams)
+	// AcquireLock Acquire a lock
+	// (POST /v1/locks/{name}/acquire)
+	AcquireLock(w http.ResponseWriter, r *http.Request, name Name, params AcquireLockParams)
+	// ReleaseLock Release a lock
+	// (POST /v1/locks/{name}/release)
+	ReleaseLock(w http.ResponseWriter, r *http.Request, name Name, params ReleaseLockParams)
+	// RenewLock Renew and verify the lock
+	// (POST /v1/locks/{name}/renew)
+	RenewLock(w http.ResponseWriter, r *http.Request, name Name, params RenewLockParams)
+	// RevokeLock Ask the holders to give a lock up
+	// (POST /v1/locks/{name}/revoke)
+	RevokeLock(w http.ResponseWriter, r *http.Request, name Name, params RevokeLockParams)
 	// Multi Apply operations atomically
 	// (POST /v1/multi)
 	Multi(w http.ResponseWriter, r *http.Request, params MultiParams)
@@ -1308,6 +2879,24 @@ type ServerInterface interface {
 	// PutNode Write a node, creating it if need be
 	// (PUT /v1/nodes/{path})
 	PutNode(w http.ResponseWriter, r *http.Request, path Path, params PutNodeParams)
+	// ListOnce List once
+	// (GET /v1/once)
+	ListOnce(w http.ResponseWriter, r *http.Request, params ListOnceParams)
+	// ForgetOnce Forget runs
+	// (DELETE /v1/once/{name})
+	ForgetOnce(w http.ResponseWriter, r *http.Request, name Name, params ForgetOnceParams)
+	// GetOnce State and result of a run
+	// (GET /v1/once/{name})
+	GetOnce(w http.ResponseWriter, r *http.Request, name Name, params GetOnceParams)
+	// AbandonOnce Give a run back
+	// (POST /v1/once/{name}/abandon)
+	AbandonOnce(w http.ResponseWriter, r *http.Request, name Name, params AbandonOnceParams)
+	// BeginOnce Begin a run that is to be done once
+	// (POST /v1/once/{name}/begin)
+	BeginOnce(w http.ResponseWriter, r *http.Request, name Name, params BeginOnceParams)
+	// CompleteOnce Record the result of a run
+	// (POST /v1/once/{name}/complete)
+	CompleteOnce(w http.ResponseWriter, r *http.Request, name Name, params CompleteOnceParams)
 	// ListPrincipals List principals
 	// (GET /v1/principals)
 	ListPrincipals(w http.ResponseWriter, r *http.Request, params ListPrincipalsParams)
@@ -1320,6 +2909,39 @@ type ServerInterface interface {
 	// PutPrincipal Create or replace a principal
 	// (PUT /v1/principals/{name})
 	PutPrincipal(w http.ResponseWriter, r *http.Request, name PrincipalName, params PutPrincipalParams)
+	// ListQueues List queues
+	// (GET /v1/queues)
+	ListQueues(w http.ResponseWriter, r *http.Request, params ListQueuesParams)
+	// DeleteQueue Delete a queue
+	// (DELETE /v1/queues/{name})
+	DeleteQueue(w http.ResponseWriter, r *http.Request, name Name, params DeleteQueueParams)
+	// GetQueue Counts of a queue
+	// (GET /v1/queues/{name})
+	GetQueue(w http.ResponseWriter, r *http.Request, name Name, params GetQueueParams)
+	// ConfigureQueue Configure a queue
+	// (PUT /v1/queues/{name})
+	ConfigureQueue(w http.ResponseWriter, r *http.Request, name Name, params ConfigureQueueParams)
+	// AckMessages Ack claimed messages
+	// (POST /v1/queues/{name}/ack)
+	AckMessages(w http.ResponseWriter, r *http.Request, name Name, params AckMessagesParams)
+	// ClaimMessages Claim messages
+	// (POST /v1/queues/{name}/claim)
+	ClaimMessages(w http.ResponseWriter, r *http.Request, name Name, params ClaimMessagesParams)
+	// ExtendMessages Extend claims
+	// (POST /v1/queues/{name}/extend)
+	ExtendMessages(w http.ResponseWriter, r *http.Request, name Name, params ExtendMessagesParams)
+	// PeekMessages Look at messages without claiming them
+	// (GET /v1/queues/{name}/messages)
+	PeekMessages(w http.ResponseWriter, r *http.Request, name Name, params PeekMessagesParams)
+	// Enqueue Add a message
+	// (POST /v1/queues/{name}/messages)
+	Enqueue(w http.ResponseWriter, r *http.Request, name Name, params EnqueueParams)
+	// NackMessages Give claimed messages back
+	// (POST /v1/queues/{name}/nack)
+	NackMessages(w http.ResponseWriter, r *http.Request, name Name, params NackMessagesParams)
+	// RedriveMessages Move messages of a queue to another one
+	// (POST /v1/queues/{name}/redrive)
+	RedriveMessages(w http.ResponseWriter, r *http.Request, name Name, params RedriveMessagesParams)
 	// DeleteQuota Remove the quota of a subtree
 	// (DELETE /v1/quota/{path})
 	DeleteQuota(w http.ResponseWriter, r *http.Request, path Path, params DeleteQuotaParams)
@@ -1329,6 +2951,24 @@ type ServerInterface interface {
 	// SetQuota Bound a subtree
 	// (PUT /v1/quota/{path})
 	SetQuota(w http.ResponseWriter, r *http.Request, path Path, params SetQuotaParams)
+	// ListSemaphores List semaphores
+	// (GET /v1/semaphores)
+	ListSemaphores(w http.ResponseWriter, r *http.Request, params ListSemaphoresParams)
+	// BreakSemaphore Break all holds of a semaphore
+	// (DELETE /v1/semaphores/{name})
+	BreakSemaphore(w http.ResponseWriter, r *http.Request, name Name, params BreakSemaphoreParams)
+	// GetSemaphore Who holds permits of a semaphore
+	// (GET /v1/semaphores/{name})
+	GetSemaphore(w http.ResponseWriter, r *http.Request, name Name, params GetSemaphoreParams)
+	// AcquireSemaphore Acquire permits
+	// (POST /v1/semaphores/{name}/acquire)
+	AcquireSemaphore(w http.ResponseWriter, r *http.Request, name Name, params AcquireSemaphoreParams)
+	// ReleaseSemaphore Release permits of a semaphore
+	// (POST /v1/semaphores/{name}/release)
+	ReleaseSemaphore(w http.ResponseWriter, r *http.Request, name Name, params ReleaseSemaphoreParams)
+	// RenewSemaphore Renew and verify its permits
+	// (POST /v1/semaphores/{name}/renew)
+	RenewSemaphore(w http.ResponseWriter, r *http.Request, name Name, params RenewSemaphoreParams)
 	// ListSessions List sessions
 	// (GET /v1/sessions)
 	ListSessions(w http.ResponseWriter, r *http.Request, params ListSessionsParams)
@@ -1428,6 +3068,42 @@ func (_ Unimplemented) SetACL(w http.ResponseWriter, r *http.Request, path Path,
 	w.WriteHeader(http.StatusNotImplemented)
 }
 
+// ListBarriers List barriers
+// (GET /v1/barriers)
+func (_ Unimplemented) ListBarriers(w http.ResponseWriter, r *http.Request, params ListBarriersParams) {
+	w.WriteHeader(http.StatusNotImplemented)
+}
+
+// OpenBarrier Open a barrier
+// (DELETE /v1/barriers/{name})
+func (_ Unimplemented) OpenBarrier(w http.ResponseWriter, r *http.Request, name Name, params OpenBarrierParams) {
+	w.WriteHeader(http.StatusNotImplemented)
+}
+
+// GetBarrier State of a barrier
+// (GET /v1/barriers/{name})
+func (_ Unimplemented) GetBarrier(w http.ResponseWriter, r *http.Request, name Name, params GetBarrierParams) {
+	w.WriteHeader(http.StatusNotImplemented)
+}
+
+// CloseBarrier Close a barrier
+// (PUT /v1/barriers/{name})
+func (_ Unimplemented) CloseBarrier(w http.ResponseWriter, r *http.Request, name Name, params CloseBarrierParams) {
+	w.WriteHeader(http.StatusNotImplemented)
+}
+
+// EnterBarrier Enter a barrier and wait for the others
+// (POST /v1/barriers/{name}/enter)
+func (_ Unimplemented) EnterBarrier(w http.ResponseWriter, r *http.Request, name Name, params EnterBarrierParams) {
+	w.WriteHeader(http.StatusNotImplemented)
+}
+
+// LeaveBarrier Leave a barrier and wait for the others
+// (POST /v1/barriers/{name}/leave)
+func (_ Unimplemented) LeaveBarrier(w http.ResponseWriter, r *http.Request, name Name, params LeaveBarrierParams) {
+	w.WriteHeader(http.StatusNotImplemented)
+}
+
 // ListChildren List the children of a node
 // (GET /v1/children/{path})
 func (_ Unimplemented) ListChildren(w http.ResponseWriter, r *http.Request, path Path, params ListChildrenParams) {
@@ -1455,6 +3131,126 @@ func (_ Unimplemented) RemoveMember(w http.ResponseWriter, r *http.Request, id M
 // TransferLeadership Move leadership
 // (POST /v1/cluster/transfer)
 func (_ Unimplemented) TransferLeadership(w http.ResponseWriter, r *http.Request, params TransferLeadershipParams) {
+	w.WriteHeader(http.StatusNotImplemented)
+}
+
+// ListCounters List counters
+// (GET /v1/counters)
+func (_ Unimplemented) ListCounters(w http.ResponseWriter, r *http.Request, params ListCountersParams) {
+	w.WriteHeader(http.StatusNotImplemented)
+}
+
+// DeleteCounter Delete a counter
+// (DELETE /v1/counters/{name})
+func (_ Unimplemented) DeleteCounter(w http.ResponseWriter, r *http.Request, name Name, params DeleteCounterParams) {
+	w.WriteHeader(http.StatusNotImplemented)
+}
+
+// GetCounter Read a counter
+// (GET /v1/counters/{name})
+func (_ Unimplemented) GetCounter(w http.ResponseWriter, r *http.Request, name Name, params GetCounterParams) {
+	w.WriteHeader(http.StatusNotImplemented)
+}
+
+// AddCounter Add to a counter
+// (POST /v1/counters/{name}/add)
+func (_ Unimplemented) AddCounter(w http.ResponseWriter, r *http.Request, name Name, params AddCounterParams) {
+	w.WriteHeader(http.StatusNotImplemented)
+}
+
+// SetCounter Set a counter
+// (POST /v1/counters/{name}/set)
+func (_ Unimplemented) SetCounter(w http.ResponseWriter, r *http.Request, name Name, params SetCounterParams) {
+	w.WriteHeader(http.StatusNotImplemented)
+}
+
+// ListElections List elections
+// (GET /v1/elections)
+func (_ Unimplemented) ListElections(w http.ResponseWriter, r *http.Request, params ListElectionsParams) {
+	w.WriteHeader(http.StatusNotImplemented)
+}
+
+// GetLeader Who leads
+// (GET /v1/elections/{name})
+func (_ Unimplemented) GetLeader(w http.ResponseWriter, r *http.Request, name Name, params GetLeaderParams) {
+	w.WriteHeader(http.StatusNotImplemented)
+}
+
+// Campaign Stand for leader
+// (POST /v1/elections/{name}/campaign)
+func (_ Unimplemented) Campaign(w http.ResponseWriter, r *http.Request, name Name, params CampaignParams) {
+	w.WriteHeader(http.StatusNotImplemented)
+}
+
+// Proclaim Change the value of the leader
+// (POST /v1/elections/{name}/proclaim)
+func (_ Unimplemented) Proclaim(w http.ResponseWriter, r *http.Request, name Name, params ProclaimParams) {
+	w.WriteHeader(http.StatusNotImplemented)
+}
+
+// RenewLeadership Renew and verify the leadership
+// (POST /v1/elections/{name}/renew)
+func (_ Unimplemented) RenewLeadership(w http.ResponseWriter, r *http.Request, name Name, params RenewLeadershipParams) {
+	w.WriteHeader(http.StatusNotImplemented)
+}
+
+// Resign Resign or withdraw
+// (POST /v1/elections/{name}/resign)
+func (_ Unimplemented) Resign(w http.ResponseWriter, r *http.Request, name Name, params ResignParams) {
+	w.WriteHeader(http.StatusNotImplemented)
+}
+
+// AcquireLockSet Acquire several locks at once
+// (POST /v1/lock-sets/acquire)
+func (_ Unimplemented) AcquireLockSet(w http.ResponseWriter, r *http.Request, params AcquireLockSetParams) {
+	w.WriteHeader(http.StatusNotImplemented)
+}
+
+// ReleaseLockSet Release several locks at once
+// (POST /v1/lock-sets/release)
+func (_ Unimplemented) ReleaseLockSet(w http.ResponseWriter, r *http.Request, params ReleaseLockSetParams) {
+	w.WriteHeader(http.StatusNotImplemented)
+}
+
+// ListLocks List locks
+// (GET /v1/locks)
+func (_ Unimplemented) ListLocks(w http.ResponseWriter, r *http.Request, params ListLocksParams) {
+	w.WriteHeader(http.StatusNotImplemented)
+}
+
+// BreakLock Break all holds of a lock
+// (DELETE /v1/locks/{name})
+func (_ Unimplemented) BreakLock(w http.ResponseWriter, r *http.Request, name Name, params BreakLockParams) {
+	w.WriteHeader(http.StatusNotImplemented)
+}
+
+// GetLock Who holds a lock
+// (GET /v1/locks/{name})
+func (_ Unimplemented) GetLock(w http.ResponseWriter, r *http.Request, name Name, params GetLockParams) {
+	w.WriteHeader(http.StatusNotImplemented)
+}
+
+// AcquireLock Acquire a lock
+// (POST /v1/locks/{name}/acquire)
+func (_ Unimplemented) AcquireLock(w http.ResponseWriter, r *http.Request, name Name, params AcquireLockParams) {
+	w.WriteHeader(http.StatusNotImplemented)
+}
+
+// ReleaseLock Release a lock
+// (POST /v1/locks/{name}/release)
+func (_ Unimplemented) ReleaseLock(w http.ResponseWriter, r *http.Request, name Name, params ReleaseLockParams) {
+	w.WriteHeader(http.StatusNotImplemented)
+}
+
+// RenewLock Renew and verify the lock
+// (POST /v1/locks/{name}/renew)
+func (_ Unimplemented) RenewLock(w http.ResponseWriter, r *http.Request, name Name, params RenewLockParams) {
+	w.WriteHeader(http.StatusNotImplemented)
+}
+
+// RevokeLock Ask the holders to give a lock up
+// (POST /v1/locks/{name}/revoke)
+func (_ Unimplemented) RevokeLock(w http.ResponseWriter, r *http.Request, name Name, params RevokeLockParams) {
 	w.WriteHeader(http.StatusNotImplemented)
 }
 
@@ -1494,6 +3290,42 @@ func (_ Unimplemented) PutNode(w http.ResponseWriter, r *http.Request, path Path
 	w.WriteHeader(http.StatusNotImplemented)
 }
 
+// ListOnce List once
+// (GET /v1/once)
+func (_ Unimplemented) ListOnce(w http.ResponseWriter, r *http.Request, params ListOnceParams) {
+	w.WriteHeader(http.StatusNotImplemented)
+}
+
+// ForgetOnce Forget runs
+// (DELETE /v1/once/{name})
+func (_ Unimplemented) ForgetOnce(w http.ResponseWriter, r *http.Request, name Name, params ForgetOnceParams) {
+	w.WriteHeader(http.StatusNotImplemented)
+}
+
+// GetOnce State and result of a run
+// (GET /v1/once/{name})
+func (_ Unimplemented) GetOnce(w http.ResponseWriter, r *http.Request, name Name, params GetOnceParams) {
+	w.WriteHeader(http.StatusNotImplemented)
+}
+
+// AbandonOnce Give a run back
+// (POST /v1/once/{name}/abandon)
+func (_ Unimplemented) AbandonOnce(w http.ResponseWriter, r *http.Request, name Name, params AbandonOnceParams) {
+	w.WriteHeader(http.StatusNotImplemented)
+}
+
+// BeginOnce Begin a run that is to be done once
+// (POST /v1/once/{name}/begin)
+func (_ Unimplemented) BeginOnce(w http.ResponseWriter, r *http.Request, name Name, params BeginOnceParams) {
+	w.WriteHeader(http.StatusNotImplemented)
+}
+
+// CompleteOnce Record the result of a run
+// (POST /v1/once/{name}/complete)
+func (_ Unimplemented) CompleteOnce(w http.ResponseWriter, r *http.Request, name Name, params CompleteOnceParams) {
+	w.WriteHeader(http.StatusNotImplemented)
+}
+
 // ListPrincipals List principals
 // (GET /v1/principals)
 func (_ Unimplemented) ListPrincipals(w http.ResponseWriter, r *http.Request, params ListPrincipalsParams) {
@@ -1518,6 +3350,72 @@ func (_ Unimplemented) PutPrincipal(w http.ResponseWriter, r *http.Request, name
 	w.WriteHeader(http.StatusNotImplemented)
 }
 
+// ListQueues List queues
+// (GET /v1/queues)
+func (_ Unimplemented) ListQueues(w http.ResponseWriter, r *http.Request, params ListQueuesParams) {
+	w.WriteHeader(http.StatusNotImplemented)
+}
+
+// DeleteQueue Delete a queue
+// (DELETE /v1/queues/{name})
+func (_ Unimplemented) DeleteQueue(w http.ResponseWriter, r *http.Request, name Name, params DeleteQueueParams) {
+	w.WriteHeader(http.StatusNotImplemented)
+}
+
+// GetQueue Counts of a queue
+// (GET /v1/queues/{name})
+func (_ Unimplemented) GetQueue(w http.ResponseWriter, r *http.Request, name Name, params GetQueueParams) {
+	w.WriteHeader(http.StatusNotImplemented)
+}
+
+// ConfigureQueue Configure a queue
+// (PUT /v1/queues/{name})
+func (_ Unimplemented) ConfigureQueue(w http.ResponseWriter, r *http.Request, name Name, params ConfigureQueueParams) {
+	w.WriteHeader(http.StatusNotImplemented)
+}
+
+// AckMessages Ack claimed messages
+// (POST /v1/queues/{name}/ack)
+func (_ Unimplemented) AckMessages(w http.ResponseWriter, r *http.Request, name Name, params AckMessagesParams) {
+	w.WriteHeader(http.StatusNotImplemented)
+}
+
+// ClaimMessages Claim messages
+// (POST /v1/queues/{name}/claim)
+func (_ Unimplemented) ClaimMessages(w http.ResponseWriter, r *http.Request, name Name, params ClaimMessagesParams) {
+	w.WriteHeader(http.StatusNotImplemented)
+}
+
+// ExtendMessages Extend claims
+// (POST /v1/queues/{name}/extend)
+func (_ Unimplemented) ExtendMessages(w http.ResponseWriter, r *http.Request, name Name, params ExtendMessagesParams) {
+	w.WriteHeader(http.StatusNotImplemented)
+}
+
+// PeekMessages Look at messages without claiming them
+// (GET /v1/queues/{name}/messages)
+func (_ Unimplemented) PeekMessages(w http.ResponseWriter, r *http.Request, name Name, params PeekMessagesParams) {
+	w.WriteHeader(http.StatusNotImplemented)
+}
+
+// Enqueue Add a message
+// (POST /v1/queues/{name}/messages)
+func (_ Unimplemented) Enqueue(w http.ResponseWriter, r *http.Request, name Name, params EnqueueParams) {
+	w.WriteHeader(http.StatusNotImplemented)
+}
+
+// NackMessages Give claimed messages back
+// (POST /v1/queues/{name}/nack)
+func (_ Unimplemented) NackMessages(w http.ResponseWriter, r *http.Request, name Name, params NackMessagesParams) {
+	w.WriteHeader(http.StatusNotImplemented)
+}
+
+// RedriveMessages Move messages of a queue to another one
+// (POST /v1/queues/{name}/redrive)
+func (_ Unimplemented) RedriveMessages(w http.ResponseWriter, r *http.Request, name Name, params RedriveMessagesParams) {
+	w.WriteHeader(http.StatusNotImplemented)
+}
+
 // DeleteQuota Remove the quota of a subtree
 // (DELETE /v1/quota/{path})
 func (_ Unimplemented) DeleteQuota(w http.ResponseWriter, r *http.Request, path Path, params DeleteQuotaParams) {
@@ -1533,6 +3431,42 @@ func (_ Unimplemented) GetQuota(w http.ResponseWriter, r *http.Request, path Pat
 // SetQuota Bound a subtree
 // (PUT /v1/quota/{path})
 func (_ Unimplemented) SetQuota(w http.ResponseWriter, r *http.Request, path Path, params SetQuotaParams) {
+	w.WriteHeader(http.StatusNotImplemented)
+}
+
+// ListSemaphores List semaphores
+// (GET /v1/semaphores)
+func (_ Unimplemented) ListSemaphores(w http.ResponseWriter, r *http.Request, params ListSemaphoresParams) {
+	w.WriteHeader(http.StatusNotImplemented)
+}
+
+// BreakSemaphore Break all holds of a semaphore
+// (DELETE /v1/semaphores/{name})
+func (_ Unimplemented) BreakSemaphore(w http.ResponseWriter, r *http.Request, name Name, params BreakSemaphoreParams) {
+	w.WriteHeader(http.StatusNotImplemented)
+}
+
+// GetSemaphore Who holds permits of a semaphore
+// (GET /v1/semaphores/{name})
+func (_ Unimplemented) GetSemaphore(w http.ResponseWriter, r *http.Request, name Name, params GetSemaphoreParams) {
+	w.WriteHeader(http.StatusNotImplemented)
+}
+
+// AcquireSemaphore Acquire permits
+// (POST /v1/semaphores/{name}/acquire)
+func (_ Unimplemented) AcquireSemaphore(w http.ResponseWriter, r *http.Request, name Name, params AcquireSemaphoreParams) {
+	w.WriteHeader(http.StatusNotImplemented)
+}
+
+// ReleaseSemaphore Release permits of a semaphore
+// (POST /v1/semaphores/{name}/release)
+func (_ Unimplemented) ReleaseSemaphore(w http.ResponseWriter, r *http.Request, name Name, params ReleaseSemaphoreParams) {
+	w.WriteHeader(http.StatusNotImplemented)
+}
+
+// RenewSemaphore Renew and verify its permits
+// (POST /v1/semaphores/{name}/renew)
+func (_ Unimplemented) RenewSemaphore(w http.ResponseWriter, r *http.Request, name Name, params RenewSemaphoreParams) {
 	w.WriteHeader(http.StatusNotImplemented)
 }
 
@@ -1697,6 +3631,19 @@ func (siw *ServerInterfaceWrapper) DeleteDefaultACL(w http.ResponseWriter, r *ht
 	// Parameter object where we will unmarshal all parameters from the context
 	var params DeleteDefaultACLParams
 
+	// ------------- Optional query parameter "fence" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "fence", r.URL.Query(), &params.Fence, runtime.BindQueryParameterOptions{Type: "array", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "fence"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "fence", Err: err})
+		}
+		return
+	}
+
 	headers := r.Header
 
 	// ------------- Optional header parameter "If-Match" -------------
@@ -1715,6 +3662,25 @@ func (siw *ServerInterfaceWrapper) DeleteDefaultACL(w http.ResponseWriter, r *ht
 		}
 
 		params.IfMatch = &IfMatch
+
+	}
+
+	// ------------- Optional header parameter "Idempotency-Key" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Idempotency-Key")]; found {
+		var IdempotencyKey IdempotencyKey
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "Idempotency-Key", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Idempotency-Key", valueList[0], &IdempotencyKey, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "Idempotency-Key", Err: err})
+			return
+		}
+
+		params.IdempotencyKey = &IdempotencyKey
 
 	}
 
@@ -1842,6 +3808,19 @@ func (siw *ServerInterfaceWrapper) SetDefaultACL(w http.ResponseWriter, r *http.
 	// Parameter object where we will unmarshal all parameters from the context
 	var params SetDefaultACLParams
 
+	// ------------- Optional query parameter "fence" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "fence", r.URL.Query(), &params.Fence, runtime.BindQueryParameterOptions{Type: "array", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "fence"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "fence", Err: err})
+		}
+		return
+	}
+
 	headers := r.Header
 
 	// ------------- Optional header parameter "If-Match" -------------
@@ -1860,6 +3839,25 @@ func (siw *ServerInterfaceWrapper) SetDefaultACL(w http.ResponseWriter, r *http.
 		}
 
 		params.IfMatch = &IfMatch
+
+	}
+
+	// ------------- Optional header parameter "Idempotency-Key" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Idempotency-Key")]; found {
+		var IdempotencyKey IdempotencyKey
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "Idempotency-Key", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Idempotency-Key", valueList[0], &IdempotencyKey, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "Idempotency-Key", Err: err})
+			return
+		}
+
+		params.IdempotencyKey = &IdempotencyKey
 
 	}
 
@@ -1987,6 +3985,19 @@ func (siw *ServerInterfaceWrapper) SetACL(w http.ResponseWriter, r *http.Request
 	// Parameter object where we will unmarshal all parameters from the context
 	var params SetACLParams
 
+	// ------------- Optional query parameter "fence" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "fence", r.URL.Query(), &params.Fence, runtime.BindQueryParameterOptions{Type: "array", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "fence"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "fence", Err: err})
+		}
+		return
+	}
+
 	headers := r.Header
 
 	// ------------- Optional header parameter "If-Match" -------------
@@ -2005,6 +4016,25 @@ func (siw *ServerInterfaceWrapper) SetACL(w http.ResponseWriter, r *http.Request
 		}
 
 		params.IfMatch = &IfMatch
+
+	}
+
+	// ------------- Optional header parameter "Idempotency-Key" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Idempotency-Key")]; found {
+		var IdempotencyKey IdempotencyKey
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "Idempotency-Key", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Idempotency-Key", valueList[0], &IdempotencyKey, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "Idempotency-Key", Err: err})
+			return
+		}
+
+		params.IdempotencyKey = &IdempotencyKey
 
 	}
 
@@ -2029,6 +4059,541 @@ func (siw *ServerInterfaceWrapper) SetACL(w http.ResponseWriter, r *http.Request
 
 	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		siw.Handler.SetACL(w, r, path, params)
+	}))
+
+	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
+		handler = siw.HandlerMiddlewares[i](handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// ListBarriers operation middleware
+func (siw *ServerInterfaceWrapper) ListBarriers(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ListBarriersParams
+
+	// ------------- Optional query parameter "prefix" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "prefix", r.URL.Query(), &params.Prefix, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "prefix"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "prefix", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "limit" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", r.URL.Query(), &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: "int32"})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "limit"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "limit", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "page_token" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "page_token", r.URL.Query(), &params.PageToken, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "page_token"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "page_token", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "consistency" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "consistency", r.URL.Query(), &params.Consistency, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "consistency"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "consistency", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "min_zxid" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "min_zxid", r.URL.Query(), &params.MinZxid, runtime.BindQueryParameterOptions{Type: "integer", Format: "int64"})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "min_zxid"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "min_zxid", Err: err})
+		}
+		return
+	}
+
+	headers := r.Header
+
+	// ------------- Optional header parameter "Perch-Session" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Perch-Session")]; found {
+		var PerchSession SessionToken
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "Perch-Session", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Perch-Session", valueList[0], &PerchSession, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "Perch-Session", Err: err})
+			return
+		}
+
+		params.PerchSession = &PerchSession
+
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.ListBarriers(w, r, params)
+	}))
+
+	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
+		handler = siw.HandlerMiddlewares[i](handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// OpenBarrier operation middleware
+func (siw *ServerInterfaceWrapper) OpenBarrier(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "name" -------------
+	var name Name
+
+	err = runtime.BindStyledParameterWithOptions("simple", "name", chi.URLParam(r, "name"), &name, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: r.URL.RawPath == ""})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "name", Err: err})
+		return
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params OpenBarrierParams
+
+	// ------------- Optional query parameter "fence" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "fence", r.URL.Query(), &params.Fence, runtime.BindQueryParameterOptions{Type: "array", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "fence"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "fence", Err: err})
+		}
+		return
+	}
+
+	headers := r.Header
+
+	// ------------- Optional header parameter "Idempotency-Key" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Idempotency-Key")]; found {
+		var IdempotencyKey IdempotencyKey
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "Idempotency-Key", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Idempotency-Key", valueList[0], &IdempotencyKey, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "Idempotency-Key", Err: err})
+			return
+		}
+
+		params.IdempotencyKey = &IdempotencyKey
+
+	}
+
+	// ------------- Optional header parameter "Perch-Session" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Perch-Session")]; found {
+		var PerchSession SessionToken
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "Perch-Session", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Perch-Session", valueList[0], &PerchSession, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "Perch-Session", Err: err})
+			return
+		}
+
+		params.PerchSession = &PerchSession
+
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.OpenBarrier(w, r, name, params)
+	}))
+
+	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
+		handler = siw.HandlerMiddlewares[i](handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// GetBarrier operation middleware
+func (siw *ServerInterfaceWrapper) GetBarrier(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "name" -------------
+	var name Name
+
+	err = runtime.BindStyledParameterWithOptions("simple", "name", chi.URLParam(r, "name"), &name, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: r.URL.RawPath == ""})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "name", Err: err})
+		return
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params GetBarrierParams
+
+	// ------------- Optional query parameter "wait_ms" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "wait_ms", r.URL.Query(), &params.WaitMs, runtime.BindQueryParameterOptions{Type: "integer", Format: "int32"})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "wait_ms"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "wait_ms", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "consistency" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "consistency", r.URL.Query(), &params.Consistency, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "consistency"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "consistency", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "min_zxid" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "min_zxid", r.URL.Query(), &params.MinZxid, runtime.BindQueryParameterOptions{Type: "integer", Format: "int64"})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "min_zxid"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "min_zxid", Err: err})
+		}
+		return
+	}
+
+	headers := r.Header
+
+	// ------------- Optional header parameter "If-None-Match" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("If-None-Match")]; found {
+		var IfNoneMatch IfNoneMatch
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "If-None-Match", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "If-None-Match", valueList[0], &IfNoneMatch, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "If-None-Match", Err: err})
+			return
+		}
+
+		params.IfNoneMatch = &IfNoneMatch
+
+	}
+
+	// ------------- Optional header parameter "Prefer" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Prefer")]; found {
+		var Prefer Prefer
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "Prefer", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Prefer", valueList[0], &Prefer, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "Prefer", Err: err})
+			return
+		}
+
+		params.Prefer = &Prefer
+
+	}
+
+	// ------------- Optional header parameter "Perch-Session" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Perch-Session")]; found {
+		var PerchSession SessionToken
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "Perch-Session", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Perch-Session", valueList[0], &PerchSession, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "Perch-Session", Err: err})
+			return
+		}
+
+		params.PerchSession = &PerchSession
+
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.GetBarrier(w, r, name, params)
+	}))
+
+	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
+		handler = siw.HandlerMiddlewares[i](handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// CloseBarrier operation middleware
+func (siw *ServerInterfaceWrapper) CloseBarrier(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "name" -------------
+	var name Name
+
+	err = runtime.BindStyledParameterWithOptions("simple", "name", chi.URLParam(r, "name"), &name, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: r.URL.RawPath == ""})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "name", Err: err})
+		return
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params CloseBarrierParams
+
+	// ------------- Optional query parameter "fence" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "fence", r.URL.Query(), &params.Fence, runtime.BindQueryParameterOptions{Type: "array", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "fence"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "fence", Err: err})
+		}
+		return
+	}
+
+	headers := r.Header
+
+	// ------------- Optional header parameter "Idempotency-Key" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Idempotency-Key")]; found {
+		var IdempotencyKey IdempotencyKey
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "Idempotency-Key", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Idempotency-Key", valueList[0], &IdempotencyKey, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "Idempotency-Key", Err: err})
+			return
+		}
+
+		params.IdempotencyKey = &IdempotencyKey
+
+	}
+
+	// ------------- Optional header parameter "Perch-Session" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Perch-Session")]; found {
+		var PerchSession SessionToken
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "Perch-Session", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Perch-Session", valueList[0], &PerchSession, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "Perch-Session", Err: err})
+			return
+		}
+
+		params.PerchSession = &PerchSession
+
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.CloseBarrier(w, r, name, params)
+	}))
+
+	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
+		handler = siw.HandlerMiddlewares[i](handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// EnterBarrier operation middleware
+func (siw *ServerInterfaceWrapper) EnterBarrier(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "name" -------------
+	var name Name
+
+	err = runtime.BindStyledParameterWithOptions("simple", "name", chi.URLParam(r, "name"), &name, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: r.URL.RawPath == ""})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "name", Err: err})
+		return
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params EnterBarrierParams
+
+	headers := r.Header
+
+	// ------------- Optional header parameter "Idempotency-Key" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Idempotency-Key")]; found {
+		var IdempotencyKey IdempotencyKey
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "Idempotency-Key", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Idempotency-Key", valueList[0], &IdempotencyKey, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "Idempotency-Key", Err: err})
+			return
+		}
+
+		params.IdempotencyKey = &IdempotencyKey
+
+	}
+
+	// ------------- Optional header parameter "Perch-Session" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Perch-Session")]; found {
+		var PerchSession SessionToken
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "Perch-Session", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Perch-Session", valueList[0], &PerchSession, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "Perch-Session", Err: err})
+			return
+		}
+
+		params.PerchSession = &PerchSession
+
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.EnterBarrier(w, r, name, params)
+	}))
+
+	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
+		handler = siw.HandlerMiddlewares[i](handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// LeaveBarrier operation middleware
+func (siw *ServerInterfaceWrapper) LeaveBarrier(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "name" -------------
+	var name Name
+
+	err = runtime.BindStyledParameterWithOptions("simple", "name", chi.URLParam(r, "name"), &name, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: r.URL.RawPath == ""})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "name", Err: err})
+		return
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params LeaveBarrierParams
+
+	headers := r.Header
+
+	// ------------- Optional header parameter "Idempotency-Key" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Idempotency-Key")]; found {
+		var IdempotencyKey IdempotencyKey
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "Idempotency-Key", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Idempotency-Key", valueList[0], &IdempotencyKey, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "Idempotency-Key", Err: err})
+			return
+		}
+
+		params.IdempotencyKey = &IdempotencyKey
+
+	}
+
+	// ------------- Optional header parameter "Perch-Session" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Perch-Session")]; found {
+		var PerchSession SessionToken
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "Perch-Session", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Perch-Session", valueList[0], &PerchSession, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "Perch-Session", Err: err})
+			return
+		}
+
+		params.PerchSession = &PerchSession
+
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.LeaveBarrier(w, r, name, params)
 	}))
 
 	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
@@ -2256,6 +4821,25 @@ func (siw *ServerInterfaceWrapper) AddMember(w http.ResponseWriter, r *http.Requ
 
 	headers := r.Header
 
+	// ------------- Optional header parameter "Idempotency-Key" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Idempotency-Key")]; found {
+		var IdempotencyKey IdempotencyKey
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "Idempotency-Key", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Idempotency-Key", valueList[0], &IdempotencyKey, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "Idempotency-Key", Err: err})
+			return
+		}
+
+		params.IdempotencyKey = &IdempotencyKey
+
+	}
+
 	// ------------- Optional header parameter "Perch-Session" -------------
 	if valueList, found := headers[http.CanonicalHeaderKey("Perch-Session")]; found {
 		var PerchSession SessionToken
@@ -2319,6 +4903,25 @@ func (siw *ServerInterfaceWrapper) RemoveMember(w http.ResponseWriter, r *http.R
 
 	headers := r.Header
 
+	// ------------- Optional header parameter "Idempotency-Key" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Idempotency-Key")]; found {
+		var IdempotencyKey IdempotencyKey
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "Idempotency-Key", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Idempotency-Key", valueList[0], &IdempotencyKey, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "Idempotency-Key", Err: err})
+			return
+		}
+
+		params.IdempotencyKey = &IdempotencyKey
+
+	}
+
 	// ------------- Optional header parameter "Perch-Session" -------------
 	if valueList, found := headers[http.CanonicalHeaderKey("Perch-Session")]; found {
 		var PerchSession SessionToken
@@ -2360,6 +4963,25 @@ func (siw *ServerInterfaceWrapper) TransferLeadership(w http.ResponseWriter, r *
 
 	headers := r.Header
 
+	// ------------- Optional header parameter "Idempotency-Key" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Idempotency-Key")]; found {
+		var IdempotencyKey IdempotencyKey
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "Idempotency-Key", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Idempotency-Key", valueList[0], &IdempotencyKey, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "Idempotency-Key", Err: err})
+			return
+		}
+
+		params.IdempotencyKey = &IdempotencyKey
+
+	}
+
 	// ------------- Optional header parameter "Perch-Session" -------------
 	if valueList, found := headers[http.CanonicalHeaderKey("Perch-Session")]; found {
 		var PerchSession SessionToken
@@ -2381,6 +5003,1667 @@ func (siw *ServerInterfaceWrapper) TransferLeadership(w http.ResponseWriter, r *
 
 	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		siw.Handler.TransferLeadership(w, r, params)
+	}))
+
+	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
+		handler = siw.HandlerMiddlewares[i](handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// ListCounters operation middleware
+func (siw *ServerInterfaceWrapper) ListCounters(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ListCountersParams
+
+	// ------------- Optional query parameter "prefix" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "prefix", r.URL.Query(), &params.Prefix, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "prefix"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "prefix", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "limit" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", r.URL.Query(), &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: "int32"})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "limit"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "limit", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "page_token" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "page_token", r.URL.Query(), &params.PageToken, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "page_token"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "page_token", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "consistency" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "consistency", r.URL.Query(), &params.Consistency, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "consistency"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "consistency", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "min_zxid" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "min_zxid", r.URL.Query(), &params.MinZxid, runtime.BindQueryParameterOptions{Type: "integer", Format: "int64"})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "min_zxid"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "min_zxid", Err: err})
+		}
+		return
+	}
+
+	headers := r.Header
+
+	// ------------- Optional header parameter "Perch-Session" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Perch-Session")]; found {
+		var PerchSession SessionToken
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "Perch-Session", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Perch-Session", valueList[0], &PerchSession, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "Perch-Session", Err: err})
+			return
+		}
+
+		params.PerchSession = &PerchSession
+
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.ListCounters(w, r, params)
+	}))
+
+	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
+		handler = siw.HandlerMiddlewares[i](handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// DeleteCounter operation middleware
+func (siw *ServerInterfaceWrapper) DeleteCounter(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "name" -------------
+	var name Name
+
+	err = runtime.BindStyledParameterWithOptions("simple", "name", chi.URLParam(r, "name"), &name, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: r.URL.RawPath == ""})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "name", Err: err})
+		return
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params DeleteCounterParams
+
+	// ------------- Optional query parameter "fence" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "fence", r.URL.Query(), &params.Fence, runtime.BindQueryParameterOptions{Type: "array", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "fence"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "fence", Err: err})
+		}
+		return
+	}
+
+	headers := r.Header
+
+	// ------------- Optional header parameter "Idempotency-Key" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Idempotency-Key")]; found {
+		var IdempotencyKey IdempotencyKey
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "Idempotency-Key", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Idempotency-Key", valueList[0], &IdempotencyKey, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "Idempotency-Key", Err: err})
+			return
+		}
+
+		params.IdempotencyKey = &IdempotencyKey
+
+	}
+
+	// ------------- Optional header parameter "Perch-Session" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Perch-Session")]; found {
+		var PerchSession SessionToken
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "Perch-Session", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Perch-Session", valueList[0], &PerchSession, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "Perch-Session", Err: err})
+			return
+		}
+
+		params.PerchSession = &PerchSession
+
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.DeleteCounter(w, r, name, params)
+	}))
+
+	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
+		handler = siw.HandlerMiddlewares[i](handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// GetCounter operation middleware
+func (siw *ServerInterfaceWrapper) GetCounter(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "name" -------------
+	var name Name
+
+	err = runtime.BindStyledParameterWithOptions("simple", "name", chi.URLParam(r, "name"), &name, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: r.URL.RawPath == ""})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "name", Err: err})
+		return
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params GetCounterParams
+
+	// ------------- Optional query parameter "wait_ms" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "wait_ms", r.URL.Query(), &params.WaitMs, runtime.BindQueryParameterOptions{Type: "integer", Format: "int32"})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "wait_ms"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "wait_ms", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "consistency" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "consistency", r.URL.Query(), &params.Consistency, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "consistency"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "consistency", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "min_zxid" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "min_zxid", r.URL.Query(), &params.MinZxid, runtime.BindQueryParameterOptions{Type: "integer", Format: "int64"})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "min_zxid"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "min_zxid", Err: err})
+		}
+		return
+	}
+
+	headers := r.Header
+
+	// ------------- Optional header parameter "If-None-Match" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("If-None-Match")]; found {
+		var IfNoneMatch IfNoneMatch
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "If-None-Match", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "If-None-Match", valueList[0], &IfNoneMatch, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "If-None-Match", Err: err})
+			return
+		}
+
+		params.IfNoneMatch = &IfNoneMatch
+
+	}
+
+	// ------------- Optional header parameter "Prefer" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Prefer")]; found {
+		var Prefer Prefer
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "Prefer", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Prefer", valueList[0], &Prefer, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "Prefer", Err: err})
+			return
+		}
+
+		params.Prefer = &Prefer
+
+	}
+
+	// ------------- Optional header parameter "Perch-Session" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Perch-Session")]; found {
+		var PerchSession SessionToken
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "Perch-Session", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Perch-Session", valueList[0], &PerchSession, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "Perch-Session", Err: err})
+			return
+		}
+
+		params.PerchSession = &PerchSession
+
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.GetCounter(w, r, name, params)
+	}))
+
+	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
+		handler = siw.HandlerMiddlewares[i](handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// AddCounter operation middleware
+func (siw *ServerInterfaceWrapper) AddCounter(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "name" -------------
+	var name Name
+
+	err = runtime.BindStyledParameterWithOptions("simple", "name", chi.URLParam(r, "name"), &name, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: r.URL.RawPath == ""})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "name", Err: err})
+		return
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params AddCounterParams
+
+	// ------------- Optional query parameter "fence" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "fence", r.URL.Query(), &params.Fence, runtime.BindQueryParameterOptions{Type: "array", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "fence"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "fence", Err: err})
+		}
+		return
+	}
+
+	headers := r.Header
+
+	// ------------- Optional header parameter "Idempotency-Key" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Idempotency-Key")]; found {
+		var IdempotencyKey IdempotencyKey
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "Idempotency-Key", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Idempotency-Key", valueList[0], &IdempotencyKey, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "Idempotency-Key", Err: err})
+			return
+		}
+
+		params.IdempotencyKey = &IdempotencyKey
+
+	}
+
+	// ------------- Optional header parameter "Perch-Session" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Perch-Session")]; found {
+		var PerchSession SessionToken
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "Perch-Session", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Perch-Session", valueList[0], &PerchSession, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "Perch-Session", Err: err})
+			return
+		}
+
+		params.PerchSession = &PerchSession
+
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.AddCounter(w, r, name, params)
+	}))
+
+	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
+		handler = siw.HandlerMiddlewares[i](handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// SetCounter operation middleware
+func (siw *ServerInterfaceWrapper) SetCounter(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "name" -------------
+	var name Name
+
+	err = runtime.BindStyledParameterWithOptions("simple", "name", chi.URLParam(r, "name"), &name, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: r.URL.RawPath == ""})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "name", Err: err})
+		return
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params SetCounterParams
+
+	// ------------- Optional query parameter "fence" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "fence", r.URL.Query(), &params.Fence, runtime.BindQueryParameterOptions{Type: "array", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "fence"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "fence", Err: err})
+		}
+		return
+	}
+
+	headers := r.Header
+
+	// ------------- Optional header parameter "Idempotency-Key" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Idempotency-Key")]; found {
+		var IdempotencyKey IdempotencyKey
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "Idempotency-Key", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Idempotency-Key", valueList[0], &IdempotencyKey, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "Idempotency-Key", Err: err})
+			return
+		}
+
+		params.IdempotencyKey = &IdempotencyKey
+
+	}
+
+	// ------------- Optional header parameter "Perch-Session" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Perch-Session")]; found {
+		var PerchSession SessionToken
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "Perch-Session", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Perch-Session", valueList[0], &PerchSession, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "Perch-Session", Err: err})
+			return
+		}
+
+		params.PerchSession = &PerchSession
+
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.SetCounter(w, r, name, params)
+	}))
+
+	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
+		handler = siw.HandlerMiddlewares[i](handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// ListElections operation middleware
+func (siw *ServerInterfaceWrapper) ListElections(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ListElectionsParams
+
+	// ------------- Optional query parameter "prefix" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "prefix", r.URL.Query(), &params.Prefix, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "prefix"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "prefix", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "limit" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", r.URL.Query(), &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: "int32"})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "limit"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "limit", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "page_token" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "page_token", r.URL.Query(), &params.PageToken, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "page_token"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "page_token", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "consistency" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "consistency", r.URL.Query(), &params.Consistency, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "consistency"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "consistency", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "min_zxid" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "min_zxid", r.URL.Query(), &params.MinZxid, runtime.BindQueryParameterOptions{Type: "integer", Format: "int64"})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "min_zxid"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "min_zxid", Err: err})
+		}
+		return
+	}
+
+	headers := r.Header
+
+	// ------------- Optional header parameter "Perch-Session" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Perch-Session")]; found {
+		var PerchSession SessionToken
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "Perch-Session", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Perch-Session", valueList[0], &PerchSession, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "Perch-Session", Err: err})
+			return
+		}
+
+		params.PerchSession = &PerchSession
+
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.ListElections(w, r, params)
+	}))
+
+	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
+		handler = siw.HandlerMiddlewares[i](handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// GetLeader operation middleware
+func (siw *ServerInterfaceWrapper) GetLeader(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "name" -------------
+	var name Name
+
+	err = runtime.BindStyledParameterWithOptions("simple", "name", chi.URLParam(r, "name"), &name, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: r.URL.RawPath == ""})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "name", Err: err})
+		return
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params GetLeaderParams
+
+	// ------------- Optional query parameter "wait_ms" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "wait_ms", r.URL.Query(), &params.WaitMs, runtime.BindQueryParameterOptions{Type: "integer", Format: "int32"})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "wait_ms"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "wait_ms", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "consistency" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "consistency", r.URL.Query(), &params.Consistency, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "consistency"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "consistency", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "min_zxid" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "min_zxid", r.URL.Query(), &params.MinZxid, runtime.BindQueryParameterOptions{Type: "integer", Format: "int64"})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "min_zxid"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "min_zxid", Err: err})
+		}
+		return
+	}
+
+	headers := r.Header
+
+	// ------------- Optional header parameter "If-None-Match" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("If-None-Match")]; found {
+		var IfNoneMatch IfNoneMatch
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "If-None-Match", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "If-None-Match", valueList[0], &IfNoneMatch, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "If-None-Match", Err: err})
+			return
+		}
+
+		params.IfNoneMatch = &IfNoneMatch
+
+	}
+
+	// ------------- Optional header parameter "Prefer" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Prefer")]; found {
+		var Prefer Prefer
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "Prefer", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Prefer", valueList[0], &Prefer, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "Prefer", Err: err})
+			return
+		}
+
+		params.Prefer = &Prefer
+
+	}
+
+	// ------------- Optional header parameter "Perch-Session" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Perch-Session")]; found {
+		var PerchSession SessionToken
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "Perch-Session", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Perch-Session", valueList[0], &PerchSession, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "Perch-Session", Err: err})
+			return
+		}
+
+		params.PerchSession = &PerchSession
+
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.GetLeader(w, r, name, params)
+	}))
+
+	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
+		handler = siw.HandlerMiddlewares[i](handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// Campaign operation middleware
+func (siw *ServerInterfaceWrapper) Campaign(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "name" -------------
+	var name Name
+
+	err = runtime.BindStyledParameterWithOptions("simple", "name", chi.URLParam(r, "name"), &name, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: r.URL.RawPath == ""})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "name", Err: err})
+		return
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params CampaignParams
+
+	headers := r.Header
+
+	// ------------- Optional header parameter "Idempotency-Key" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Idempotency-Key")]; found {
+		var IdempotencyKey IdempotencyKey
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "Idempotency-Key", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Idempotency-Key", valueList[0], &IdempotencyKey, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "Idempotency-Key", Err: err})
+			return
+		}
+
+		params.IdempotencyKey = &IdempotencyKey
+
+	}
+
+	// ------------- Optional header parameter "Perch-Session" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Perch-Session")]; found {
+		var PerchSession SessionToken
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "Perch-Session", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Perch-Session", valueList[0], &PerchSession, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "Perch-Session", Err: err})
+			return
+		}
+
+		params.PerchSession = &PerchSession
+
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.Campaign(w, r, name, params)
+	}))
+
+	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
+		handler = siw.HandlerMiddlewares[i](handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// Proclaim operation middleware
+func (siw *ServerInterfaceWrapper) Proclaim(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "name" -------------
+	var name Name
+
+	err = runtime.BindStyledParameterWithOptions("simple", "name", chi.URLParam(r, "name"), &name, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: r.URL.RawPath == ""})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "name", Err: err})
+		return
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ProclaimParams
+
+	// ------------- Optional query parameter "fence" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "fence", r.URL.Query(), &params.Fence, runtime.BindQueryParameterOptions{Type: "array", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "fence"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "fence", Err: err})
+		}
+		return
+	}
+
+	headers := r.Header
+
+	// ------------- Optional header parameter "Idempotency-Key" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Idempotency-Key")]; found {
+		var IdempotencyKey IdempotencyKey
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "Idempotency-Key", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Idempotency-Key", valueList[0], &IdempotencyKey, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "Idempotency-Key", Err: err})
+			return
+		}
+
+		params.IdempotencyKey = &IdempotencyKey
+
+	}
+
+	// ------------- Optional header parameter "Perch-Session" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Perch-Session")]; found {
+		var PerchSession SessionToken
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "Perch-Session", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Perch-Session", valueList[0], &PerchSession, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "Perch-Session", Err: err})
+			return
+		}
+
+		params.PerchSession = &PerchSession
+
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.Proclaim(w, r, name, params)
+	}))
+
+	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
+		handler = siw.HandlerMiddlewares[i](handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// RenewLeadership operation middleware
+func (siw *ServerInterfaceWrapper) RenewLeadership(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "name" -------------
+	var name Name
+
+	err = runtime.BindStyledParameterWithOptions("simple", "name", chi.URLParam(r, "name"), &name, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: r.URL.RawPath == ""})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "name", Err: err})
+		return
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params RenewLeadershipParams
+
+	headers := r.Header
+
+	// ------------- Optional header parameter "Perch-Session" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Perch-Session")]; found {
+		var PerchSession SessionToken
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "Perch-Session", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Perch-Session", valueList[0], &PerchSession, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "Perch-Session", Err: err})
+			return
+		}
+
+		params.PerchSession = &PerchSession
+
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.RenewLeadership(w, r, name, params)
+	}))
+
+	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
+		handler = siw.HandlerMiddlewares[i](handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// Resign operation middleware
+func (siw *ServerInterfaceWrapper) Resign(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "name" -------------
+	var name Name
+
+	err = runtime.BindStyledParameterWithOptions("simple", "name", chi.URLParam(r, "name"), &name, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: r.URL.RawPath == ""})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "name", Err: err})
+		return
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ResignParams
+
+	headers := r.Header
+
+	// ------------- Optional header parameter "Idempotency-Key" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Idempotency-Key")]; found {
+		var IdempotencyKey IdempotencyKey
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "Idempotency-Key", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Idempotency-Key", valueList[0], &IdempotencyKey, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "Idempotency-Key", Err: err})
+			return
+		}
+
+		params.IdempotencyKey = &IdempotencyKey
+
+	}
+
+	// ------------- Optional header parameter "Perch-Session" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Perch-Session")]; found {
+		var PerchSession SessionToken
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "Perch-Session", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Perch-Session", valueList[0], &PerchSession, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "Perch-Session", Err: err})
+			return
+		}
+
+		params.PerchSession = &PerchSession
+
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.Resign(w, r, name, params)
+	}))
+
+	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
+		handler = siw.HandlerMiddlewares[i](handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// AcquireLockSet operation middleware
+func (siw *ServerInterfaceWrapper) AcquireLockSet(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params AcquireLockSetParams
+
+	headers := r.Header
+
+	// ------------- Optional header parameter "Idempotency-Key" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Idempotency-Key")]; found {
+		var IdempotencyKey IdempotencyKey
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "Idempotency-Key", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Idempotency-Key", valueList[0], &IdempotencyKey, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "Idempotency-Key", Err: err})
+			return
+		}
+
+		params.IdempotencyKey = &IdempotencyKey
+
+	}
+
+	// ------------- Optional header parameter "Perch-Session" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Perch-Session")]; found {
+		var PerchSession SessionToken
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "Perch-Session", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Perch-Session", valueList[0], &PerchSession, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "Perch-Session", Err: err})
+			return
+		}
+
+		params.PerchSession = &PerchSession
+
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.AcquireLockSet(w, r, params)
+	}))
+
+	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
+		handler = siw.HandlerMiddlewares[i](handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// ReleaseLockSet operation middleware
+func (siw *ServerInterfaceWrapper) ReleaseLockSet(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ReleaseLockSetParams
+
+	headers := r.Header
+
+	// ------------- Optional header parameter "Idempotency-Key" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Idempotency-Key")]; found {
+		var IdempotencyKey IdempotencyKey
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "Idempotency-Key", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Idempotency-Key", valueList[0], &IdempotencyKey, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "Idempotency-Key", Err: err})
+			return
+		}
+
+		params.IdempotencyKey = &IdempotencyKey
+
+	}
+
+	// ------------- Optional header parameter "Perch-Session" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Perch-Session")]; found {
+		var PerchSession SessionToken
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "Perch-Session", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Perch-Session", valueList[0], &PerchSession, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "Perch-Session", Err: err})
+			return
+		}
+
+		params.PerchSession = &PerchSession
+
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.ReleaseLockSet(w, r, params)
+	}))
+
+	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
+		handler = siw.HandlerMiddlewares[i](handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// ListLocks operation middleware
+func (siw *ServerInterfaceWrapper) ListLocks(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ListLocksParams
+
+	// ------------- Optional query parameter "prefix" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "prefix", r.URL.Query(), &params.Prefix, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "prefix"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "prefix", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "limit" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", r.URL.Query(), &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: "int32"})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "limit"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "limit", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "page_token" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "page_token", r.URL.Query(), &params.PageToken, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "page_token"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "page_token", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "consistency" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "consistency", r.URL.Query(), &params.Consistency, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "consistency"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "consistency", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "min_zxid" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "min_zxid", r.URL.Query(), &params.MinZxid, runtime.BindQueryParameterOptions{Type: "integer", Format: "int64"})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "min_zxid"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "min_zxid", Err: err})
+		}
+		return
+	}
+
+	headers := r.Header
+
+	// ------------- Optional header parameter "Perch-Session" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Perch-Session")]; found {
+		var PerchSession SessionToken
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "Perch-Session", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Perch-Session", valueList[0], &PerchSession, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "Perch-Session", Err: err})
+			return
+		}
+
+		params.PerchSession = &PerchSession
+
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.ListLocks(w, r, params)
+	}))
+
+	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
+		handler = siw.HandlerMiddlewares[i](handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// BreakLock operation middleware
+func (siw *ServerInterfaceWrapper) BreakLock(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "name" -------------
+	var name Name
+
+	err = runtime.BindStyledParameterWithOptions("simple", "name", chi.URLParam(r, "name"), &name, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: r.URL.RawPath == ""})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "name", Err: err})
+		return
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params BreakLockParams
+
+	headers := r.Header
+
+	// ------------- Optional header parameter "Idempotency-Key" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Idempotency-Key")]; found {
+		var IdempotencyKey IdempotencyKey
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "Idempotency-Key", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Idempotency-Key", valueList[0], &IdempotencyKey, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "Idempotency-Key", Err: err})
+			return
+		}
+
+		params.IdempotencyKey = &IdempotencyKey
+
+	}
+
+	// ------------- Optional header parameter "Perch-Session" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Perch-Session")]; found {
+		var PerchSession SessionToken
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "Perch-Session", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Perch-Session", valueList[0], &PerchSession, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "Perch-Session", Err: err})
+			return
+		}
+
+		params.PerchSession = &PerchSession
+
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.BreakLock(w, r, name, params)
+	}))
+
+	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
+		handler = siw.HandlerMiddlewares[i](handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// GetLock operation middleware
+func (siw *ServerInterfaceWrapper) GetLock(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "name" -------------
+	var name Name
+
+	err = runtime.BindStyledParameterWithOptions("simple", "name", chi.URLParam(r, "name"), &name, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: r.URL.RawPath == ""})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "name", Err: err})
+		return
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params GetLockParams
+
+	// ------------- Optional query parameter "wait_ms" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "wait_ms", r.URL.Query(), &params.WaitMs, runtime.BindQueryParameterOptions{Type: "integer", Format: "int32"})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "wait_ms"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "wait_ms", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "consistency" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "consistency", r.URL.Query(), &params.Consistency, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "consistency"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "consistency", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "min_zxid" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "min_zxid", r.URL.Query(), &params.MinZxid, runtime.BindQueryParameterOptions{Type: "integer", Format: "int64"})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "min_zxid"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "min_zxid", Err: err})
+		}
+		return
+	}
+
+	headers := r.Header
+
+	// ------------- Optional header parameter "If-None-Match" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("If-None-Match")]; found {
+		var IfNoneMatch IfNoneMatch
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "If-None-Match", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "If-None-Match", valueList[0], &IfNoneMatch, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "If-None-Match", Err: err})
+			return
+		}
+
+		params.IfNoneMatch = &IfNoneMatch
+
+	}
+
+	// ------------- Optional header parameter "Prefer" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Prefer")]; found {
+		var Prefer Prefer
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "Prefer", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Prefer", valueList[0], &Prefer, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "Prefer", Err: err})
+			return
+		}
+
+		params.Prefer = &Prefer
+
+	}
+
+	// ------------- Optional header parameter "Perch-Session" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Perch-Session")]; found {
+		var PerchSession SessionToken
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "Perch-Session", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Perch-Session", valueList[0], &PerchSession, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "Perch-Session", Err: err})
+			return
+		}
+
+		params.PerchSession = &PerchSession
+
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.GetLock(w, r, name, params)
+	}))
+
+	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
+		handler = siw.HandlerMiddlewares[i](handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// AcquireLock operation middleware
+func (siw *ServerInterfaceWrapper) AcquireLock(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "name" -------------
+	var name Name
+
+	err = runtime.BindStyledParameterWithOptions("simple", "name", chi.URLParam(r, "name"), &name, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: r.URL.RawPath == ""})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "name", Err: err})
+		return
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params AcquireLockParams
+
+	headers := r.Header
+
+	// ------------- Optional header parameter "Idempotency-Key" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Idempotency-Key")]; found {
+		var IdempotencyKey IdempotencyKey
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "Idempotency-Key", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Idempotency-Key", valueList[0], &IdempotencyKey, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "Idempotency-Key", Err: err})
+			return
+		}
+
+		params.IdempotencyKey = &IdempotencyKey
+
+	}
+
+	// ------------- Optional header parameter "Perch-Session" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Perch-Session")]; found {
+		var PerchSession SessionToken
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "Perch-Session", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Perch-Session", valueList[0], &PerchSession, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "Perch-Session", Err: err})
+			return
+		}
+
+		params.PerchSession = &PerchSession
+
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.AcquireLock(w, r, name, params)
+	}))
+
+	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
+		handler = siw.HandlerMiddlewares[i](handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// ReleaseLock operation middleware
+func (siw *ServerInterfaceWrapper) ReleaseLock(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "name" -------------
+	var name Name
+
+	err = runtime.BindStyledParameterWithOptions("simple", "name", chi.URLParam(r, "name"), &name, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: r.URL.RawPath == ""})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "name", Err: err})
+		return
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ReleaseLockParams
+
+	headers := r.Header
+
+	// ------------- Optional header parameter "Idempotency-Key" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Idempotency-Key")]; found {
+		var IdempotencyKey IdempotencyKey
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "Idempotency-Key", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Idempotency-Key", valueList[0], &IdempotencyKey, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "Idempotency-Key", Err: err})
+			return
+		}
+
+		params.IdempotencyKey = &IdempotencyKey
+
+	}
+
+	// ------------- Optional header parameter "Perch-Session" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Perch-Session")]; found {
+		var PerchSession SessionToken
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "Perch-Session", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Perch-Session", valueList[0], &PerchSession, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "Perch-Session", Err: err})
+			return
+		}
+
+		params.PerchSession = &PerchSession
+
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.ReleaseLock(w, r, name, params)
+	}))
+
+	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
+		handler = siw.HandlerMiddlewares[i](handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// RenewLock operation middleware
+func (siw *ServerInterfaceWrapper) RenewLock(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "name" -------------
+	var name Name
+
+	err = runtime.BindStyledParameterWithOptions("simple", "name", chi.URLParam(r, "name"), &name, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: r.URL.RawPath == ""})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "name", Err: err})
+		return
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params RenewLockParams
+
+	headers := r.Header
+
+	// ------------- Optional header parameter "Perch-Session" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Perch-Session")]; found {
+		var PerchSession SessionToken
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "Perch-Session", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Perch-Session", valueList[0], &PerchSession, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "Perch-Session", Err: err})
+			return
+		}
+
+		params.PerchSession = &PerchSession
+
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.RenewLock(w, r, name, params)
+	}))
+
+	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
+		handler = siw.HandlerMiddlewares[i](handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// RevokeLock operation middleware
+func (siw *ServerInterfaceWrapper) RevokeLock(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "name" -------------
+	var name Name
+
+	err = runtime.BindStyledParameterWithOptions("simple", "name", chi.URLParam(r, "name"), &name, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: r.URL.RawPath == ""})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "name", Err: err})
+		return
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params RevokeLockParams
+
+	headers := r.Header
+
+	// ------------- Optional header parameter "Idempotency-Key" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Idempotency-Key")]; found {
+		var IdempotencyKey IdempotencyKey
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "Idempotency-Key", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Idempotency-Key", valueList[0], &IdempotencyKey, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "Idempotency-Key", Err: err})
+			return
+		}
+
+		params.IdempotencyKey = &IdempotencyKey
+
+	}
+
+	// ------------- Optional header parameter "Perch-Session" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Perch-Session")]; found {
+		var PerchSession SessionToken
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "Perch-Session", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Perch-Session", valueList[0], &PerchSession, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "Perch-Session", Err: err})
+			return
+		}
+
+		params.PerchSession = &PerchSession
+
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.RevokeLock(w, r, name, params)
 	}))
 
 	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
@@ -2412,7 +6695,39 @@ func (siw *ServerInterfaceWrapper) Multi(w http.ResponseWriter, r *http.Request)
 		return
 	}
 
+	// ------------- Optional query parameter "fence" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "fence", r.URL.Query(), &params.Fence, runtime.BindQueryParameterOptions{Type: "array", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "fence"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "fence", Err: err})
+		}
+		return
+	}
+
 	headers := r.Header
+
+	// ------------- Optional header parameter "Idempotency-Key" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Idempotency-Key")]; found {
+		var IdempotencyKey IdempotencyKey
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "Idempotency-Key", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Idempotency-Key", valueList[0], &IdempotencyKey, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "Idempotency-Key", Err: err})
+			return
+		}
+
+		params.IdempotencyKey = &IdempotencyKey
+
+	}
 
 	// ------------- Optional header parameter "Perch-Session" -------------
 	if valueList, found := headers[http.CanonicalHeaderKey("Perch-Session")]; found {
@@ -2488,6 +6803,19 @@ func (siw *ServerInterfaceWrapper) DeleteNode(w http.ResponseWriter, r *http.Req
 		return
 	}
 
+	// ------------- Optional query parameter "fence" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "fence", r.URL.Query(), &params.Fence, runtime.BindQueryParameterOptions{Type: "array", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "fence"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "fence", Err: err})
+		}
+		return
+	}
+
 	headers := r.Header
 
 	// ------------- Optional header parameter "If-Match" -------------
@@ -2506,6 +6834,25 @@ func (siw *ServerInterfaceWrapper) DeleteNode(w http.ResponseWriter, r *http.Req
 		}
 
 		params.IfMatch = &IfMatch
+
+	}
+
+	// ------------- Optional header parameter "Idempotency-Key" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Idempotency-Key")]; found {
+		var IdempotencyKey IdempotencyKey
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "Idempotency-Key", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Idempotency-Key", valueList[0], &IdempotencyKey, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "Idempotency-Key", Err: err})
+			return
+		}
+
+		params.IdempotencyKey = &IdempotencyKey
 
 	}
 
@@ -2863,7 +7210,39 @@ func (siw *ServerInterfaceWrapper) CreateNode(w http.ResponseWriter, r *http.Req
 		return
 	}
 
+	// ------------- Optional query parameter "fence" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "fence", r.URL.Query(), &params.Fence, runtime.BindQueryParameterOptions{Type: "array", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "fence"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "fence", Err: err})
+		}
+		return
+	}
+
 	headers := r.Header
+
+	// ------------- Optional header parameter "Idempotency-Key" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Idempotency-Key")]; found {
+		var IdempotencyKey IdempotencyKey
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "Idempotency-Key", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Idempotency-Key", valueList[0], &IdempotencyKey, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "Idempotency-Key", Err: err})
+			return
+		}
+
+		params.IdempotencyKey = &IdempotencyKey
+
+	}
 
 	// ------------- Optional header parameter "Perch-Session" -------------
 	if valueList, found := headers[http.CanonicalHeaderKey("Perch-Session")]; found {
@@ -2978,6 +7357,19 @@ func (siw *ServerInterfaceWrapper) PutNode(w http.ResponseWriter, r *http.Reques
 		return
 	}
 
+	// ------------- Optional query parameter "fence" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "fence", r.URL.Query(), &params.Fence, runtime.BindQueryParameterOptions{Type: "array", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "fence"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "fence", Err: err})
+		}
+		return
+	}
+
 	headers := r.Header
 
 	// ------------- Optional header parameter "If-Match" -------------
@@ -3018,6 +7410,25 @@ func (siw *ServerInterfaceWrapper) PutNode(w http.ResponseWriter, r *http.Reques
 
 	}
 
+	// ------------- Optional header parameter "Idempotency-Key" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Idempotency-Key")]; found {
+		var IdempotencyKey IdempotencyKey
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "Idempotency-Key", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Idempotency-Key", valueList[0], &IdempotencyKey, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "Idempotency-Key", Err: err})
+			return
+		}
+
+		params.IdempotencyKey = &IdempotencyKey
+
+	}
+
 	// ------------- Optional header parameter "Perch-Session" -------------
 	if valueList, found := headers[http.CanonicalHeaderKey("Perch-Session")]; found {
 		var PerchSession SessionToken
@@ -3039,6 +7450,580 @@ func (siw *ServerInterfaceWrapper) PutNode(w http.ResponseWriter, r *http.Reques
 
 	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		siw.Handler.PutNode(w, r, path, params)
+	}))
+
+	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
+		handler = siw.HandlerMiddlewares[i](handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// ListOnce operation middleware
+func (siw *ServerInterfaceWrapper) ListOnce(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ListOnceParams
+
+	// ------------- Optional query parameter "prefix" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "prefix", r.URL.Query(), &params.Prefix, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "prefix"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "prefix", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "limit" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", r.URL.Query(), &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: "int32"})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "limit"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "limit", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "page_token" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "page_token", r.URL.Query(), &params.PageToken, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "page_token"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "page_token", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "consistency" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "consistency", r.URL.Query(), &params.Consistency, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "consistency"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "consistency", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "min_zxid" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "min_zxid", r.URL.Query(), &params.MinZxid, runtime.BindQueryParameterOptions{Type: "integer", Format: "int64"})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "min_zxid"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "min_zxid", Err: err})
+		}
+		return
+	}
+
+	headers := r.Header
+
+	// ------------- Optional header parameter "Perch-Session" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Perch-Session")]; found {
+		var PerchSession SessionToken
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "Perch-Session", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Perch-Session", valueList[0], &PerchSession, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "Perch-Session", Err: err})
+			return
+		}
+
+		params.PerchSession = &PerchSession
+
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.ListOnce(w, r, params)
+	}))
+
+	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
+		handler = siw.HandlerMiddlewares[i](handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// ForgetOnce operation middleware
+func (siw *ServerInterfaceWrapper) ForgetOnce(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "name" -------------
+	var name Name
+
+	err = runtime.BindStyledParameterWithOptions("simple", "name", chi.URLParam(r, "name"), &name, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: r.URL.RawPath == ""})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "name", Err: err})
+		return
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ForgetOnceParams
+
+	// ------------- Optional query parameter "key" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "key", r.URL.Query(), &params.Key, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "key"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "key", Err: err})
+		}
+		return
+	}
+
+	headers := r.Header
+
+	// ------------- Optional header parameter "Idempotency-Key" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Idempotency-Key")]; found {
+		var IdempotencyKey IdempotencyKey
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "Idempotency-Key", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Idempotency-Key", valueList[0], &IdempotencyKey, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "Idempotency-Key", Err: err})
+			return
+		}
+
+		params.IdempotencyKey = &IdempotencyKey
+
+	}
+
+	// ------------- Optional header parameter "Perch-Session" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Perch-Session")]; found {
+		var PerchSession SessionToken
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "Perch-Session", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Perch-Session", valueList[0], &PerchSession, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "Perch-Session", Err: err})
+			return
+		}
+
+		params.PerchSession = &PerchSession
+
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.ForgetOnce(w, r, name, params)
+	}))
+
+	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
+		handler = siw.HandlerMiddlewares[i](handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// GetOnce operation middleware
+func (siw *ServerInterfaceWrapper) GetOnce(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "name" -------------
+	var name Name
+
+	err = runtime.BindStyledParameterWithOptions("simple", "name", chi.URLParam(r, "name"), &name, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: r.URL.RawPath == ""})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "name", Err: err})
+		return
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params GetOnceParams
+
+	// ------------- Optional query parameter "wait_ms" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "wait_ms", r.URL.Query(), &params.WaitMs, runtime.BindQueryParameterOptions{Type: "integer", Format: "int32"})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "wait_ms"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "wait_ms", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "consistency" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "consistency", r.URL.Query(), &params.Consistency, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "consistency"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "consistency", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "min_zxid" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "min_zxid", r.URL.Query(), &params.MinZxid, runtime.BindQueryParameterOptions{Type: "integer", Format: "int64"})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "min_zxid"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "min_zxid", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "include" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", false, false, "include", r.URL.Query(), &params.Include, runtime.BindQueryParameterOptions{Type: "array", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "include"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "include", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "key" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "key", r.URL.Query(), &params.Key, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "key"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "key", Err: err})
+		}
+		return
+	}
+
+	headers := r.Header
+
+	// ------------- Optional header parameter "If-None-Match" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("If-None-Match")]; found {
+		var IfNoneMatch IfNoneMatch
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "If-None-Match", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "If-None-Match", valueList[0], &IfNoneMatch, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "If-None-Match", Err: err})
+			return
+		}
+
+		params.IfNoneMatch = &IfNoneMatch
+
+	}
+
+	// ------------- Optional header parameter "Prefer" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Prefer")]; found {
+		var Prefer Prefer
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "Prefer", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Prefer", valueList[0], &Prefer, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "Prefer", Err: err})
+			return
+		}
+
+		params.Prefer = &Prefer
+
+	}
+
+	// ------------- Optional header parameter "Perch-Session" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Perch-Session")]; found {
+		var PerchSession SessionToken
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "Perch-Session", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Perch-Session", valueList[0], &PerchSession, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "Perch-Session", Err: err})
+			return
+		}
+
+		params.PerchSession = &PerchSession
+
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.GetOnce(w, r, name, params)
+	}))
+
+	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
+		handler = siw.HandlerMiddlewares[i](handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// AbandonOnce operation middleware
+func (siw *ServerInterfaceWrapper) AbandonOnce(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "name" -------------
+	var name Name
+
+	err = runtime.BindStyledParameterWithOptions("simple", "name", chi.URLParam(r, "name"), &name, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: r.URL.RawPath == ""})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "name", Err: err})
+		return
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params AbandonOnceParams
+
+	headers := r.Header
+
+	// ------------- Optional header parameter "Idempotency-Key" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Idempotency-Key")]; found {
+		var IdempotencyKey IdempotencyKey
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "Idempotency-Key", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Idempotency-Key", valueList[0], &IdempotencyKey, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "Idempotency-Key", Err: err})
+			return
+		}
+
+		params.IdempotencyKey = &IdempotencyKey
+
+	}
+
+	// ------------- Optional header parameter "Perch-Session" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Perch-Session")]; found {
+		var PerchSession SessionToken
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "Perch-Session", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Perch-Session", valueList[0], &PerchSession, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "Perch-Session", Err: err})
+			return
+		}
+
+		params.PerchSession = &PerchSession
+
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.AbandonOnce(w, r, name, params)
+	}))
+
+	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
+		handler = siw.HandlerMiddlewares[i](handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// BeginOnce operation middleware
+func (siw *ServerInterfaceWrapper) BeginOnce(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "name" -------------
+	var name Name
+
+	err = runtime.BindStyledParameterWithOptions("simple", "name", chi.URLParam(r, "name"), &name, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: r.URL.RawPath == ""})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "name", Err: err})
+		return
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params BeginOnceParams
+
+	headers := r.Header
+
+	// ------------- Optional header parameter "Idempotency-Key" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Idempotency-Key")]; found {
+		var IdempotencyKey IdempotencyKey
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "Idempotency-Key", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Idempotency-Key", valueList[0], &IdempotencyKey, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "Idempotency-Key", Err: err})
+			return
+		}
+
+		params.IdempotencyKey = &IdempotencyKey
+
+	}
+
+	// ------------- Optional header parameter "Perch-Session" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Perch-Session")]; found {
+		var PerchSession SessionToken
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "Perch-Session", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Perch-Session", valueList[0], &PerchSession, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "Perch-Session", Err: err})
+			return
+		}
+
+		params.PerchSession = &PerchSession
+
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.BeginOnce(w, r, name, params)
+	}))
+
+	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
+		handler = siw.HandlerMiddlewares[i](handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// CompleteOnce operation middleware
+func (siw *ServerInterfaceWrapper) CompleteOnce(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "name" -------------
+	var name Name
+
+	err = runtime.BindStyledParameterWithOptions("simple", "name", chi.URLParam(r, "name"), &name, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: r.URL.RawPath == ""})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "name", Err: err})
+		return
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params CompleteOnceParams
+
+	// ------------- Optional query parameter "fence" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "fence", r.URL.Query(), &params.Fence, runtime.BindQueryParameterOptions{Type: "array", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "fence"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "fence", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "failed" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "failed", r.URL.Query(), &params.Failed, runtime.BindQueryParameterOptions{Type: "boolean", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "failed"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "failed", Err: err})
+		}
+		return
+	}
+
+	headers := r.Header
+
+	// ------------- Optional header parameter "Idempotency-Key" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Idempotency-Key")]; found {
+		var IdempotencyKey IdempotencyKey
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "Idempotency-Key", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Idempotency-Key", valueList[0], &IdempotencyKey, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "Idempotency-Key", Err: err})
+			return
+		}
+
+		params.IdempotencyKey = &IdempotencyKey
+
+	}
+
+	// ------------- Optional header parameter "Perch-Session" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Perch-Session")]; found {
+		var PerchSession SessionToken
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "Perch-Session", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Perch-Session", valueList[0], &PerchSession, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "Perch-Session", Err: err})
+			return
+		}
+
+		params.PerchSession = &PerchSession
+
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.CompleteOnce(w, r, name, params)
 	}))
 
 	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
@@ -3177,6 +8162,25 @@ func (siw *ServerInterfaceWrapper) DeletePrincipal(w http.ResponseWriter, r *htt
 		}
 
 		params.IfMatch = &IfMatch
+
+	}
+
+	// ------------- Optional header parameter "Idempotency-Key" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Idempotency-Key")]; found {
+		var IdempotencyKey IdempotencyKey
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "Idempotency-Key", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Idempotency-Key", valueList[0], &IdempotencyKey, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "Idempotency-Key", Err: err})
+			return
+		}
+
+		params.IdempotencyKey = &IdempotencyKey
 
 	}
 
@@ -3344,6 +8348,25 @@ func (siw *ServerInterfaceWrapper) PutPrincipal(w http.ResponseWriter, r *http.R
 
 	}
 
+	// ------------- Optional header parameter "Idempotency-Key" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Idempotency-Key")]; found {
+		var IdempotencyKey IdempotencyKey
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "Idempotency-Key", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Idempotency-Key", valueList[0], &IdempotencyKey, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "Idempotency-Key", Err: err})
+			return
+		}
+
+		params.IdempotencyKey = &IdempotencyKey
+
+	}
+
 	// ------------- Optional header parameter "Perch-Session" -------------
 	if valueList, found := headers[http.CanonicalHeaderKey("Perch-Session")]; found {
 		var PerchSession SessionToken
@@ -3374,6 +8397,998 @@ func (siw *ServerInterfaceWrapper) PutPrincipal(w http.ResponseWriter, r *http.R
 	handler.ServeHTTP(w, r)
 }
 
+// ListQueues operation middleware
+func (siw *ServerInterfaceWrapper) ListQueues(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ListQueuesParams
+
+	// ------------- Optional query parameter "prefix" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "prefix", r.URL.Query(), &params.Prefix, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "prefix"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "prefix", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "limit" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", r.URL.Query(), &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: "int32"})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "limit"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "limit", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "page_token" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "page_token", r.URL.Query(), &params.PageToken, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "page_token"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "page_token", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "consistency" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "consistency", r.URL.Query(), &params.Consistency, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "consistency"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "consistency", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "min_zxid" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "min_zxid", r.URL.Query(), &params.MinZxid, runtime.BindQueryParameterOptions{Type: "integer", Format: "int64"})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "min_zxid"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "min_zxid", Err: err})
+		}
+		return
+	}
+
+	headers := r.Header
+
+	// ------------- Optional header parameter "Perch-Session" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Perch-Session")]; found {
+		var PerchSession SessionToken
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "Perch-Session", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Perch-Session", valueList[0], &PerchSession, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "Perch-Session", Err: err})
+			return
+		}
+
+		params.PerchSession = &PerchSession
+
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.ListQueues(w, r, params)
+	}))
+
+	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
+		handler = siw.HandlerMiddlewares[i](handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// DeleteQueue operation middleware
+func (siw *ServerInterfaceWrapper) DeleteQueue(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "name" -------------
+	var name Name
+
+	err = runtime.BindStyledParameterWithOptions("simple", "name", chi.URLParam(r, "name"), &name, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: r.URL.RawPath == ""})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "name", Err: err})
+		return
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params DeleteQueueParams
+
+	// ------------- Optional query parameter "fence" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "fence", r.URL.Query(), &params.Fence, runtime.BindQueryParameterOptions{Type: "array", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "fence"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "fence", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "force" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "force", r.URL.Query(), &params.Force, runtime.BindQueryParameterOptions{Type: "boolean", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "force"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "force", Err: err})
+		}
+		return
+	}
+
+	headers := r.Header
+
+	// ------------- Optional header parameter "Idempotency-Key" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Idempotency-Key")]; found {
+		var IdempotencyKey IdempotencyKey
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "Idempotency-Key", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Idempotency-Key", valueList[0], &IdempotencyKey, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "Idempotency-Key", Err: err})
+			return
+		}
+
+		params.IdempotencyKey = &IdempotencyKey
+
+	}
+
+	// ------------- Optional header parameter "Perch-Session" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Perch-Session")]; found {
+		var PerchSession SessionToken
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "Perch-Session", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Perch-Session", valueList[0], &PerchSession, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "Perch-Session", Err: err})
+			return
+		}
+
+		params.PerchSession = &PerchSession
+
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.DeleteQueue(w, r, name, params)
+	}))
+
+	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
+		handler = siw.HandlerMiddlewares[i](handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// GetQueue operation middleware
+func (siw *ServerInterfaceWrapper) GetQueue(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "name" -------------
+	var name Name
+
+	err = runtime.BindStyledParameterWithOptions("simple", "name", chi.URLParam(r, "name"), &name, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: r.URL.RawPath == ""})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "name", Err: err})
+		return
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params GetQueueParams
+
+	// ------------- Optional query parameter "consistency" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "consistency", r.URL.Query(), &params.Consistency, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "consistency"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "consistency", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "min_zxid" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "min_zxid", r.URL.Query(), &params.MinZxid, runtime.BindQueryParameterOptions{Type: "integer", Format: "int64"})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "min_zxid"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "min_zxid", Err: err})
+		}
+		return
+	}
+
+	headers := r.Header
+
+	// ------------- Optional header parameter "Perch-Session" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Perch-Session")]; found {
+		var PerchSession SessionToken
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "Perch-Session", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Perch-Session", valueList[0], &PerchSession, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "Perch-Session", Err: err})
+			return
+		}
+
+		params.PerchSession = &PerchSession
+
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.GetQueue(w, r, name, params)
+	}))
+
+	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
+		handler = siw.HandlerMiddlewares[i](handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// ConfigureQueue operation middleware
+func (siw *ServerInterfaceWrapper) ConfigureQueue(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "name" -------------
+	var name Name
+
+	err = runtime.BindStyledParameterWithOptions("simple", "name", chi.URLParam(r, "name"), &name, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: r.URL.RawPath == ""})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "name", Err: err})
+		return
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ConfigureQueueParams
+
+	// ------------- Optional query parameter "fence" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "fence", r.URL.Query(), &params.Fence, runtime.BindQueryParameterOptions{Type: "array", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "fence"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "fence", Err: err})
+		}
+		return
+	}
+
+	headers := r.Header
+
+	// ------------- Optional header parameter "Idempotency-Key" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Idempotency-Key")]; found {
+		var IdempotencyKey IdempotencyKey
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "Idempotency-Key", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Idempotency-Key", valueList[0], &IdempotencyKey, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "Idempotency-Key", Err: err})
+			return
+		}
+
+		params.IdempotencyKey = &IdempotencyKey
+
+	}
+
+	// ------------- Optional header parameter "Perch-Session" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Perch-Session")]; found {
+		var PerchSession SessionToken
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "Perch-Session", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Perch-Session", valueList[0], &PerchSession, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "Perch-Session", Err: err})
+			return
+		}
+
+		params.PerchSession = &PerchSession
+
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.ConfigureQueue(w, r, name, params)
+	}))
+
+	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
+		handler = siw.HandlerMiddlewares[i](handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// AckMessages operation middleware
+func (siw *ServerInterfaceWrapper) AckMessages(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "name" -------------
+	var name Name
+
+	err = runtime.BindStyledParameterWithOptions("simple", "name", chi.URLParam(r, "name"), &name, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: r.URL.RawPath == ""})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "name", Err: err})
+		return
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params AckMessagesParams
+
+	// ------------- Optional query parameter "fence" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "fence", r.URL.Query(), &params.Fence, runtime.BindQueryParameterOptions{Type: "array", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "fence"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "fence", Err: err})
+		}
+		return
+	}
+
+	headers := r.Header
+
+	// ------------- Optional header parameter "Idempotency-Key" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Idempotency-Key")]; found {
+		var IdempotencyKey IdempotencyKey
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "Idempotency-Key", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Idempotency-Key", valueList[0], &IdempotencyKey, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "Idempotency-Key", Err: err})
+			return
+		}
+
+		params.IdempotencyKey = &IdempotencyKey
+
+	}
+
+	// ------------- Optional header parameter "Perch-Session" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Perch-Session")]; found {
+		var PerchSession SessionToken
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "Perch-Session", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Perch-Session", valueList[0], &PerchSession, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "Perch-Session", Err: err})
+			return
+		}
+
+		params.PerchSession = &PerchSession
+
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.AckMessages(w, r, name, params)
+	}))
+
+	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
+		handler = siw.HandlerMiddlewares[i](handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// ClaimMessages operation middleware
+func (siw *ServerInterfaceWrapper) ClaimMessages(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "name" -------------
+	var name Name
+
+	err = runtime.BindStyledParameterWithOptions("simple", "name", chi.URLParam(r, "name"), &name, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: r.URL.RawPath == ""})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "name", Err: err})
+		return
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ClaimMessagesParams
+
+	// ------------- Optional query parameter "include" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", false, false, "include", r.URL.Query(), &params.Include, runtime.BindQueryParameterOptions{Type: "array", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "include"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "include", Err: err})
+		}
+		return
+	}
+
+	headers := r.Header
+
+	// ------------- Optional header parameter "Idempotency-Key" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Idempotency-Key")]; found {
+		var IdempotencyKey IdempotencyKey
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "Idempotency-Key", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Idempotency-Key", valueList[0], &IdempotencyKey, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "Idempotency-Key", Err: err})
+			return
+		}
+
+		params.IdempotencyKey = &IdempotencyKey
+
+	}
+
+	// ------------- Optional header parameter "Perch-Session" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Perch-Session")]; found {
+		var PerchSession SessionToken
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "Perch-Session", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Perch-Session", valueList[0], &PerchSession, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "Perch-Session", Err: err})
+			return
+		}
+
+		params.PerchSession = &PerchSession
+
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.ClaimMessages(w, r, name, params)
+	}))
+
+	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
+		handler = siw.HandlerMiddlewares[i](handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// ExtendMessages operation middleware
+func (siw *ServerInterfaceWrapper) ExtendMessages(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "name" -------------
+	var name Name
+
+	err = runtime.BindStyledParameterWithOptions("simple", "name", chi.URLParam(r, "name"), &name, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: r.URL.RawPath == ""})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "name", Err: err})
+		return
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ExtendMessagesParams
+
+	// ------------- Optional query parameter "fence" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "fence", r.URL.Query(), &params.Fence, runtime.BindQueryParameterOptions{Type: "array", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "fence"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "fence", Err: err})
+		}
+		return
+	}
+
+	headers := r.Header
+
+	// ------------- Optional header parameter "Idempotency-Key" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Idempotency-Key")]; found {
+		var IdempotencyKey IdempotencyKey
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "Idempotency-Key", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Idempotency-Key", valueList[0], &IdempotencyKey, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "Idempotency-Key", Err: err})
+			return
+		}
+
+		params.IdempotencyKey = &IdempotencyKey
+
+	}
+
+	// ------------- Optional header parameter "Perch-Session" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Perch-Session")]; found {
+		var PerchSession SessionToken
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "Perch-Session", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Perch-Session", valueList[0], &PerchSession, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "Perch-Session", Err: err})
+			return
+		}
+
+		params.PerchSession = &PerchSession
+
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.ExtendMessages(w, r, name, params)
+	}))
+
+	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
+		handler = siw.HandlerMiddlewares[i](handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// PeekMessages operation middleware
+func (siw *ServerInterfaceWrapper) PeekMessages(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "name" -------------
+	var name Name
+
+	err = runtime.BindStyledParameterWithOptions("simple", "name", chi.URLParam(r, "name"), &name, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: r.URL.RawPath == ""})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "name", Err: err})
+		return
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params PeekMessagesParams
+
+	// ------------- Optional query parameter "include" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", false, false, "include", r.URL.Query(), &params.Include, runtime.BindQueryParameterOptions{Type: "array", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "include"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "include", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "limit" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", r.URL.Query(), &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: "int32"})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "limit"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "limit", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "page_token" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "page_token", r.URL.Query(), &params.PageToken, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "page_token"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "page_token", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "consistency" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "consistency", r.URL.Query(), &params.Consistency, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "consistency"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "consistency", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "min_zxid" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "min_zxid", r.URL.Query(), &params.MinZxid, runtime.BindQueryParameterOptions{Type: "integer", Format: "int64"})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "min_zxid"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "min_zxid", Err: err})
+		}
+		return
+	}
+
+	headers := r.Header
+
+	// ------------- Optional header parameter "Perch-Session" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Perch-Session")]; found {
+		var PerchSession SessionToken
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "Perch-Session", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Perch-Session", valueList[0], &PerchSession, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "Perch-Session", Err: err})
+			return
+		}
+
+		params.PerchSession = &PerchSession
+
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.PeekMessages(w, r, name, params)
+	}))
+
+	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
+		handler = siw.HandlerMiddlewares[i](handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// Enqueue operation middleware
+func (siw *ServerInterfaceWrapper) Enqueue(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "name" -------------
+	var name Name
+
+	err = runtime.BindStyledParameterWithOptions("simple", "name", chi.URLParam(r, "name"), &name, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: r.URL.RawPath == ""})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "name", Err: err})
+		return
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params EnqueueParams
+
+	// ------------- Optional query parameter "delay_ms" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "delay_ms", r.URL.Query(), &params.DelayMs, runtime.BindQueryParameterOptions{Type: "integer", Format: "int64"})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "delay_ms"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "delay_ms", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "priority" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "priority", r.URL.Query(), &params.Priority, runtime.BindQueryParameterOptions{Type: "integer", Format: "int32"})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "priority"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "priority", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "fence" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "fence", r.URL.Query(), &params.Fence, runtime.BindQueryParameterOptions{Type: "array", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "fence"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "fence", Err: err})
+		}
+		return
+	}
+
+	headers := r.Header
+
+	// ------------- Optional header parameter "Idempotency-Key" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Idempotency-Key")]; found {
+		var IdempotencyKey IdempotencyKey
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "Idempotency-Key", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Idempotency-Key", valueList[0], &IdempotencyKey, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "Idempotency-Key", Err: err})
+			return
+		}
+
+		params.IdempotencyKey = &IdempotencyKey
+
+	}
+
+	// ------------- Optional header parameter "Perch-Session" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Perch-Session")]; found {
+		var PerchSession SessionToken
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "Perch-Session", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Perch-Session", valueList[0], &PerchSession, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "Perch-Session", Err: err})
+			return
+		}
+
+		params.PerchSession = &PerchSession
+
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.Enqueue(w, r, name, params)
+	}))
+
+	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
+		handler = siw.HandlerMiddlewares[i](handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// NackMessages operation middleware
+func (siw *ServerInterfaceWrapper) NackMessages(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "name" -------------
+	var name Name
+
+	err = runtime.BindStyledParameterWithOptions("simple", "name", chi.URLParam(r, "name"), &name, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: r.URL.RawPath == ""})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "name", Err: err})
+		return
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params NackMessagesParams
+
+	// ------------- Optional query parameter "fence" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "fence", r.URL.Query(), &params.Fence, runtime.BindQueryParameterOptions{Type: "array", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "fence"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "fence", Err: err})
+		}
+		return
+	}
+
+	headers := r.Header
+
+	// ------------- Optional header parameter "Idempotency-Key" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Idempotency-Key")]; found {
+		var IdempotencyKey IdempotencyKey
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "Idempotency-Key", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Idempotency-Key", valueList[0], &IdempotencyKey, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "Idempotency-Key", Err: err})
+			return
+		}
+
+		params.IdempotencyKey = &IdempotencyKey
+
+	}
+
+	// ------------- Optional header parameter "Perch-Session" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Perch-Session")]; found {
+		var PerchSession SessionToken
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "Perch-Session", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Perch-Session", valueList[0], &PerchSession, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "Perch-Session", Err: err})
+			return
+		}
+
+		params.PerchSession = &PerchSession
+
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.NackMessages(w, r, name, params)
+	}))
+
+	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
+		handler = siw.HandlerMiddlewares[i](handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// RedriveMessages operation middleware
+func (siw *ServerInterfaceWrapper) RedriveMessages(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "name" -------------
+	var name Name
+
+	err = runtime.BindStyledParameterWithOptions("simple", "name", chi.URLParam(r, "name"), &name, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: r.URL.RawPath == ""})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "name", Err: err})
+		return
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params RedriveMessagesParams
+
+	// ------------- Optional query parameter "fence" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "fence", r.URL.Query(), &params.Fence, runtime.BindQueryParameterOptions{Type: "array", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "fence"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "fence", Err: err})
+		}
+		return
+	}
+
+	headers := r.Header
+
+	// ------------- Optional header parameter "Idempotency-Key" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Idempotency-Key")]; found {
+		var IdempotencyKey IdempotencyKey
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "Idempotency-Key", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Idempotency-Key", valueList[0], &IdempotencyKey, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "Idempotency-Key", Err: err})
+			return
+		}
+
+		params.IdempotencyKey = &IdempotencyKey
+
+	}
+
+	// ------------- Optional header parameter "Perch-Session" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Perch-Session")]; found {
+		var PerchSession SessionToken
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "Perch-Session", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Perch-Session", valueList[0], &PerchSession, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "Perch-Session", Err: err})
+			return
+		}
+
+		params.PerchSession = &PerchSession
+
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.RedriveMessages(w, r, name, params)
+	}))
+
+	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
+		handler = siw.HandlerMiddlewares[i](handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
 // DeleteQuota operation middleware
 func (siw *ServerInterfaceWrapper) DeleteQuota(w http.ResponseWriter, r *http.Request) {
 
@@ -3392,7 +9407,39 @@ func (siw *ServerInterfaceWrapper) DeleteQuota(w http.ResponseWriter, r *http.Re
 	// Parameter object where we will unmarshal all parameters from the context
 	var params DeleteQuotaParams
 
+	// ------------- Optional query parameter "fence" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "fence", r.URL.Query(), &params.Fence, runtime.BindQueryParameterOptions{Type: "array", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "fence"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "fence", Err: err})
+		}
+		return
+	}
+
 	headers := r.Header
+
+	// ------------- Optional header parameter "Idempotency-Key" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Idempotency-Key")]; found {
+		var IdempotencyKey IdempotencyKey
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "Idempotency-Key", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Idempotency-Key", valueList[0], &IdempotencyKey, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "Idempotency-Key", Err: err})
+			return
+		}
+
+		params.IdempotencyKey = &IdempotencyKey
+
+	}
 
 	// ------------- Optional header parameter "Perch-Session" -------------
 	if valueList, found := headers[http.CanonicalHeaderKey("Perch-Session")]; found {
@@ -3518,7 +9565,39 @@ func (siw *ServerInterfaceWrapper) SetQuota(w http.ResponseWriter, r *http.Reque
 	// Parameter object where we will unmarshal all parameters from the context
 	var params SetQuotaParams
 
+	// ------------- Optional query parameter "fence" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "fence", r.URL.Query(), &params.Fence, runtime.BindQueryParameterOptions{Type: "array", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "fence"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "fence", Err: err})
+		}
+		return
+	}
+
 	headers := r.Header
+
+	// ------------- Optional header parameter "Idempotency-Key" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Idempotency-Key")]; found {
+		var IdempotencyKey IdempotencyKey
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "Idempotency-Key", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Idempotency-Key", valueList[0], &IdempotencyKey, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "Idempotency-Key", Err: err})
+			return
+		}
+
+		params.IdempotencyKey = &IdempotencyKey
+
+	}
 
 	// ------------- Optional header parameter "Perch-Session" -------------
 	if valueList, found := headers[http.CanonicalHeaderKey("Perch-Session")]; found {
@@ -3541,6 +9620,496 @@ func (siw *ServerInterfaceWrapper) SetQuota(w http.ResponseWriter, r *http.Reque
 
 	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		siw.Handler.SetQuota(w, r, path, params)
+	}))
+
+	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
+		handler = siw.HandlerMiddlewares[i](handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// ListSemaphores operation middleware
+func (siw *ServerInterfaceWrapper) ListSemaphores(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ListSemaphoresParams
+
+	// ------------- Optional query parameter "prefix" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "prefix", r.URL.Query(), &params.Prefix, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "prefix"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "prefix", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "limit" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", r.URL.Query(), &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: "int32"})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "limit"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "limit", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "page_token" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "page_token", r.URL.Query(), &params.PageToken, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "page_token"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "page_token", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "consistency" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "consistency", r.URL.Query(), &params.Consistency, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "consistency"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "consistency", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "min_zxid" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "min_zxid", r.URL.Query(), &params.MinZxid, runtime.BindQueryParameterOptions{Type: "integer", Format: "int64"})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "min_zxid"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "min_zxid", Err: err})
+		}
+		return
+	}
+
+	headers := r.Header
+
+	// ------------- Optional header parameter "Perch-Session" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Perch-Session")]; found {
+		var PerchSession SessionToken
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "Perch-Session", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Perch-Session", valueList[0], &PerchSession, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "Perch-Session", Err: err})
+			return
+		}
+
+		params.PerchSession = &PerchSession
+
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.ListSemaphores(w, r, params)
+	}))
+
+	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
+		handler = siw.HandlerMiddlewares[i](handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// BreakSemaphore operation middleware
+func (siw *ServerInterfaceWrapper) BreakSemaphore(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "name" -------------
+	var name Name
+
+	err = runtime.BindStyledParameterWithOptions("simple", "name", chi.URLParam(r, "name"), &name, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: r.URL.RawPath == ""})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "name", Err: err})
+		return
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params BreakSemaphoreParams
+
+	headers := r.Header
+
+	// ------------- Optional header parameter "Idempotency-Key" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Idempotency-Key")]; found {
+		var IdempotencyKey IdempotencyKey
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "Idempotency-Key", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Idempotency-Key", valueList[0], &IdempotencyKey, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "Idempotency-Key", Err: err})
+			return
+		}
+
+		params.IdempotencyKey = &IdempotencyKey
+
+	}
+
+	// ------------- Optional header parameter "Perch-Session" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Perch-Session")]; found {
+		var PerchSession SessionToken
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "Perch-Session", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Perch-Session", valueList[0], &PerchSession, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "Perch-Session", Err: err})
+			return
+		}
+
+		params.PerchSession = &PerchSession
+
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.BreakSemaphore(w, r, name, params)
+	}))
+
+	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
+		handler = siw.HandlerMiddlewares[i](handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// GetSemaphore operation middleware
+func (siw *ServerInterfaceWrapper) GetSemaphore(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "name" -------------
+	var name Name
+
+	err = runtime.BindStyledParameterWithOptions("simple", "name", chi.URLParam(r, "name"), &name, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: r.URL.RawPath == ""})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "name", Err: err})
+		return
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params GetSemaphoreParams
+
+	// ------------- Optional query parameter "wait_ms" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "wait_ms", r.URL.Query(), &params.WaitMs, runtime.BindQueryParameterOptions{Type: "integer", Format: "int32"})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "wait_ms"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "wait_ms", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "consistency" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "consistency", r.URL.Query(), &params.Consistency, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "consistency"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "consistency", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "min_zxid" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "min_zxid", r.URL.Query(), &params.MinZxid, runtime.BindQueryParameterOptions{Type: "integer", Format: "int64"})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "min_zxid"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "min_zxid", Err: err})
+		}
+		return
+	}
+
+	headers := r.Header
+
+	// ------------- Optional header parameter "If-None-Match" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("If-None-Match")]; found {
+		var IfNoneMatch IfNoneMatch
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "If-None-Match", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "If-None-Match", valueList[0], &IfNoneMatch, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "If-None-Match", Err: err})
+			return
+		}
+
+		params.IfNoneMatch = &IfNoneMatch
+
+	}
+
+	// ------------- Optional header parameter "Prefer" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Prefer")]; found {
+		var Prefer Prefer
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "Prefer", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Prefer", valueList[0], &Prefer, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "Prefer", Err: err})
+			return
+		}
+
+		params.Prefer = &Prefer
+
+	}
+
+	// ------------- Optional header parameter "Perch-Session" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Perch-Session")]; found {
+		var PerchSession SessionToken
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "Perch-Session", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Perch-Session", valueList[0], &PerchSession, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "Perch-Session", Err: err})
+			return
+		}
+
+		params.PerchSession = &PerchSession
+
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.GetSemaphore(w, r, name, params)
+	}))
+
+	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
+		handler = siw.HandlerMiddlewares[i](handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// AcquireSemaphore operation middleware
+func (siw *ServerInterfaceWrapper) AcquireSemaphore(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "name" -------------
+	var name Name
+
+	err = runtime.BindStyledParameterWithOptions("simple", "name", chi.URLParam(r, "name"), &name, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: r.URL.RawPath == ""})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "name", Err: err})
+		return
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params AcquireSemaphoreParams
+
+	headers := r.Header
+
+	// ------------- Optional header parameter "Idempotency-Key" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Idempotency-Key")]; found {
+		var IdempotencyKey IdempotencyKey
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "Idempotency-Key", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Idempotency-Key", valueList[0], &IdempotencyKey, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "Idempotency-Key", Err: err})
+			return
+		}
+
+		params.IdempotencyKey = &IdempotencyKey
+
+	}
+
+	// ------------- Optional header parameter "Perch-Session" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Perch-Session")]; found {
+		var PerchSession SessionToken
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "Perch-Session", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Perch-Session", valueList[0], &PerchSession, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "Perch-Session", Err: err})
+			return
+		}
+
+		params.PerchSession = &PerchSession
+
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.AcquireSemaphore(w, r, name, params)
+	}))
+
+	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
+		handler = siw.HandlerMiddlewares[i](handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// ReleaseSemaphore operation middleware
+func (siw *ServerInterfaceWrapper) ReleaseSemaphore(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "name" -------------
+	var name Name
+
+	err = runtime.BindStyledParameterWithOptions("simple", "name", chi.URLParam(r, "name"), &name, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: r.URL.RawPath == ""})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "name", Err: err})
+		return
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ReleaseSemaphoreParams
+
+	headers := r.Header
+
+	// ------------- Optional header parameter "Idempotency-Key" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Idempotency-Key")]; found {
+		var IdempotencyKey IdempotencyKey
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "Idempotency-Key", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Idempotency-Key", valueList[0], &IdempotencyKey, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "Idempotency-Key", Err: err})
+			return
+		}
+
+		params.IdempotencyKey = &IdempotencyKey
+
+	}
+
+	// ------------- Optional header parameter "Perch-Session" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Perch-Session")]; found {
+		var PerchSession SessionToken
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "Perch-Session", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Perch-Session", valueList[0], &PerchSession, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "Perch-Session", Err: err})
+			return
+		}
+
+		params.PerchSession = &PerchSession
+
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.ReleaseSemaphore(w, r, name, params)
+	}))
+
+	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
+		handler = siw.HandlerMiddlewares[i](handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// RenewSemaphore operation middleware
+func (siw *ServerInterfaceWrapper) RenewSemaphore(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "name" -------------
+	var name Name
+
+	err = runtime.BindStyledParameterWithOptions("simple", "name", chi.URLParam(r, "name"), &name, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: r.URL.RawPath == ""})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "name", Err: err})
+		return
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params RenewSemaphoreParams
+
+	headers := r.Header
+
+	// ------------- Optional header parameter "Perch-Session" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Perch-Session")]; found {
+		var PerchSession SessionToken
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "Perch-Session", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Perch-Session", valueList[0], &PerchSession, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "Perch-Session", Err: err})
+			return
+		}
+
+		params.PerchSession = &PerchSession
+
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.RenewSemaphore(w, r, name, params)
 	}))
 
 	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
@@ -3654,6 +10223,25 @@ func (siw *ServerInterfaceWrapper) CreateSession(w http.ResponseWriter, r *http.
 
 	headers := r.Header
 
+	// ------------- Optional header parameter "Idempotency-Key" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Idempotency-Key")]; found {
+		var IdempotencyKey IdempotencyKey
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "Idempotency-Key", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Idempotency-Key", valueList[0], &IdempotencyKey, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "Idempotency-Key", Err: err})
+			return
+		}
+
+		params.IdempotencyKey = &IdempotencyKey
+
+	}
+
 	// ------------- Optional header parameter "Perch-Session" -------------
 	if valueList, found := headers[http.CanonicalHeaderKey("Perch-Session")]; found {
 		var PerchSession SessionToken
@@ -3703,6 +10291,25 @@ func (siw *ServerInterfaceWrapper) CloseSession(w http.ResponseWriter, r *http.R
 	var params CloseSessionParams
 
 	headers := r.Header
+
+	// ------------- Optional header parameter "Idempotency-Key" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Idempotency-Key")]; found {
+		var IdempotencyKey IdempotencyKey
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "Idempotency-Key", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Idempotency-Key", valueList[0], &IdempotencyKey, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "Idempotency-Key", Err: err})
+			return
+		}
+
+		params.IdempotencyKey = &IdempotencyKey
+
+	}
 
 	// ------------- Optional header parameter "Perch-Session" -------------
 	if valueList, found := headers[http.CanonicalHeaderKey("Perch-Session")]; found {
@@ -4199,6 +10806,25 @@ func (siw *ServerInterfaceWrapper) CreateToken(w http.ResponseWriter, r *http.Re
 
 	headers := r.Header
 
+	// ------------- Optional header parameter "Idempotency-Key" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Idempotency-Key")]; found {
+		var IdempotencyKey IdempotencyKey
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "Idempotency-Key", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Idempotency-Key", valueList[0], &IdempotencyKey, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "Idempotency-Key", Err: err})
+			return
+		}
+
+		params.IdempotencyKey = &IdempotencyKey
+
+	}
+
 	// ------------- Optional header parameter "Perch-Session" -------------
 	if valueList, found := headers[http.CanonicalHeaderKey("Perch-Session")]; found {
 		var PerchSession SessionToken
@@ -4248,6 +10874,25 @@ func (siw *ServerInterfaceWrapper) RevokeToken(w http.ResponseWriter, r *http.Re
 	var params RevokeTokenParams
 
 	headers := r.Header
+
+	// ------------- Optional header parameter "Idempotency-Key" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Idempotency-Key")]; found {
+		var IdempotencyKey IdempotencyKey
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "Idempotency-Key", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Idempotency-Key", valueList[0], &IdempotencyKey, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "Idempotency-Key", Err: err})
+			return
+		}
+
+		params.IdempotencyKey = &IdempotencyKey
+
+	}
 
 	// ------------- Optional header parameter "Perch-Session" -------------
 	if valueList, found := headers[http.CanonicalHeaderKey("Perch-Session")]; found {
@@ -4731,6 +11376,153 @@ func HandlerWithOptions(si ServerInterface, options ChiServerOptions) http.Handl
 		r.Post(options.BaseURL+"/v1/sessions/{id}/keepalive", wrapper.KeepSessionAlive)
 	})
 	r.Group(func(r chi.Router) {
+		r.Get(options.BaseURL+"/v1/locks", wrapper.ListLocks)
+	})
+	r.Group(func(r chi.Router) {
+		r.Delete(options.BaseURL+"/v1/locks/{name}", wrapper.BreakLock)
+	})
+	r.Group(func(r chi.Router) {
+		r.Get(options.BaseURL+"/v1/locks/{name}", wrapper.GetLock)
+	})
+	r.Group(func(r chi.Router) {
+		r.Post(options.BaseURL+"/v1/locks/{name}/acquire", wrapper.AcquireLock)
+	})
+	r.Group(func(r chi.Router) {
+		r.Post(options.BaseURL+"/v1/locks/{name}/renew", wrapper.RenewLock)
+	})
+	r.Group(func(r chi.Router) {
+		r.Post(options.BaseURL+"/v1/locks/{name}/release", wrapper.ReleaseLock)
+	})
+	r.Group(func(r chi.Router) {
+		r.Post(options.BaseURL+"/v1/locks/{name}/revoke", wrapper.RevokeLock)
+	})
+	r.Group(func(r chi.Router) {
+		r.Post(options.BaseURL+"/v1/lock-sets/acquire", wrapper.AcquireLockSet)
+	})
+	r.Group(func(r chi.Router) {
+		r.Post(options.BaseURL+"/v1/lock-sets/release", wrapper.ReleaseLockSet)
+	})
+	r.Group(func(r chi.Router) {
+		r.Get(options.BaseURL+"/v1/semaphores", wrapper.ListSemaphores)
+	})
+	r.Group(func(r chi.Router) {
+		r.Delete(options.BaseURL+"/v1/semaphores/{name}", wrapper.BreakSemaphore)
+	})
+	r.Group(func(r chi.Router) {
+		r.Get(options.BaseURL+"/v1/semaphores/{name}", wrapper.GetSemaphore)
+	})
+	r.Group(func(r chi.Router) {
+		r.Post(options.BaseURL+"/v1/semaphores/{name}/acquire", wrapper.AcquireSemaphore)
+	})
+	r.Group(func(r chi.Router) {
+		r.Post(options.BaseURL+"/v1/semaphores/{name}/renew", wrapper.RenewSemaphore)
+	})
+	r.Group(func(r chi.Router) {
+		r.Post(options.BaseURL+"/v1/semaphores/{name}/release", wrapper.ReleaseSemaphore)
+	})
+	r.Group(func(r chi.Router) {
+		r.Get(options.BaseURL+"/v1/elections", wrapper.ListElections)
+	})
+	r.Group(func(r chi.Router) {
+		r.Get(options.BaseURL+"/v1/elections/{name}", wrapper.GetLeader)
+	})
+	r.Group(func(r chi.Router) {
+		r.Post(options.BaseURL+"/v1/elections/{name}/campaign", wrapper.Campaign)
+	})
+	r.Group(func(r chi.Router) {
+		r.Post(options.BaseURL+"/v1/elections/{name}/renew", wrapper.RenewLeadership)
+	})
+	r.Group(func(r chi.Router) {
+		r.Post(options.BaseURL+"/v1/elections/{name}/proclaim", wrapper.Proclaim)
+	})
+	r.Group(func(r chi.Router) {
+		r.Post(options.BaseURL+"/v1/elections/{name}/resign", wrapper.Resign)
+	})
+	r.Group(func(r chi.Router) {
+		r.Get(options.BaseURL+"/v1/once", wrapper.ListOnce)
+	})
+	r.Group(func(r chi.Router) {
+		r.Delete(options.BaseURL+"/v1/once/{name}", wrapper.ForgetOnce)
+	})
+	r.Group(func(r chi.Router) {
+		r.Get(options.BaseURL+"/v1/once/{name}", wrapper.GetOnce)
+	})
+	r.Group(func(r chi.Router) {
+		r.Post(options.BaseURL+"/v1/once/{name}/begin", wrapper.BeginOnce)
+	})
+	r.Group(func(r chi.Router) {
+		r.Post(options.BaseURL+"/v1/once/{name}/complete", wrapper.CompleteOnce)
+	})
+	r.Group(func(r chi.Router) {
+		r.Post(options.BaseURL+"/v1/once/{name}/abandon", wrapper.AbandonOnce)
+	})
+	r.Group(func(r chi.Router) {
+		r.Get(options.BaseURL+"/v1/barriers", wrapper.ListBarriers)
+	})
+	r.Group(func(r chi.Router) {
+		r.Delete(options.BaseURL+"/v1/barriers/{name}", wrapper.OpenBarrier)
+	})
+	r.Group(func(r chi.Router) {
+		r.Get(options.BaseURL+"/v1/barriers/{name}", wrapper.GetBarrier)
+	})
+	r.Group(func(r chi.Router) {
+		r.Put(options.BaseURL+"/v1/barriers/{name}", wrapper.CloseBarrier)
+	})
+	r.Group(func(r chi.Router) {
+		r.Post(options.BaseURL+"/v1/barriers/{name}/enter", wrapper.EnterBarrier)
+	})
+	r.Group(func(r chi.Router) {
+		r.Post(options.BaseURL+"/v1/barriers/{name}/leave", wrapper.LeaveBarrier)
+	})
+	r.Group(func(r chi.Router) {
+		r.Get(options.BaseURL+"/v1/counters", wrapper.ListCounters)
+	})
+	r.Group(func(r chi.Router) {
+		r.Delete(options.BaseURL+"/v1/counters/{name}", wrapper.DeleteCounter)
+	})
+	r.Group(func(r chi.Router) {
+		r.Get(options.BaseURL+"/v1/counters/{name}", wrapper.GetCounter)
+	})
+	r.Group(func(r chi.Router) {
+		r.Post(options.BaseURL+"/v1/counters/{name}/add", wrapper.AddCounter)
+	})
+	r.Group(func(r chi.Router) {
+		r.Post(options.BaseURL+"/v1/counters/{name}/set", wrapper.SetCounter)
+	})
+	r.Group(func(r chi.Router) {
+		r.Get(options.BaseURL+"/v1/queues", wrapper.ListQueues)
+	})
+	r.Group(func(r chi.Router) {
+		r.Delete(options.BaseURL+"/v1/queues/{name}", wrapper.DeleteQueue)
+	})
+	r.Group(func(r chi.Router) {
+		r.Get(options.BaseURL+"/v1/queues/{name}", wrapper.GetQueue)
+	})
+	r.Group(func(r chi.Router) {
+		r.Put(options.BaseURL+"/v1/queues/{name}", wrapper.ConfigureQueue)
+	})
+	r.Group(func(r chi.Router) {
+		r.Get(options.BaseURL+"/v1/queues/{name}/messages", wrapper.PeekMessages)
+	})
+	r.Group(func(r chi.Router) {
+		r.Post(options.BaseURL+"/v1/queues/{name}/messages", wrapper.Enqueue)
+	})
+	r.Group(func(r chi.Router) {
+		r.Post(options.BaseURL+"/v1/queues/{name}/claim", wrapper.ClaimMessages)
+	})
+	r.Group(func(r chi.Router) {
+		r.Post(options.BaseURL+"/v1/queues/{name}/ack", wrapper.AckMessages)
+	})
+	r.Group(func(r chi.Router) {
+		r.Post(options.BaseURL+"/v1/queues/{name}/nack", wrapper.NackMessages)
+	})
+	r.Group(func(r chi.Router) {
+		r.Post(options.BaseURL+"/v1/queues/{name}/extend", wrapper.ExtendMessages)
+	})
+	r.Group(func(r chi.Router) {
+		r.Post(options.BaseURL+"/v1/queues/{name}/redrive", wrapper.RedriveMessages)
+	})
+	r.Group(func(r chi.Router) {
 		r.Get(options.BaseURL+"/v1/acl/{path}", wrapper.GetACL)
 	})
 	r.Group(func(r chi.Router) {
@@ -4807,13 +11599,14 @@ func HandlerWithOptions(si ServerInterface, options ChiServerOptions) http.Handl
 }
 
 type ProblemResponseHeaders struct {
-	Allow           *string
-	ETag            *string
-	PerchCluster    *string
-	PerchCode       string
-	PerchZxid       *int64
-	RetryAfter      *int32
-	WWWAuthenticate *string
+	Allow              *string
+	ETag               *string
+	IdempotentReplayed *bool
+	PerchCluster       *string
+	PerchCode          string
+	PerchZxid          *int64
+	RetryAfter         *int32
+	WWWAuthenticate    *string
 }
 type ProblemApplicationProblemPlusJSONResponse struct {
 	Body Problem
@@ -4868,6 +11661,9 @@ func (response Livez4XXApplicationProblemPlusJSONResponse) VisitLivezResponse(w 
 	if response.Headers.ETag != nil {
 		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
 	}
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
 	if response.Headers.PerchCluster != nil {
 		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
 	}
@@ -4887,13 +11683,14 @@ func (response Livez4XXApplicationProblemPlusJSONResponse) VisitLivezResponse(w 
 }
 
 type Livez5XXResponseHeaders struct {
-	Allow           *string
-	ETag            *string
-	PerchCluster    *string
-	PerchCode       string
-	PerchZxid       *int64
-	RetryAfter      *int32
-	WWWAuthenticate *string
+	Allow              *string
+	ETag               *string
+	IdempotentReplayed *bool
+	PerchCluster       *string
+	PerchCode          string
+	PerchZxid          *int64
+	RetryAfter         *int32
+	WWWAuthenticate    *string
 }
 
 type Livez5XXApplicationProblemPlusJSONResponse struct {
@@ -4914,6 +11711,9 @@ func (response Livez5XXApplicationProblemPlusJSONResponse) VisitLivezResponse(w 
 	}
 	if response.Headers.ETag != nil {
 		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
 	}
 	if response.Headers.PerchCluster != nil {
 		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
@@ -4980,6 +11780,9 @@ func (response Metrics4XXApplicationProblemPlusJSONResponse) VisitMetricsRespons
 	if response.Headers.ETag != nil {
 		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
 	}
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
 	if response.Headers.PerchCluster != nil {
 		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
 	}
@@ -4999,13 +11802,14 @@ func (response Metrics4XXApplicationProblemPlusJSONResponse) VisitMetricsRespons
 }
 
 type Metrics5XXResponseHeaders struct {
-	Allow           *string
-	ETag            *string
-	PerchCluster    *string
-	PerchCode       string
-	PerchZxid       *int64
-	RetryAfter      *int32
-	WWWAuthenticate *string
+	Allow              *string
+	ETag               *string
+	IdempotentReplayed *bool
+	PerchCluster       *string
+	PerchCode          string
+	PerchZxid          *int64
+	RetryAfter         *int32
+	WWWAuthenticate    *string
 }
 
 type Metrics5XXApplicationProblemPlusJSONResponse struct {
@@ -5026,6 +11830,9 @@ func (response Metrics5XXApplicationProblemPlusJSONResponse) VisitMetricsRespons
 	}
 	if response.Headers.ETag != nil {
 		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
 	}
 	if response.Headers.PerchCluster != nil {
 		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
@@ -5099,6 +11906,9 @@ func (response Openapi4XXApplicationProblemPlusJSONResponse) VisitOpenapiRespons
 	if response.Headers.ETag != nil {
 		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
 	}
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
 	if response.Headers.PerchCluster != nil {
 		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
 	}
@@ -5118,13 +11928,14 @@ func (response Openapi4XXApplicationProblemPlusJSONResponse) VisitOpenapiRespons
 }
 
 type Openapi5XXResponseHeaders struct {
-	Allow           *string
-	ETag            *string
-	PerchCluster    *string
-	PerchCode       string
-	PerchZxid       *int64
-	RetryAfter      *int32
-	WWWAuthenticate *string
+	Allow              *string
+	ETag               *string
+	IdempotentReplayed *bool
+	PerchCluster       *string
+	PerchCode          string
+	PerchZxid          *int64
+	RetryAfter         *int32
+	WWWAuthenticate    *string
 }
 
 type Openapi5XXApplicationProblemPlusJSONResponse struct {
@@ -5145,6 +11956,9 @@ func (response Openapi5XXApplicationProblemPlusJSONResponse) VisitOpenapiRespons
 	}
 	if response.Headers.ETag != nil {
 		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
 	}
 	if response.Headers.PerchCluster != nil {
 		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
@@ -5211,6 +12025,9 @@ func (response Readyz4XXApplicationProblemPlusJSONResponse) VisitReadyzResponse(
 	if response.Headers.ETag != nil {
 		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
 	}
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
 	if response.Headers.PerchCluster != nil {
 		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
 	}
@@ -5230,13 +12047,14 @@ func (response Readyz4XXApplicationProblemPlusJSONResponse) VisitReadyzResponse(
 }
 
 type Readyz5XXResponseHeaders struct {
-	Allow           *string
-	ETag            *string
-	PerchCluster    *string
-	PerchCode       string
-	PerchZxid       *int64
-	RetryAfter      *int32
-	WWWAuthenticate *string
+	Allow              *string
+	ETag               *string
+	IdempotentReplayed *bool
+	PerchCluster       *string
+	PerchCode          string
+	PerchZxid          *int64
+	RetryAfter         *int32
+	WWWAuthenticate    *string
 }
 
 type Readyz5XXApplicationProblemPlusJSONResponse struct {
@@ -5257,6 +12075,9 @@ func (response Readyz5XXApplicationProblemPlusJSONResponse) VisitReadyzResponse(
 	}
 	if response.Headers.ETag != nil {
 		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
 	}
 	if response.Headers.PerchCluster != nil {
 		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
@@ -5286,8 +12107,9 @@ type DeleteDefaultACLResponseObject interface {
 }
 
 type DeleteDefaultACL204ResponseHeaders struct {
-	PerchCluster *string
-	PerchZxid    int64
+	IdempotentReplayed *bool
+	PerchCluster       *string
+	PerchZxid          int64
 }
 
 type DeleteDefaultACL204Response struct {
@@ -5295,6 +12117,9 @@ type DeleteDefaultACL204Response struct {
 }
 
 func (response DeleteDefaultACL204Response) VisitDeleteDefaultACLResponse(w http.ResponseWriter) error {
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
 	if response.Headers.PerchCluster != nil {
 		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
 	}
@@ -5322,6 +12147,9 @@ func (response DeleteDefaultACL4XXApplicationProblemPlusJSONResponse) VisitDelet
 	if response.Headers.ETag != nil {
 		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
 	}
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
 	if response.Headers.PerchCluster != nil {
 		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
 	}
@@ -5341,13 +12169,14 @@ func (response DeleteDefaultACL4XXApplicationProblemPlusJSONResponse) VisitDelet
 }
 
 type DeleteDefaultACL5XXResponseHeaders struct {
-	Allow           *string
-	ETag            *string
-	PerchCluster    *string
-	PerchCode       string
-	PerchZxid       *int64
-	RetryAfter      *int32
-	WWWAuthenticate *string
+	Allow              *string
+	ETag               *string
+	IdempotentReplayed *bool
+	PerchCluster       *string
+	PerchCode          string
+	PerchZxid          *int64
+	RetryAfter         *int32
+	WWWAuthenticate    *string
 }
 
 type DeleteDefaultACL5XXApplicationProblemPlusJSONResponse struct {
@@ -5368,6 +12197,9 @@ func (response DeleteDefaultACL5XXApplicationProblemPlusJSONResponse) VisitDelet
 	}
 	if response.Headers.ETag != nil {
 		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
 	}
 	if response.Headers.PerchCluster != nil {
 		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
@@ -5443,6 +12275,9 @@ func (response GetDefaultACL4XXApplicationProblemPlusJSONResponse) VisitGetDefau
 	if response.Headers.ETag != nil {
 		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
 	}
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
 	if response.Headers.PerchCluster != nil {
 		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
 	}
@@ -5462,13 +12297,14 @@ func (response GetDefaultACL4XXApplicationProblemPlusJSONResponse) VisitGetDefau
 }
 
 type GetDefaultACL5XXResponseHeaders struct {
-	Allow           *string
-	ETag            *string
-	PerchCluster    *string
-	PerchCode       string
-	PerchZxid       *int64
-	RetryAfter      *int32
-	WWWAuthenticate *string
+	Allow              *string
+	ETag               *string
+	IdempotentReplayed *bool
+	PerchCluster       *string
+	PerchCode          string
+	PerchZxid          *int64
+	RetryAfter         *int32
+	WWWAuthenticate    *string
 }
 
 type GetDefaultACL5XXApplicationProblemPlusJSONResponse struct {
@@ -5489,6 +12325,9 @@ func (response GetDefaultACL5XXApplicationProblemPlusJSONResponse) VisitGetDefau
 	}
 	if response.Headers.ETag != nil {
 		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
 	}
 	if response.Headers.PerchCluster != nil {
 		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
@@ -5519,9 +12358,10 @@ type SetDefaultACLResponseObject interface {
 }
 
 type SetDefaultACL200ResponseHeaders struct {
-	ETag         string
-	PerchCluster *string
-	PerchZxid    int64
+	ETag               string
+	IdempotentReplayed *bool
+	PerchCluster       *string
+	PerchZxid          int64
 }
 
 type SetDefaultACL200JSONResponse struct {
@@ -5537,6 +12377,9 @@ func (response SetDefaultACL200JSONResponse) VisitSetDefaultACLResponse(w http.R
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("ETag", fmt.Sprint(response.Headers.ETag))
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
 	if response.Headers.PerchCluster != nil {
 		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
 	}
@@ -5565,6 +12408,9 @@ func (response SetDefaultACL4XXApplicationProblemPlusJSONResponse) VisitSetDefau
 	if response.Headers.ETag != nil {
 		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
 	}
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
 	if response.Headers.PerchCluster != nil {
 		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
 	}
@@ -5584,13 +12430,14 @@ func (response SetDefaultACL4XXApplicationProblemPlusJSONResponse) VisitSetDefau
 }
 
 type SetDefaultACL5XXResponseHeaders struct {
-	Allow           *string
-	ETag            *string
-	PerchCluster    *string
-	PerchCode       string
-	PerchZxid       *int64
-	RetryAfter      *int32
-	WWWAuthenticate *string
+	Allow              *string
+	ETag               *string
+	IdempotentReplayed *bool
+	PerchCluster       *string
+	PerchCode          string
+	PerchZxid          *int64
+	RetryAfter         *int32
+	WWWAuthenticate    *string
 }
 
 type SetDefaultACL5XXApplicationProblemPlusJSONResponse struct {
@@ -5611,6 +12458,9 @@ func (response SetDefaultACL5XXApplicationProblemPlusJSONResponse) VisitSetDefau
 	}
 	if response.Headers.ETag != nil {
 		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
 	}
 	if response.Headers.PerchCluster != nil {
 		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
@@ -5686,6 +12536,9 @@ func (response GetACL4XXApplicationProblemPlusJSONResponse) VisitGetACLResponse(
 	if response.Headers.ETag != nil {
 		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
 	}
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
 	if response.Headers.PerchCluster != nil {
 		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
 	}
@@ -5705,13 +12558,14 @@ func (response GetACL4XXApplicationProblemPlusJSONResponse) VisitGetACLResponse(
 }
 
 type GetACL5XXResponseHeaders struct {
-	Allow           *string
-	ETag            *string
-	PerchCluster    *string
-	PerchCode       string
-	PerchZxid       *int64
-	RetryAfter      *int32
-	WWWAuthenticate *string
+	Allow              *string
+	ETag               *string
+	IdempotentReplayed *bool
+	PerchCluster       *string
+	PerchCode          string
+	PerchZxid          *int64
+	RetryAfter         *int32
+	WWWAuthenticate    *string
 }
 
 type GetACL5XXApplicationProblemPlusJSONResponse struct {
@@ -5732,6 +12586,9 @@ func (response GetACL5XXApplicationProblemPlusJSONResponse) VisitGetACLResponse(
 	}
 	if response.Headers.ETag != nil {
 		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
 	}
 	if response.Headers.PerchCluster != nil {
 		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
@@ -5762,9 +12619,10 @@ type SetACLResponseObject interface {
 }
 
 type SetACL200ResponseHeaders struct {
-	ETag         string
-	PerchCluster *string
-	PerchZxid    int64
+	ETag               string
+	IdempotentReplayed *bool
+	PerchCluster       *string
+	PerchZxid          int64
 }
 
 type SetACL200JSONResponse struct {
@@ -5780,6 +12638,9 @@ func (response SetACL200JSONResponse) VisitSetACLResponse(w http.ResponseWriter)
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("ETag", fmt.Sprint(response.Headers.ETag))
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
 	if response.Headers.PerchCluster != nil {
 		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
 	}
@@ -5808,6 +12669,9 @@ func (response SetACL4XXApplicationProblemPlusJSONResponse) VisitSetACLResponse(
 	if response.Headers.ETag != nil {
 		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
 	}
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
 	if response.Headers.PerchCluster != nil {
 		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
 	}
@@ -5827,13 +12691,14 @@ func (response SetACL4XXApplicationProblemPlusJSONResponse) VisitSetACLResponse(
 }
 
 type SetACL5XXResponseHeaders struct {
-	Allow           *string
-	ETag            *string
-	PerchCluster    *string
-	PerchCode       string
-	PerchZxid       *int64
-	RetryAfter      *int32
-	WWWAuthenticate *string
+	Allow              *string
+	ETag               *string
+	IdempotentReplayed *bool
+	PerchCluster       *string
+	PerchCode          string
+	PerchZxid          *int64
+	RetryAfter         *int32
+	WWWAuthenticate    *string
 }
 
 type SetACL5XXApplicationProblemPlusJSONResponse struct {
@@ -5854,6 +12719,800 @@ func (response SetACL5XXApplicationProblemPlusJSONResponse) VisitSetACLResponse(
 	}
 	if response.Headers.ETag != nil {
 		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	w.Header().Set("Perch-Code", fmt.Sprint(response.Headers.PerchCode))
+	if response.Headers.PerchZxid != nil {
+		w.Header().Set("Perch-Zxid", fmt.Sprint(*response.Headers.PerchZxid))
+	}
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
+	}
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListBarriersRequestObject struct {
+	Params ListBarriersParams
+}
+
+type ListBarriersResponseObject interface {
+	VisitListBarriersResponse(w http.ResponseWriter) error
+}
+
+type ListBarriers200ResponseHeaders struct {
+	PerchCluster *string
+	PerchZxid    int64
+}
+
+type ListBarriers200JSONResponse struct {
+	Body    NamePage
+	Headers ListBarriers200ResponseHeaders
+}
+
+func (response ListBarriers200JSONResponse) VisitListBarriersResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	w.Header().Set("Perch-Zxid", fmt.Sprint(response.Headers.PerchZxid))
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListBarriers4XXApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	Headers    ProblemResponseHeaders
+	StatusCode int
+}
+
+func (response ListBarriers4XXApplicationProblemPlusJSONResponse) VisitListBarriersResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.Allow != nil {
+		w.Header().Set("Allow", fmt.Sprint(*response.Headers.Allow))
+	}
+	if response.Headers.ETag != nil {
+		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	w.Header().Set("Perch-Code", fmt.Sprint(response.Headers.PerchCode))
+	if response.Headers.PerchZxid != nil {
+		w.Header().Set("Perch-Zxid", fmt.Sprint(*response.Headers.PerchZxid))
+	}
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
+	}
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListBarriers5XXResponseHeaders struct {
+	Allow              *string
+	ETag               *string
+	IdempotentReplayed *bool
+	PerchCluster       *string
+	PerchCode          string
+	PerchZxid          *int64
+	RetryAfter         *int32
+	WWWAuthenticate    *string
+}
+
+type ListBarriers5XXApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	Headers    ListBarriers5XXResponseHeaders
+	StatusCode int
+}
+
+func (response ListBarriers5XXApplicationProblemPlusJSONResponse) VisitListBarriersResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.Allow != nil {
+		w.Header().Set("Allow", fmt.Sprint(*response.Headers.Allow))
+	}
+	if response.Headers.ETag != nil {
+		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	w.Header().Set("Perch-Code", fmt.Sprint(response.Headers.PerchCode))
+	if response.Headers.PerchZxid != nil {
+		w.Header().Set("Perch-Zxid", fmt.Sprint(*response.Headers.PerchZxid))
+	}
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
+	}
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type OpenBarrierRequestObject struct {
+	Name   Name `json:"name"`
+	Params OpenBarrierParams
+}
+
+type OpenBarrierResponseObject interface {
+	VisitOpenBarrierResponse(w http.ResponseWriter) error
+}
+
+type OpenBarrier204ResponseHeaders struct {
+	IdempotentReplayed *bool
+	PerchCluster       *string
+	PerchZxid          int64
+}
+
+type OpenBarrier204Response struct {
+	Headers OpenBarrier204ResponseHeaders
+}
+
+func (response OpenBarrier204Response) VisitOpenBarrierResponse(w http.ResponseWriter) error {
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	w.Header().Set("Perch-Zxid", fmt.Sprint(response.Headers.PerchZxid))
+	w.WriteHeader(204)
+	return nil
+}
+
+type OpenBarrier4XXApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	Headers    ProblemResponseHeaders
+	StatusCode int
+}
+
+func (response OpenBarrier4XXApplicationProblemPlusJSONResponse) VisitOpenBarrierResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.Allow != nil {
+		w.Header().Set("Allow", fmt.Sprint(*response.Headers.Allow))
+	}
+	if response.Headers.ETag != nil {
+		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	w.Header().Set("Perch-Code", fmt.Sprint(response.Headers.PerchCode))
+	if response.Headers.PerchZxid != nil {
+		w.Header().Set("Perch-Zxid", fmt.Sprint(*response.Headers.PerchZxid))
+	}
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
+	}
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type OpenBarrier5XXResponseHeaders struct {
+	Allow              *string
+	ETag               *string
+	IdempotentReplayed *bool
+	PerchCluster       *string
+	PerchCode          string
+	PerchZxid          *int64
+	RetryAfter         *int32
+	WWWAuthenticate    *string
+}
+
+type OpenBarrier5XXApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	Headers    OpenBarrier5XXResponseHeaders
+	StatusCode int
+}
+
+func (response OpenBarrier5XXApplicationProblemPlusJSONResponse) VisitOpenBarrierResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.Allow != nil {
+		w.Header().Set("Allow", fmt.Sprint(*response.Headers.Allow))
+	}
+	if response.Headers.ETag != nil {
+		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	w.Header().Set("Perch-Code", fmt.Sprint(response.Headers.PerchCode))
+	if response.Headers.PerchZxid != nil {
+		w.Header().Set("Perch-Zxid", fmt.Sprint(*response.Headers.PerchZxid))
+	}
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
+	}
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetBarrierRequestObject struct {
+	Name   Name `json:"name"`
+	Params GetBarrierParams
+}
+
+type GetBarrierResponseObject interface {
+	VisitGetBarrierResponse(w http.ResponseWriter) error
+}
+
+type GetBarrier200ResponseHeaders struct {
+	ETag         string
+	PerchCluster *string
+	PerchZxid    int64
+}
+
+type GetBarrier200JSONResponse struct {
+	Body    BarrierState
+	Headers GetBarrier200ResponseHeaders
+}
+
+func (response GetBarrier200JSONResponse) VisitGetBarrierResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("ETag", fmt.Sprint(response.Headers.ETag))
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	w.Header().Set("Perch-Zxid", fmt.Sprint(response.Headers.PerchZxid))
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetBarrier304ResponseHeaders struct {
+	ETag         string
+	PerchCluster *string
+	PerchZxid    int64
+}
+
+type GetBarrier304Response struct {
+	Headers GetBarrier304ResponseHeaders
+}
+
+func (response GetBarrier304Response) VisitGetBarrierResponse(w http.ResponseWriter) error {
+	w.Header().Set("ETag", fmt.Sprint(response.Headers.ETag))
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	w.Header().Set("Perch-Zxid", fmt.Sprint(response.Headers.PerchZxid))
+	w.WriteHeader(304)
+	return nil
+}
+
+type GetBarrier4XXApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	Headers    ProblemResponseHeaders
+	StatusCode int
+}
+
+func (response GetBarrier4XXApplicationProblemPlusJSONResponse) VisitGetBarrierResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.Allow != nil {
+		w.Header().Set("Allow", fmt.Sprint(*response.Headers.Allow))
+	}
+	if response.Headers.ETag != nil {
+		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	w.Header().Set("Perch-Code", fmt.Sprint(response.Headers.PerchCode))
+	if response.Headers.PerchZxid != nil {
+		w.Header().Set("Perch-Zxid", fmt.Sprint(*response.Headers.PerchZxid))
+	}
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
+	}
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetBarrier5XXResponseHeaders struct {
+	Allow              *string
+	ETag               *string
+	IdempotentReplayed *bool
+	PerchCluster       *string
+	PerchCode          string
+	PerchZxid          *int64
+	RetryAfter         *int32
+	WWWAuthenticate    *string
+}
+
+type GetBarrier5XXApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	Headers    GetBarrier5XXResponseHeaders
+	StatusCode int
+}
+
+func (response GetBarrier5XXApplicationProblemPlusJSONResponse) VisitGetBarrierResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.Allow != nil {
+		w.Header().Set("Allow", fmt.Sprint(*response.Headers.Allow))
+	}
+	if response.Headers.ETag != nil {
+		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	w.Header().Set("Perch-Code", fmt.Sprint(response.Headers.PerchCode))
+	if response.Headers.PerchZxid != nil {
+		w.Header().Set("Perch-Zxid", fmt.Sprint(*response.Headers.PerchZxid))
+	}
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
+	}
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CloseBarrierRequestObject struct {
+	Name   Name `json:"name"`
+	Params CloseBarrierParams
+}
+
+type CloseBarrierResponseObject interface {
+	VisitCloseBarrierResponse(w http.ResponseWriter) error
+}
+
+type CloseBarrier200ResponseHeaders struct {
+	IdempotentReplayed *bool
+	PerchCluster       *string
+	PerchZxid          int64
+}
+
+type CloseBarrier200JSONResponse struct {
+	Body    BarrierState
+	Headers CloseBarrier200ResponseHeaders
+}
+
+func (response CloseBarrier200JSONResponse) VisitCloseBarrierResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	w.Header().Set("Perch-Zxid", fmt.Sprint(response.Headers.PerchZxid))
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CloseBarrier4XXApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	Headers    ProblemResponseHeaders
+	StatusCode int
+}
+
+func (response CloseBarrier4XXApplicationProblemPlusJSONResponse) VisitCloseBarrierResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.Allow != nil {
+		w.Header().Set("Allow", fmt.Sprint(*response.Headers.Allow))
+	}
+	if response.Headers.ETag != nil {
+		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	w.Header().Set("Perch-Code", fmt.Sprint(response.Headers.PerchCode))
+	if response.Headers.PerchZxid != nil {
+		w.Header().Set("Perch-Zxid", fmt.Sprint(*response.Headers.PerchZxid))
+	}
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
+	}
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CloseBarrier5XXResponseHeaders struct {
+	Allow              *string
+	ETag               *string
+	IdempotentReplayed *bool
+	PerchCluster       *string
+	PerchCode          string
+	PerchZxid          *int64
+	RetryAfter         *int32
+	WWWAuthenticate    *string
+}
+
+type CloseBarrier5XXApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	Headers    CloseBarrier5XXResponseHeaders
+	StatusCode int
+}
+
+func (response CloseBarrier5XXApplicationProblemPlusJSONResponse) VisitCloseBarrierResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.Allow != nil {
+		w.Header().Set("Allow", fmt.Sprint(*response.Headers.Allow))
+	}
+	if response.Headers.ETag != nil {
+		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	w.Header().Set("Perch-Code", fmt.Sprint(response.Headers.PerchCode))
+	if response.Headers.PerchZxid != nil {
+		w.Header().Set("Perch-Zxid", fmt.Sprint(*response.Headers.PerchZxid))
+	}
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
+	}
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type EnterBarrierRequestObject struct {
+	Name   Name `json:"name"`
+	Params EnterBarrierParams
+	Body   *EnterBarrierJSONRequestBody
+}
+
+type EnterBarrierResponseObject interface {
+	VisitEnterBarrierResponse(w http.ResponseWriter) error
+}
+
+type EnterBarrier200ResponseHeaders struct {
+	IdempotentReplayed      *bool
+	PerchCluster            *string
+	PerchSessionRemainingMs *int64
+	PerchZxid               int64
+}
+
+type EnterBarrier200JSONResponse struct {
+	Body    BarrierState
+	Headers EnterBarrier200ResponseHeaders
+}
+
+func (response EnterBarrier200JSONResponse) VisitEnterBarrierResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	if response.Headers.PerchSessionRemainingMs != nil {
+		w.Header().Set("Perch-Session-Remaining-Ms", fmt.Sprint(*response.Headers.PerchSessionRemainingMs))
+	}
+	w.Header().Set("Perch-Zxid", fmt.Sprint(response.Headers.PerchZxid))
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type EnterBarrier4XXApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	Headers    ProblemResponseHeaders
+	StatusCode int
+}
+
+func (response EnterBarrier4XXApplicationProblemPlusJSONResponse) VisitEnterBarrierResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.Allow != nil {
+		w.Header().Set("Allow", fmt.Sprint(*response.Headers.Allow))
+	}
+	if response.Headers.ETag != nil {
+		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	w.Header().Set("Perch-Code", fmt.Sprint(response.Headers.PerchCode))
+	if response.Headers.PerchZxid != nil {
+		w.Header().Set("Perch-Zxid", fmt.Sprint(*response.Headers.PerchZxid))
+	}
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
+	}
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type EnterBarrier5XXResponseHeaders struct {
+	Allow              *string
+	ETag               *string
+	IdempotentReplayed *bool
+	PerchCluster       *string
+	PerchCode          string
+	PerchZxid          *int64
+	RetryAfter         *int32
+	WWWAuthenticate    *string
+}
+
+type EnterBarrier5XXApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	Headers    EnterBarrier5XXResponseHeaders
+	StatusCode int
+}
+
+func (response EnterBarrier5XXApplicationProblemPlusJSONResponse) VisitEnterBarrierResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.Allow != nil {
+		w.Header().Set("Allow", fmt.Sprint(*response.Headers.Allow))
+	}
+	if response.Headers.ETag != nil {
+		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	w.Header().Set("Perch-Code", fmt.Sprint(response.Headers.PerchCode))
+	if response.Headers.PerchZxid != nil {
+		w.Header().Set("Perch-Zxid", fmt.Sprint(*response.Headers.PerchZxid))
+	}
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
+	}
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type LeaveBarrierRequestObject struct {
+	Name   Name `json:"name"`
+	Params LeaveBarrierParams
+	Body   *LeaveBarrierJSONRequestBody
+}
+
+type LeaveBarrierResponseObject interface {
+	VisitLeaveBarrierResponse(w http.ResponseWriter) error
+}
+
+type LeaveBarrier200ResponseHeaders struct {
+	IdempotentReplayed *bool
+	PerchCluster       *string
+	PerchZxid          int64
+}
+
+type LeaveBarrier200JSONResponse struct {
+	Body    BarrierState
+	Headers LeaveBarrier200ResponseHeaders
+}
+
+func (response LeaveBarrier200JSONResponse) VisitLeaveBarrierResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	w.Header().Set("Perch-Zxid", fmt.Sprint(response.Headers.PerchZxid))
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type LeaveBarrier4XXApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	Headers    ProblemResponseHeaders
+	StatusCode int
+}
+
+func (response LeaveBarrier4XXApplicationProblemPlusJSONResponse) VisitLeaveBarrierResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.Allow != nil {
+		w.Header().Set("Allow", fmt.Sprint(*response.Headers.Allow))
+	}
+	if response.Headers.ETag != nil {
+		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	w.Header().Set("Perch-Code", fmt.Sprint(response.Headers.PerchCode))
+	if response.Headers.PerchZxid != nil {
+		w.Header().Set("Perch-Zxid", fmt.Sprint(*response.Headers.PerchZxid))
+	}
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
+	}
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type LeaveBarrier5XXResponseHeaders struct {
+	Allow              *string
+	ETag               *string
+	IdempotentReplayed *bool
+	PerchCluster       *string
+	PerchCode          string
+	PerchZxid          *int64
+	RetryAfter         *int32
+	WWWAuthenticate    *string
+}
+
+type LeaveBarrier5XXApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	Headers    LeaveBarrier5XXResponseHeaders
+	StatusCode int
+}
+
+func (response LeaveBarrier5XXApplicationProblemPlusJSONResponse) VisitLeaveBarrierResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.Allow != nil {
+		w.Header().Set("Allow", fmt.Sprint(*response.Headers.Allow))
+	}
+	if response.Headers.ETag != nil {
+		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
 	}
 	if response.Headers.PerchCluster != nil {
 		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
@@ -5951,6 +13610,9 @@ func (response ListChildren4XXApplicationProblemPlusJSONResponse) VisitListChild
 	if response.Headers.ETag != nil {
 		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
 	}
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
 	if response.Headers.PerchCluster != nil {
 		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
 	}
@@ -5970,13 +13632,14 @@ func (response ListChildren4XXApplicationProblemPlusJSONResponse) VisitListChild
 }
 
 type ListChildren5XXResponseHeaders struct {
-	Allow           *string
-	ETag            *string
-	PerchCluster    *string
-	PerchCode       string
-	PerchZxid       *int64
-	RetryAfter      *int32
-	WWWAuthenticate *string
+	Allow              *string
+	ETag               *string
+	IdempotentReplayed *bool
+	PerchCluster       *string
+	PerchCode          string
+	PerchZxid          *int64
+	RetryAfter         *int32
+	WWWAuthenticate    *string
 }
 
 type ListChildren5XXApplicationProblemPlusJSONResponse struct {
@@ -5997,6 +13660,9 @@ func (response ListChildren5XXApplicationProblemPlusJSONResponse) VisitListChild
 	}
 	if response.Headers.ETag != nil {
 		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
 	}
 	if response.Headers.PerchCluster != nil {
 		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
@@ -6069,6 +13735,9 @@ func (response GetCluster4XXApplicationProblemPlusJSONResponse) VisitGetClusterR
 	if response.Headers.ETag != nil {
 		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
 	}
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
 	if response.Headers.PerchCluster != nil {
 		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
 	}
@@ -6088,13 +13757,14 @@ func (response GetCluster4XXApplicationProblemPlusJSONResponse) VisitGetClusterR
 }
 
 type GetCluster5XXResponseHeaders struct {
-	Allow           *string
-	ETag            *string
-	PerchCluster    *string
-	PerchCode       string
-	PerchZxid       *int64
-	RetryAfter      *int32
-	WWWAuthenticate *string
+	Allow              *string
+	ETag               *string
+	IdempotentReplayed *bool
+	PerchCluster       *string
+	PerchCode          string
+	PerchZxid          *int64
+	RetryAfter         *int32
+	WWWAuthenticate    *string
 }
 
 type GetCluster5XXApplicationProblemPlusJSONResponse struct {
@@ -6115,6 +13785,9 @@ func (response GetCluster5XXApplicationProblemPlusJSONResponse) VisitGetClusterR
 	}
 	if response.Headers.ETag != nil {
 		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
 	}
 	if response.Headers.PerchCluster != nil {
 		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
@@ -6144,8 +13817,9 @@ type AddMemberResponseObject interface {
 }
 
 type AddMember200ResponseHeaders struct {
-	PerchCluster *string
-	PerchZxid    int64
+	IdempotentReplayed *bool
+	PerchCluster       *string
+	PerchZxid          int64
 }
 
 type AddMember200JSONResponse struct {
@@ -6160,6 +13834,9 @@ func (response AddMember200JSONResponse) VisitAddMemberResponse(w http.ResponseW
 		return err
 	}
 	w.Header().Set("Content-Type", "application/json")
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
 	if response.Headers.PerchCluster != nil {
 		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
 	}
@@ -6188,6 +13865,9 @@ func (response AddMember4XXApplicationProblemPlusJSONResponse) VisitAddMemberRes
 	if response.Headers.ETag != nil {
 		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
 	}
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
 	if response.Headers.PerchCluster != nil {
 		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
 	}
@@ -6207,13 +13887,14 @@ func (response AddMember4XXApplicationProblemPlusJSONResponse) VisitAddMemberRes
 }
 
 type AddMember5XXResponseHeaders struct {
-	Allow           *string
-	ETag            *string
-	PerchCluster    *string
-	PerchCode       string
-	PerchZxid       *int64
-	RetryAfter      *int32
-	WWWAuthenticate *string
+	Allow              *string
+	ETag               *string
+	IdempotentReplayed *bool
+	PerchCluster       *string
+	PerchCode          string
+	PerchZxid          *int64
+	RetryAfter         *int32
+	WWWAuthenticate    *string
 }
 
 type AddMember5XXApplicationProblemPlusJSONResponse struct {
@@ -6234,6 +13915,9 @@ func (response AddMember5XXApplicationProblemPlusJSONResponse) VisitAddMemberRes
 	}
 	if response.Headers.ETag != nil {
 		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
 	}
 	if response.Headers.PerchCluster != nil {
 		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
@@ -6263,8 +13947,9 @@ type RemoveMemberResponseObject interface {
 }
 
 type RemoveMember200ResponseHeaders struct {
-	PerchCluster *string
-	PerchZxid    int64
+	IdempotentReplayed *bool
+	PerchCluster       *string
+	PerchZxid          int64
 }
 
 type RemoveMember200JSONResponse struct {
@@ -6279,6 +13964,9 @@ func (response RemoveMember200JSONResponse) VisitRemoveMemberResponse(w http.Res
 		return err
 	}
 	w.Header().Set("Content-Type", "application/json")
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
 	if response.Headers.PerchCluster != nil {
 		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
 	}
@@ -6307,6 +13995,9 @@ func (response RemoveMember4XXApplicationProblemPlusJSONResponse) VisitRemoveMem
 	if response.Headers.ETag != nil {
 		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
 	}
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
 	if response.Headers.PerchCluster != nil {
 		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
 	}
@@ -6326,13 +14017,14 @@ func (response RemoveMember4XXApplicationProblemPlusJSONResponse) VisitRemoveMem
 }
 
 type RemoveMember5XXResponseHeaders struct {
-	Allow           *string
-	ETag            *string
-	PerchCluster    *string
-	PerchCode       string
-	PerchZxid       *int64
-	RetryAfter      *int32
-	WWWAuthenticate *string
+	Allow              *string
+	ETag               *string
+	IdempotentReplayed *bool
+	PerchCluster       *string
+	PerchCode          string
+	PerchZxid          *int64
+	RetryAfter         *int32
+	WWWAuthenticate    *string
 }
 
 type RemoveMember5XXApplicationProblemPlusJSONResponse struct {
@@ -6353,6 +14045,9 @@ func (response RemoveMember5XXApplicationProblemPlusJSONResponse) VisitRemoveMem
 	}
 	if response.Headers.ETag != nil {
 		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
 	}
 	if response.Headers.PerchCluster != nil {
 		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
@@ -6382,8 +14077,9 @@ type TransferLeadershipResponseObject interface {
 }
 
 type TransferLeadership200ResponseHeaders struct {
-	PerchCluster *string
-	PerchZxid    int64
+	IdempotentReplayed *bool
+	PerchCluster       *string
+	PerchZxid          int64
 }
 
 type TransferLeadership200JSONResponse struct {
@@ -6398,6 +14094,9 @@ func (response TransferLeadership200JSONResponse) VisitTransferLeadershipRespons
 		return err
 	}
 	w.Header().Set("Content-Type", "application/json")
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
 	if response.Headers.PerchCluster != nil {
 		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
 	}
@@ -6426,6 +14125,9 @@ func (response TransferLeadership4XXApplicationProblemPlusJSONResponse) VisitTra
 	if response.Headers.ETag != nil {
 		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
 	}
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
 	if response.Headers.PerchCluster != nil {
 		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
 	}
@@ -6445,13 +14147,14 @@ func (response TransferLeadership4XXApplicationProblemPlusJSONResponse) VisitTra
 }
 
 type TransferLeadership5XXResponseHeaders struct {
-	Allow           *string
-	ETag            *string
-	PerchCluster    *string
-	PerchCode       string
-	PerchZxid       *int64
-	RetryAfter      *int32
-	WWWAuthenticate *string
+	Allow              *string
+	ETag               *string
+	IdempotentReplayed *bool
+	PerchCluster       *string
+	PerchCode          string
+	PerchZxid          *int64
+	RetryAfter         *int32
+	WWWAuthenticate    *string
 }
 
 type TransferLeadership5XXApplicationProblemPlusJSONResponse struct {
@@ -6472,6 +14175,2634 @@ func (response TransferLeadership5XXApplicationProblemPlusJSONResponse) VisitTra
 	}
 	if response.Headers.ETag != nil {
 		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	w.Header().Set("Perch-Code", fmt.Sprint(response.Headers.PerchCode))
+	if response.Headers.PerchZxid != nil {
+		w.Header().Set("Perch-Zxid", fmt.Sprint(*response.Headers.PerchZxid))
+	}
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
+	}
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListCountersRequestObject struct {
+	Params ListCountersParams
+}
+
+type ListCountersResponseObject interface {
+	VisitListCountersResponse(w http.ResponseWriter) error
+}
+
+type ListCounters200ResponseHeaders struct {
+	PerchCluster *string
+	PerchZxid    int64
+}
+
+type ListCounters200JSONResponse struct {
+	Body    NamePage
+	Headers ListCounters200ResponseHeaders
+}
+
+func (response ListCounters200JSONResponse) VisitListCountersResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	w.Header().Set("Perch-Zxid", fmt.Sprint(response.Headers.PerchZxid))
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListCounters4XXApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	Headers    ProblemResponseHeaders
+	StatusCode int
+}
+
+func (response ListCounters4XXApplicationProblemPlusJSONResponse) VisitListCountersResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.Allow != nil {
+		w.Header().Set("Allow", fmt.Sprint(*response.Headers.Allow))
+	}
+	if response.Headers.ETag != nil {
+		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	w.Header().Set("Perch-Code", fmt.Sprint(response.Headers.PerchCode))
+	if response.Headers.PerchZxid != nil {
+		w.Header().Set("Perch-Zxid", fmt.Sprint(*response.Headers.PerchZxid))
+	}
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
+	}
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListCounters5XXResponseHeaders struct {
+	Allow              *string
+	ETag               *string
+	IdempotentReplayed *bool
+	PerchCluster       *string
+	PerchCode          string
+	PerchZxid          *int64
+	RetryAfter         *int32
+	WWWAuthenticate    *string
+}
+
+type ListCounters5XXApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	Headers    ListCounters5XXResponseHeaders
+	StatusCode int
+}
+
+func (response ListCounters5XXApplicationProblemPlusJSONResponse) VisitListCountersResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.Allow != nil {
+		w.Header().Set("Allow", fmt.Sprint(*response.Headers.Allow))
+	}
+	if response.Headers.ETag != nil {
+		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	w.Header().Set("Perch-Code", fmt.Sprint(response.Headers.PerchCode))
+	if response.Headers.PerchZxid != nil {
+		w.Header().Set("Perch-Zxid", fmt.Sprint(*response.Headers.PerchZxid))
+	}
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
+	}
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type DeleteCounterRequestObject struct {
+	Name   Name `json:"name"`
+	Params DeleteCounterParams
+}
+
+type DeleteCounterResponseObject interface {
+	VisitDeleteCounterResponse(w http.ResponseWriter) error
+}
+
+type DeleteCounter204ResponseHeaders struct {
+	IdempotentReplayed *bool
+	PerchCluster       *string
+	PerchZxid          int64
+}
+
+type DeleteCounter204Response struct {
+	Headers DeleteCounter204ResponseHeaders
+}
+
+func (response DeleteCounter204Response) VisitDeleteCounterResponse(w http.ResponseWriter) error {
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	w.Header().Set("Perch-Zxid", fmt.Sprint(response.Headers.PerchZxid))
+	w.WriteHeader(204)
+	return nil
+}
+
+type DeleteCounter4XXApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	Headers    ProblemResponseHeaders
+	StatusCode int
+}
+
+func (response DeleteCounter4XXApplicationProblemPlusJSONResponse) VisitDeleteCounterResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.Allow != nil {
+		w.Header().Set("Allow", fmt.Sprint(*response.Headers.Allow))
+	}
+	if response.Headers.ETag != nil {
+		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	w.Header().Set("Perch-Code", fmt.Sprint(response.Headers.PerchCode))
+	if response.Headers.PerchZxid != nil {
+		w.Header().Set("Perch-Zxid", fmt.Sprint(*response.Headers.PerchZxid))
+	}
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
+	}
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type DeleteCounter5XXResponseHeaders struct {
+	Allow              *string
+	ETag               *string
+	IdempotentReplayed *bool
+	PerchCluster       *string
+	PerchCode          string
+	PerchZxid          *int64
+	RetryAfter         *int32
+	WWWAuthenticate    *string
+}
+
+type DeleteCounter5XXApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	Headers    DeleteCounter5XXResponseHeaders
+	StatusCode int
+}
+
+func (response DeleteCounter5XXApplicationProblemPlusJSONResponse) VisitDeleteCounterResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.Allow != nil {
+		w.Header().Set("Allow", fmt.Sprint(*response.Headers.Allow))
+	}
+	if response.Headers.ETag != nil {
+		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	w.Header().Set("Perch-Code", fmt.Sprint(response.Headers.PerchCode))
+	if response.Headers.PerchZxid != nil {
+		w.Header().Set("Perch-Zxid", fmt.Sprint(*response.Headers.PerchZxid))
+	}
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
+	}
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetCounterRequestObject struct {
+	Name   Name `json:"name"`
+	Params GetCounterParams
+}
+
+type GetCounterResponseObject interface {
+	VisitGetCounterResponse(w http.ResponseWriter) error
+}
+
+type GetCounter200ResponseHeaders struct {
+	ETag         string
+	PerchCluster *string
+	PerchZxid    int64
+}
+
+type GetCounter200JSONResponse struct {
+	Body    Counter
+	Headers GetCounter200ResponseHeaders
+}
+
+func (response GetCounter200JSONResponse) VisitGetCounterResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("ETag", fmt.Sprint(response.Headers.ETag))
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	w.Header().Set("Perch-Zxid", fmt.Sprint(response.Headers.PerchZxid))
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetCounter304ResponseHeaders struct {
+	ETag         string
+	PerchCluster *string
+	PerchZxid    int64
+}
+
+type GetCounter304Response struct {
+	Headers GetCounter304ResponseHeaders
+}
+
+func (response GetCounter304Response) VisitGetCounterResponse(w http.ResponseWriter) error {
+	w.Header().Set("ETag", fmt.Sprint(response.Headers.ETag))
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	w.Header().Set("Perch-Zxid", fmt.Sprint(response.Headers.PerchZxid))
+	w.WriteHeader(304)
+	return nil
+}
+
+type GetCounter4XXApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	Headers    ProblemResponseHeaders
+	StatusCode int
+}
+
+func (response GetCounter4XXApplicationProblemPlusJSONResponse) VisitGetCounterResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.Allow != nil {
+		w.Header().Set("Allow", fmt.Sprint(*response.Headers.Allow))
+	}
+	if response.Headers.ETag != nil {
+		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	w.Header().Set("Perch-Code", fmt.Sprint(response.Headers.PerchCode))
+	if response.Headers.PerchZxid != nil {
+		w.Header().Set("Perch-Zxid", fmt.Sprint(*response.Headers.PerchZxid))
+	}
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
+	}
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetCounter5XXResponseHeaders struct {
+	Allow              *string
+	ETag               *string
+	IdempotentReplayed *bool
+	PerchCluster       *string
+	PerchCode          string
+	PerchZxid          *int64
+	RetryAfter         *int32
+	WWWAuthenticate    *string
+}
+
+type GetCounter5XXApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	Headers    GetCounter5XXResponseHeaders
+	StatusCode int
+}
+
+func (response GetCounter5XXApplicationProblemPlusJSONResponse) VisitGetCounterResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.Allow != nil {
+		w.Header().Set("Allow", fmt.Sprint(*response.Headers.Allow))
+	}
+	if response.Headers.ETag != nil {
+		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	w.Header().Set("Perch-Code", fmt.Sprint(response.Headers.PerchCode))
+	if response.Headers.PerchZxid != nil {
+		w.Header().Set("Perch-Zxid", fmt.Sprint(*response.Headers.PerchZxid))
+	}
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
+	}
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type AddCounterRequestObject struct {
+	Name   Name `json:"name"`
+	Params AddCounterParams
+	Body   *AddCounterJSONRequestBody
+}
+
+type AddCounterResponseObject interface {
+	VisitAddCounterResponse(w http.ResponseWriter) error
+}
+
+type AddCounter200ResponseHeaders struct {
+	ETag               string
+	IdempotentReplayed *bool
+	PerchCluster       *string
+	PerchZxid          int64
+}
+
+type AddCounter200JSONResponse struct {
+	Body    Counter
+	Headers AddCounter200ResponseHeaders
+}
+
+func (response AddCounter200JSONResponse) VisitAddCounterResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("ETag", fmt.Sprint(response.Headers.ETag))
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	w.Header().Set("Perch-Zxid", fmt.Sprint(response.Headers.PerchZxid))
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type AddCounter4XXApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	Headers    ProblemResponseHeaders
+	StatusCode int
+}
+
+func (response AddCounter4XXApplicationProblemPlusJSONResponse) VisitAddCounterResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.Allow != nil {
+		w.Header().Set("Allow", fmt.Sprint(*response.Headers.Allow))
+	}
+	if response.Headers.ETag != nil {
+		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	w.Header().Set("Perch-Code", fmt.Sprint(response.Headers.PerchCode))
+	if response.Headers.PerchZxid != nil {
+		w.Header().Set("Perch-Zxid", fmt.Sprint(*response.Headers.PerchZxid))
+	}
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
+	}
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type AddCounter5XXResponseHeaders struct {
+	Allow              *string
+	ETag               *string
+	IdempotentReplayed *bool
+	PerchCluster       *string
+	PerchCode          string
+	PerchZxid          *int64
+	RetryAfter         *int32
+	WWWAuthenticate    *string
+}
+
+type AddCounter5XXApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	Headers    AddCounter5XXResponseHeaders
+	StatusCode int
+}
+
+func (response AddCounter5XXApplicationProblemPlusJSONResponse) VisitAddCounterResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.Allow != nil {
+		w.Header().Set("Allow", fmt.Sprint(*response.Headers.Allow))
+	}
+	if response.Headers.ETag != nil {
+		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	w.Header().Set("Perch-Code", fmt.Sprint(response.Headers.PerchCode))
+	if response.Headers.PerchZxid != nil {
+		w.Header().Set("Perch-Zxid", fmt.Sprint(*response.Headers.PerchZxid))
+	}
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
+	}
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type SetCounterRequestObject struct {
+	Name   Name `json:"name"`
+	Params SetCounterParams
+	Body   *SetCounterJSONRequestBody
+}
+
+type SetCounterResponseObject interface {
+	VisitSetCounterResponse(w http.ResponseWriter) error
+}
+
+type SetCounter200ResponseHeaders struct {
+	ETag               string
+	IdempotentReplayed *bool
+	PerchCluster       *string
+	PerchZxid          int64
+}
+
+type SetCounter200JSONResponse struct {
+	Body    Counter
+	Headers SetCounter200ResponseHeaders
+}
+
+func (response SetCounter200JSONResponse) VisitSetCounterResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("ETag", fmt.Sprint(response.Headers.ETag))
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	w.Header().Set("Perch-Zxid", fmt.Sprint(response.Headers.PerchZxid))
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type SetCounter4XXApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	Headers    ProblemResponseHeaders
+	StatusCode int
+}
+
+func (response SetCounter4XXApplicationProblemPlusJSONResponse) VisitSetCounterResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.Allow != nil {
+		w.Header().Set("Allow", fmt.Sprint(*response.Headers.Allow))
+	}
+	if response.Headers.ETag != nil {
+		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	w.Header().Set("Perch-Code", fmt.Sprint(response.Headers.PerchCode))
+	if response.Headers.PerchZxid != nil {
+		w.Header().Set("Perch-Zxid", fmt.Sprint(*response.Headers.PerchZxid))
+	}
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
+	}
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type SetCounter5XXResponseHeaders struct {
+	Allow              *string
+	ETag               *string
+	IdempotentReplayed *bool
+	PerchCluster       *string
+	PerchCode          string
+	PerchZxid          *int64
+	RetryAfter         *int32
+	WWWAuthenticate    *string
+}
+
+type SetCounter5XXApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	Headers    SetCounter5XXResponseHeaders
+	StatusCode int
+}
+
+func (response SetCounter5XXApplicationProblemPlusJSONResponse) VisitSetCounterResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.Allow != nil {
+		w.Header().Set("Allow", fmt.Sprint(*response.Headers.Allow))
+	}
+	if response.Headers.ETag != nil {
+		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	w.Header().Set("Perch-Code", fmt.Sprint(response.Headers.PerchCode))
+	if response.Headers.PerchZxid != nil {
+		w.Header().Set("Perch-Zxid", fmt.Sprint(*response.Headers.PerchZxid))
+	}
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
+	}
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListElectionsRequestObject struct {
+	Params ListElectionsParams
+}
+
+type ListElectionsResponseObject interface {
+	VisitListElectionsResponse(w http.ResponseWriter) error
+}
+
+type ListElections200ResponseHeaders struct {
+	PerchCluster *string
+	PerchZxid    int64
+}
+
+type ListElections200JSONResponse struct {
+	Body    NamePage
+	Headers ListElections200ResponseHeaders
+}
+
+func (response ListElections200JSONResponse) VisitListElectionsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	w.Header().Set("Perch-Zxid", fmt.Sprint(response.Headers.PerchZxid))
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListElections4XXApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	Headers    ProblemResponseHeaders
+	StatusCode int
+}
+
+func (response ListElections4XXApplicationProblemPlusJSONResponse) VisitListElectionsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.Allow != nil {
+		w.Header().Set("Allow", fmt.Sprint(*response.Headers.Allow))
+	}
+	if response.Headers.ETag != nil {
+		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	w.Header().Set("Perch-Code", fmt.Sprint(response.Headers.PerchCode))
+	if response.Headers.PerchZxid != nil {
+		w.Header().Set("Perch-Zxid", fmt.Sprint(*response.Headers.PerchZxid))
+	}
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
+	}
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListElections5XXResponseHeaders struct {
+	Allow              *string
+	ETag               *string
+	IdempotentReplayed *bool
+	PerchCluster       *string
+	PerchCode          string
+	PerchZxid          *int64
+	RetryAfter         *int32
+	WWWAuthenticate    *string
+}
+
+type ListElections5XXApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	Headers    ListElections5XXResponseHeaders
+	StatusCode int
+}
+
+func (response ListElections5XXApplicationProblemPlusJSONResponse) VisitListElectionsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.Allow != nil {
+		w.Header().Set("Allow", fmt.Sprint(*response.Headers.Allow))
+	}
+	if response.Headers.ETag != nil {
+		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	w.Header().Set("Perch-Code", fmt.Sprint(response.Headers.PerchCode))
+	if response.Headers.PerchZxid != nil {
+		w.Header().Set("Perch-Zxid", fmt.Sprint(*response.Headers.PerchZxid))
+	}
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
+	}
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetLeaderRequestObject struct {
+	Name   Name `json:"name"`
+	Params GetLeaderParams
+}
+
+type GetLeaderResponseObject interface {
+	VisitGetLeaderResponse(w http.ResponseWriter) error
+}
+
+type GetLeader200ResponseHeaders struct {
+	ETag         string
+	PerchCluster *string
+	PerchZxid    int64
+}
+
+type GetLeader200JSONResponse struct {
+	Body    Leadership
+	Headers GetLeader200ResponseHeaders
+}
+
+func (response GetLeader200JSONResponse) VisitGetLeaderResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("ETag", fmt.Sprint(response.Headers.ETag))
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	w.Header().Set("Perch-Zxid", fmt.Sprint(response.Headers.PerchZxid))
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetLeader304ResponseHeaders struct {
+	ETag         string
+	PerchCluster *string
+	PerchZxid    int64
+}
+
+type GetLeader304Response struct {
+	Headers GetLeader304ResponseHeaders
+}
+
+func (response GetLeader304Response) VisitGetLeaderResponse(w http.ResponseWriter) error {
+	w.Header().Set("ETag", fmt.Sprint(response.Headers.ETag))
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	w.Header().Set("Perch-Zxid", fmt.Sprint(response.Headers.PerchZxid))
+	w.WriteHeader(304)
+	return nil
+}
+
+type GetLeader4XXApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	Headers    ProblemResponseHeaders
+	StatusCode int
+}
+
+func (response GetLeader4XXApplicationProblemPlusJSONResponse) VisitGetLeaderResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.Allow != nil {
+		w.Header().Set("Allow", fmt.Sprint(*response.Headers.Allow))
+	}
+	if response.Headers.ETag != nil {
+		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	w.Header().Set("Perch-Code", fmt.Sprint(response.Headers.PerchCode))
+	if response.Headers.PerchZxid != nil {
+		w.Header().Set("Perch-Zxid", fmt.Sprint(*response.Headers.PerchZxid))
+	}
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
+	}
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetLeader5XXResponseHeaders struct {
+	Allow              *string
+	ETag               *string
+	IdempotentReplayed *bool
+	PerchCluster       *string
+	PerchCode          string
+	PerchZxid          *int64
+	RetryAfter         *int32
+	WWWAuthenticate    *string
+}
+
+type GetLeader5XXApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	Headers    GetLeader5XXResponseHeaders
+	StatusCode int
+}
+
+func (response GetLeader5XXApplicationProblemPlusJSONResponse) VisitGetLeaderResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.Allow != nil {
+		w.Header().Set("Allow", fmt.Sprint(*response.Headers.Allow))
+	}
+	if response.Headers.ETag != nil {
+		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	w.Header().Set("Perch-Code", fmt.Sprint(response.Headers.PerchCode))
+	if response.Headers.PerchZxid != nil {
+		w.Header().Set("Perch-Zxid", fmt.Sprint(*response.Headers.PerchZxid))
+	}
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
+	}
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CampaignRequestObject struct {
+	Name   Name `json:"name"`
+	Params CampaignParams
+	Body   *CampaignJSONRequestBody
+}
+
+type CampaignResponseObject interface {
+	VisitCampaignResponse(w http.ResponseWriter) error
+}
+
+type Campaign200ResponseHeaders struct {
+	IdempotentReplayed      *bool
+	PerchCluster            *string
+	PerchSessionRemainingMs *int64
+	PerchZxid               int64
+}
+
+type Campaign200JSONResponse struct {
+	Body    Grant
+	Headers Campaign200ResponseHeaders
+}
+
+func (response Campaign200JSONResponse) VisitCampaignResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	if response.Headers.PerchSessionRemainingMs != nil {
+		w.Header().Set("Perch-Session-Remaining-Ms", fmt.Sprint(*response.Headers.PerchSessionRemainingMs))
+	}
+	w.Header().Set("Perch-Zxid", fmt.Sprint(response.Headers.PerchZxid))
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type Campaign4XXApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	Headers    ProblemResponseHeaders
+	StatusCode int
+}
+
+func (response Campaign4XXApplicationProblemPlusJSONResponse) VisitCampaignResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.Allow != nil {
+		w.Header().Set("Allow", fmt.Sprint(*response.Headers.Allow))
+	}
+	if response.Headers.ETag != nil {
+		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	w.Header().Set("Perch-Code", fmt.Sprint(response.Headers.PerchCode))
+	if response.Headers.PerchZxid != nil {
+		w.Header().Set("Perch-Zxid", fmt.Sprint(*response.Headers.PerchZxid))
+	}
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
+	}
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type Campaign5XXResponseHeaders struct {
+	Allow              *string
+	ETag               *string
+	IdempotentReplayed *bool
+	PerchCluster       *string
+	PerchCode          string
+	PerchZxid          *int64
+	RetryAfter         *int32
+	WWWAuthenticate    *string
+}
+
+type Campaign5XXApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	Headers    Campaign5XXResponseHeaders
+	StatusCode int
+}
+
+func (response Campaign5XXApplicationProblemPlusJSONResponse) VisitCampaignResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.Allow != nil {
+		w.Header().Set("Allow", fmt.Sprint(*response.Headers.Allow))
+	}
+	if response.Headers.ETag != nil {
+		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	w.Header().Set("Perch-Code", fmt.Sprint(response.Headers.PerchCode))
+	if response.Headers.PerchZxid != nil {
+		w.Header().Set("Perch-Zxid", fmt.Sprint(*response.Headers.PerchZxid))
+	}
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
+	}
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ProclaimRequestObject struct {
+	Name   Name `json:"name"`
+	Params ProclaimParams
+	Body   *ProclaimJSONRequestBody
+}
+
+type ProclaimResponseObject interface {
+	VisitProclaimResponse(w http.ResponseWriter) error
+}
+
+type Proclaim200ResponseHeaders struct {
+	IdempotentReplayed *bool
+	PerchCluster       *string
+	PerchZxid          int64
+}
+
+type Proclaim200JSONResponse struct {
+	Body    Leadership
+	Headers Proclaim200ResponseHeaders
+}
+
+func (response Proclaim200JSONResponse) VisitProclaimResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	w.Header().Set("Perch-Zxid", fmt.Sprint(response.Headers.PerchZxid))
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type Proclaim4XXApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	Headers    ProblemResponseHeaders
+	StatusCode int
+}
+
+func (response Proclaim4XXApplicationProblemPlusJSONResponse) VisitProclaimResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.Allow != nil {
+		w.Header().Set("Allow", fmt.Sprint(*response.Headers.Allow))
+	}
+	if response.Headers.ETag != nil {
+		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	w.Header().Set("Perch-Code", fmt.Sprint(response.Headers.PerchCode))
+	if response.Headers.PerchZxid != nil {
+		w.Header().Set("Perch-Zxid", fmt.Sprint(*response.Headers.PerchZxid))
+	}
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
+	}
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type Proclaim5XXResponseHeaders struct {
+	Allow              *string
+	ETag               *string
+	IdempotentReplayed *bool
+	PerchCluster       *string
+	PerchCode          string
+	PerchZxid          *int64
+	RetryAfter         *int32
+	WWWAuthenticate    *string
+}
+
+type Proclaim5XXApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	Headers    Proclaim5XXResponseHeaders
+	StatusCode int
+}
+
+func (response Proclaim5XXApplicationProblemPlusJSONResponse) VisitProclaimResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.Allow != nil {
+		w.Header().Set("Allow", fmt.Sprint(*response.Headers.Allow))
+	}
+	if response.Headers.ETag != nil {
+		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	w.Header().Set("Perch-Code", fmt.Sprint(response.Headers.PerchCode))
+	if response.Headers.PerchZxid != nil {
+		w.Header().Set("Perch-Zxid", fmt.Sprint(*response.Headers.PerchZxid))
+	}
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
+	}
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type RenewLeadershipRequestObject struct {
+	Name   Name `json:"name"`
+	Params RenewLeadershipParams
+	Body   *RenewLeadershipJSONRequestBody
+}
+
+type RenewLeadershipResponseObject interface {
+	VisitRenewLeadershipResponse(w http.ResponseWriter) error
+}
+
+type RenewLeadership200ResponseHeaders struct {
+	PerchCluster            *string
+	PerchSessionRemainingMs *int64
+	PerchZxid               int64
+}
+
+type RenewLeadership200JSONResponse struct {
+	Body    Grant
+	Headers RenewLeadership200ResponseHeaders
+}
+
+func (response RenewLeadership200JSONResponse) VisitRenewLeadershipResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	if response.Headers.PerchSessionRemainingMs != nil {
+		w.Header().Set("Perch-Session-Remaining-Ms", fmt.Sprint(*response.Headers.PerchSessionRemainingMs))
+	}
+	w.Header().Set("Perch-Zxid", fmt.Sprint(response.Headers.PerchZxid))
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type RenewLeadership4XXApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	Headers    ProblemResponseHeaders
+	StatusCode int
+}
+
+func (response RenewLeadership4XXApplicationProblemPlusJSONResponse) VisitRenewLeadershipResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.Allow != nil {
+		w.Header().Set("Allow", fmt.Sprint(*response.Headers.Allow))
+	}
+	if response.Headers.ETag != nil {
+		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	w.Header().Set("Perch-Code", fmt.Sprint(response.Headers.PerchCode))
+	if response.Headers.PerchZxid != nil {
+		w.Header().Set("Perch-Zxid", fmt.Sprint(*response.Headers.PerchZxid))
+	}
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
+	}
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type RenewLeadership5XXResponseHeaders struct {
+	Allow              *string
+	ETag               *string
+	IdempotentReplayed *bool
+	PerchCluster       *string
+	PerchCode          string
+	PerchZxid          *int64
+	RetryAfter         *int32
+	WWWAuthenticate    *string
+}
+
+type RenewLeadership5XXApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	Headers    RenewLeadership5XXResponseHeaders
+	StatusCode int
+}
+
+func (response RenewLeadership5XXApplicationProblemPlusJSONResponse) VisitRenewLeadershipResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.Allow != nil {
+		w.Header().Set("Allow", fmt.Sprint(*response.Headers.Allow))
+	}
+	if response.Headers.ETag != nil {
+		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	w.Header().Set("Perch-Code", fmt.Sprint(response.Headers.PerchCode))
+	if response.Headers.PerchZxid != nil {
+		w.Header().Set("Perch-Zxid", fmt.Sprint(*response.Headers.PerchZxid))
+	}
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
+	}
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ResignRequestObject struct {
+	Name   Name `json:"name"`
+	Params ResignParams
+	Body   *ResignJSONRequestBody
+}
+
+type ResignResponseObject interface {
+	VisitResignResponse(w http.ResponseWriter) error
+}
+
+type Resign204ResponseHeaders struct {
+	IdempotentReplayed *bool
+	PerchCluster       *string
+	PerchZxid          int64
+}
+
+type Resign204Response struct {
+	Headers Resign204ResponseHeaders
+}
+
+func (response Resign204Response) VisitResignResponse(w http.ResponseWriter) error {
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	w.Header().Set("Perch-Zxid", fmt.Sprint(response.Headers.PerchZxid))
+	w.WriteHeader(204)
+	return nil
+}
+
+type Resign4XXApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	Headers    ProblemResponseHeaders
+	StatusCode int
+}
+
+func (response Resign4XXApplicationProblemPlusJSONResponse) VisitResignResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.Allow != nil {
+		w.Header().Set("Allow", fmt.Sprint(*response.Headers.Allow))
+	}
+	if response.Headers.ETag != nil {
+		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	w.Header().Set("Perch-Code", fmt.Sprint(response.Headers.PerchCode))
+	if response.Headers.PerchZxid != nil {
+		w.Header().Set("Perch-Zxid", fmt.Sprint(*response.Headers.PerchZxid))
+	}
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
+	}
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type Resign5XXResponseHeaders struct {
+	Allow              *string
+	ETag               *string
+	IdempotentReplayed *bool
+	PerchCluster       *string
+	PerchCode          string
+	PerchZxid          *int64
+	RetryAfter         *int32
+	WWWAuthenticate    *string
+}
+
+type Resign5XXApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	Headers    Resign5XXResponseHeaders
+	StatusCode int
+}
+
+func (response Resign5XXApplicationProblemPlusJSONResponse) VisitResignResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.Allow != nil {
+		w.Header().Set("Allow", fmt.Sprint(*response.Headers.Allow))
+	}
+	if response.Headers.ETag != nil {
+		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	w.Header().Set("Perch-Code", fmt.Sprint(response.Headers.PerchCode))
+	if response.Headers.PerchZxid != nil {
+		w.Header().Set("Perch-Zxid", fmt.Sprint(*response.Headers.PerchZxid))
+	}
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
+	}
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type AcquireLockSetRequestObject struct {
+	Params AcquireLockSetParams
+	Body   *AcquireLockSetJSONRequestBody
+}
+
+type AcquireLockSetResponseObject interface {
+	VisitAcquireLockSetResponse(w http.ResponseWriter) error
+}
+
+type AcquireLockSet200ResponseHeaders struct {
+	IdempotentReplayed      *bool
+	PerchCluster            *string
+	PerchSessionRemainingMs *int64
+	PerchZxid               int64
+}
+
+type AcquireLockSet200JSONResponse struct {
+	Body    LockSetGrant
+	Headers AcquireLockSet200ResponseHeaders
+}
+
+func (response AcquireLockSet200JSONResponse) VisitAcquireLockSetResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	if response.Headers.PerchSessionRemainingMs != nil {
+		w.Header().Set("Perch-Session-Remaining-Ms", fmt.Sprint(*response.Headers.PerchSessionRemainingMs))
+	}
+	w.Header().Set("Perch-Zxid", fmt.Sprint(response.Headers.PerchZxid))
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type AcquireLockSet4XXApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	Headers    ProblemResponseHeaders
+	StatusCode int
+}
+
+func (response AcquireLockSet4XXApplicationProblemPlusJSONResponse) VisitAcquireLockSetResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.Allow != nil {
+		w.Header().Set("Allow", fmt.Sprint(*response.Headers.Allow))
+	}
+	if response.Headers.ETag != nil {
+		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	w.Header().Set("Perch-Code", fmt.Sprint(response.Headers.PerchCode))
+	if response.Headers.PerchZxid != nil {
+		w.Header().Set("Perch-Zxid", fmt.Sprint(*response.Headers.PerchZxid))
+	}
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
+	}
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type AcquireLockSet5XXResponseHeaders struct {
+	Allow              *string
+	ETag               *string
+	IdempotentReplayed *bool
+	PerchCluster       *string
+	PerchCode          string
+	PerchZxid          *int64
+	RetryAfter         *int32
+	WWWAuthenticate    *string
+}
+
+type AcquireLockSet5XXApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	Headers    AcquireLockSet5XXResponseHeaders
+	StatusCode int
+}
+
+func (response AcquireLockSet5XXApplicationProblemPlusJSONResponse) VisitAcquireLockSetResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.Allow != nil {
+		w.Header().Set("Allow", fmt.Sprint(*response.Headers.Allow))
+	}
+	if response.Headers.ETag != nil {
+		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	w.Header().Set("Perch-Code", fmt.Sprint(response.Headers.PerchCode))
+	if response.Headers.PerchZxid != nil {
+		w.Header().Set("Perch-Zxid", fmt.Sprint(*response.Headers.PerchZxid))
+	}
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
+	}
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ReleaseLockSetRequestObject struct {
+	Params ReleaseLockSetParams
+	Body   *ReleaseLockSetJSONRequestBody
+}
+
+type ReleaseLockSetResponseObject interface {
+	VisitReleaseLockSetResponse(w http.ResponseWriter) error
+}
+
+type ReleaseLockSet204ResponseHeaders struct {
+	IdempotentReplayed *bool
+	PerchCluster       *string
+	PerchZxid          int64
+}
+
+type ReleaseLockSet204Response struct {
+	Headers ReleaseLockSet204ResponseHeaders
+}
+
+func (response ReleaseLockSet204Response) VisitReleaseLockSetResponse(w http.ResponseWriter) error {
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	w.Header().Set("Perch-Zxid", fmt.Sprint(response.Headers.PerchZxid))
+	w.WriteHeader(204)
+	return nil
+}
+
+type ReleaseLockSet4XXApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	Headers    ProblemResponseHeaders
+	StatusCode int
+}
+
+func (response ReleaseLockSet4XXApplicationProblemPlusJSONResponse) VisitReleaseLockSetResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.Allow != nil {
+		w.Header().Set("Allow", fmt.Sprint(*response.Headers.Allow))
+	}
+	if response.Headers.ETag != nil {
+		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	w.Header().Set("Perch-Code", fmt.Sprint(response.Headers.PerchCode))
+	if response.Headers.PerchZxid != nil {
+		w.Header().Set("Perch-Zxid", fmt.Sprint(*response.Headers.PerchZxid))
+	}
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
+	}
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ReleaseLockSet5XXResponseHeaders struct {
+	Allow              *string
+	ETag               *string
+	IdempotentReplayed *bool
+	PerchCluster       *string
+	PerchCode          string
+	PerchZxid          *int64
+	RetryAfter         *int32
+	WWWAuthenticate    *string
+}
+
+type ReleaseLockSet5XXApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	Headers    ReleaseLockSet5XXResponseHeaders
+	StatusCode int
+}
+
+func (response ReleaseLockSet5XXApplicationProblemPlusJSONResponse) VisitReleaseLockSetResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.Allow != nil {
+		w.Header().Set("Allow", fmt.Sprint(*response.Headers.Allow))
+	}
+	if response.Headers.ETag != nil {
+		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	w.Header().Set("Perch-Code", fmt.Sprint(response.Headers.PerchCode))
+	if response.Headers.PerchZxid != nil {
+		w.Header().Set("Perch-Zxid", fmt.Sprint(*response.Headers.PerchZxid))
+	}
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
+	}
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListLocksRequestObject struct {
+	Params ListLocksParams
+}
+
+type ListLocksResponseObject interface {
+	VisitListLocksResponse(w http.ResponseWriter) error
+}
+
+type ListLocks200ResponseHeaders struct {
+	PerchCluster *string
+	PerchZxid    int64
+}
+
+type ListLocks200JSONResponse struct {
+	Body    LockPage
+	Headers ListLocks200ResponseHeaders
+}
+
+func (response ListLocks200JSONResponse) VisitListLocksResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	w.Header().Set("Perch-Zxid", fmt.Sprint(response.Headers.PerchZxid))
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListLocks4XXApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	Headers    ProblemResponseHeaders
+	StatusCode int
+}
+
+func (response ListLocks4XXApplicationProblemPlusJSONResponse) VisitListLocksResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.Allow != nil {
+		w.Header().Set("Allow", fmt.Sprint(*response.Headers.Allow))
+	}
+	if response.Headers.ETag != nil {
+		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	w.Header().Set("Perch-Code", fmt.Sprint(response.Headers.PerchCode))
+	if response.Headers.PerchZxid != nil {
+		w.Header().Set("Perch-Zxid", fmt.Sprint(*response.Headers.PerchZxid))
+	}
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
+	}
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListLocks5XXResponseHeaders struct {
+	Allow              *string
+	ETag               *string
+	IdempotentReplayed *bool
+	PerchCluster       *string
+	PerchCode          string
+	PerchZxid          *int64
+	RetryAfter         *int32
+	WWWAuthenticate    *string
+}
+
+type ListLocks5XXApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	Headers    ListLocks5XXResponseHeaders
+	StatusCode int
+}
+
+func (response ListLocks5XXApplicationProblemPlusJSONResponse) VisitListLocksResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.Allow != nil {
+		w.Header().Set("Allow", fmt.Sprint(*response.Headers.Allow))
+	}
+	if response.Headers.ETag != nil {
+		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	w.Header().Set("Perch-Code", fmt.Sprint(response.Headers.PerchCode))
+	if response.Headers.PerchZxid != nil {
+		w.Header().Set("Perch-Zxid", fmt.Sprint(*response.Headers.PerchZxid))
+	}
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
+	}
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type BreakLockRequestObject struct {
+	Name   Name `json:"name"`
+	Params BreakLockParams
+}
+
+type BreakLockResponseObject interface {
+	VisitBreakLockResponse(w http.ResponseWriter) error
+}
+
+type BreakLock204ResponseHeaders struct {
+	IdempotentReplayed *bool
+	PerchCluster       *string
+	PerchZxid          int64
+}
+
+type BreakLock204Response struct {
+	Headers BreakLock204ResponseHeaders
+}
+
+func (response BreakLock204Response) VisitBreakLockResponse(w http.ResponseWriter) error {
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	w.Header().Set("Perch-Zxid", fmt.Sprint(response.Headers.PerchZxid))
+	w.WriteHeader(204)
+	return nil
+}
+
+type BreakLock4XXApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	Headers    ProblemResponseHeaders
+	StatusCode int
+}
+
+func (response BreakLock4XXApplicationProblemPlusJSONResponse) VisitBreakLockResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.Allow != nil {
+		w.Header().Set("Allow", fmt.Sprint(*response.Headers.Allow))
+	}
+	if response.Headers.ETag != nil {
+		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	w.Header().Set("Perch-Code", fmt.Sprint(response.Headers.PerchCode))
+	if response.Headers.PerchZxid != nil {
+		w.Header().Set("Perch-Zxid", fmt.Sprint(*response.Headers.PerchZxid))
+	}
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
+	}
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type BreakLock5XXResponseHeaders struct {
+	Allow              *string
+	ETag               *string
+	IdempotentReplayed *bool
+	PerchCluster       *string
+	PerchCode          string
+	PerchZxid          *int64
+	RetryAfter         *int32
+	WWWAuthenticate    *string
+}
+
+type BreakLock5XXApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	Headers    BreakLock5XXResponseHeaders
+	StatusCode int
+}
+
+func (response BreakLock5XXApplicationProblemPlusJSONResponse) VisitBreakLockResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.Allow != nil {
+		w.Header().Set("Allow", fmt.Sprint(*response.Headers.Allow))
+	}
+	if response.Headers.ETag != nil {
+		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	w.Header().Set("Perch-Code", fmt.Sprint(response.Headers.PerchCode))
+	if response.Headers.PerchZxid != nil {
+		w.Header().Set("Perch-Zxid", fmt.Sprint(*response.Headers.PerchZxid))
+	}
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
+	}
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetLockRequestObject struct {
+	Name   Name `json:"name"`
+	Params GetLockParams
+}
+
+type GetLockResponseObject interface {
+	VisitGetLockResponse(w http.ResponseWriter) error
+}
+
+type GetLock200ResponseHeaders struct {
+	ETag         string
+	PerchCluster *string
+	PerchZxid    int64
+}
+
+type GetLock200JSONResponse struct {
+	Body    LockState
+	Headers GetLock200ResponseHeaders
+}
+
+func (response GetLock200JSONResponse) VisitGetLockResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("ETag", fmt.Sprint(response.Headers.ETag))
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	w.Header().Set("Perch-Zxid", fmt.Sprint(response.Headers.PerchZxid))
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetLock304ResponseHeaders struct {
+	ETag         string
+	PerchCluster *string
+	PerchZxid    int64
+}
+
+type GetLock304Response struct {
+	Headers GetLock304ResponseHeaders
+}
+
+func (response GetLock304Response) VisitGetLockResponse(w http.ResponseWriter) error {
+	w.Header().Set("ETag", fmt.Sprint(response.Headers.ETag))
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	w.Header().Set("Perch-Zxid", fmt.Sprint(response.Headers.PerchZxid))
+	w.WriteHeader(304)
+	return nil
+}
+
+type GetLock4XXApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	Headers    ProblemResponseHeaders
+	StatusCode int
+}
+
+func (response GetLock4XXApplicationProblemPlusJSONResponse) VisitGetLockResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.Allow != nil {
+		w.Header().Set("Allow", fmt.Sprint(*response.Headers.Allow))
+	}
+	if response.Headers.ETag != nil {
+		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	w.Header().Set("Perch-Code", fmt.Sprint(response.Headers.PerchCode))
+	if response.Headers.PerchZxid != nil {
+		w.Header().Set("Perch-Zxid", fmt.Sprint(*response.Headers.PerchZxid))
+	}
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
+	}
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetLock5XXResponseHeaders struct {
+	Allow              *string
+	ETag               *string
+	IdempotentReplayed *bool
+	PerchCluster       *string
+	PerchCode          string
+	PerchZxid          *int64
+	RetryAfter         *int32
+	WWWAuthenticate    *string
+}
+
+type GetLock5XXApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	Headers    GetLock5XXResponseHeaders
+	StatusCode int
+}
+
+func (response GetLock5XXApplicationProblemPlusJSONResponse) VisitGetLockResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.Allow != nil {
+		w.Header().Set("Allow", fmt.Sprint(*response.Headers.Allow))
+	}
+	if response.Headers.ETag != nil {
+		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	w.Header().Set("Perch-Code", fmt.Sprint(response.Headers.PerchCode))
+	if response.Headers.PerchZxid != nil {
+		w.Header().Set("Perch-Zxid", fmt.Sprint(*response.Headers.PerchZxid))
+	}
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
+	}
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type AcquireLockRequestObject struct {
+	Name   Name `json:"name"`
+	Params AcquireLockParams
+	Body   *AcquireLockJSONRequestBody
+}
+
+type AcquireLockResponseObject interface {
+	VisitAcquireLockResponse(w http.ResponseWriter) error
+}
+
+type AcquireLock200ResponseHeaders struct {
+	IdempotentReplayed      *bool
+	PerchCluster            *string
+	PerchSessionRemainingMs *int64
+	PerchZxid               int64
+}
+
+type AcquireLock200JSONResponse struct {
+	Body    Grant
+	Headers AcquireLock200ResponseHeaders
+}
+
+func (response AcquireLock200JSONResponse) VisitAcquireLockResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	if response.Headers.PerchSessionRemainingMs != nil {
+		w.Header().Set("Perch-Session-Remaining-Ms", fmt.Sprint(*response.Headers.PerchSessionRemainingMs))
+	}
+	w.Header().Set("Perch-Zxid", fmt.Sprint(response.Headers.PerchZxid))
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type AcquireLock4XXApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	Headers    ProblemResponseHeaders
+	StatusCode int
+}
+
+func (response AcquireLock4XXApplicationProblemPlusJSONResponse) VisitAcquireLockResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.Allow != nil {
+		w.Header().Set("Allow", fmt.Sprint(*response.Headers.Allow))
+	}
+	if response.Headers.ETag != nil {
+		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	w.Header().Set("Perch-Code", fmt.Sprint(response.Headers.PerchCode))
+	if response.Headers.PerchZxid != nil {
+		w.Header().Set("Perch-Zxid", fmt.Sprint(*response.Headers.PerchZxid))
+	}
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
+	}
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type AcquireLock5XXResponseHeaders struct {
+	Allow              *string
+	ETag               *string
+	IdempotentReplayed *bool
+	PerchCluster       *string
+	PerchCode          string
+	PerchZxid          *int64
+	RetryAfter         *int32
+	WWWAuthenticate    *string
+}
+
+type AcquireLock5XXApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	Headers    AcquireLock5XXResponseHeaders
+	StatusCode int
+}
+
+func (response AcquireLock5XXApplicationProblemPlusJSONResponse) VisitAcquireLockResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.Allow != nil {
+		w.Header().Set("Allow", fmt.Sprint(*response.Headers.Allow))
+	}
+	if response.Headers.ETag != nil {
+		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	w.Header().Set("Perch-Code", fmt.Sprint(response.Headers.PerchCode))
+	if response.Headers.PerchZxid != nil {
+		w.Header().Set("Perch-Zxid", fmt.Sprint(*response.Headers.PerchZxid))
+	}
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
+	}
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ReleaseLockRequestObject struct {
+	Name   Name `json:"name"`
+	Params ReleaseLockParams
+	Body   *ReleaseLockJSONRequestBody
+}
+
+type ReleaseLockResponseObject interface {
+	VisitReleaseLockResponse(w http.ResponseWriter) error
+}
+
+type ReleaseLock204ResponseHeaders struct {
+	IdempotentReplayed *bool
+	PerchCluster       *string
+	PerchZxid          int64
+}
+
+type ReleaseLock204Response struct {
+	Headers ReleaseLock204ResponseHeaders
+}
+
+func (response ReleaseLock204Response) VisitReleaseLockResponse(w http.ResponseWriter) error {
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	w.Header().Set("Perch-Zxid", fmt.Sprint(response.Headers.PerchZxid))
+	w.WriteHeader(204)
+	return nil
+}
+
+type ReleaseLock4XXApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	Headers    ProblemResponseHeaders
+	StatusCode int
+}
+
+func (response ReleaseLock4XXApplicationProblemPlusJSONResponse) VisitReleaseLockResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.Allow != nil {
+		w.Header().Set("Allow", fmt.Sprint(*response.Headers.Allow))
+	}
+	if response.Headers.ETag != nil {
+		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	w.Header().Set("Perch-Code", fmt.Sprint(response.Headers.PerchCode))
+	if response.Headers.PerchZxid != nil {
+		w.Header().Set("Perch-Zxid", fmt.Sprint(*response.Headers.PerchZxid))
+	}
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
+	}
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ReleaseLock5XXResponseHeaders struct {
+	Allow              *string
+	ETag               *string
+	IdempotentReplayed *bool
+	PerchCluster       *string
+	PerchCode          string
+	PerchZxid          *int64
+	RetryAfter         *int32
+	WWWAuthenticate    *string
+}
+
+type ReleaseLock5XXApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	Headers    ReleaseLock5XXResponseHeaders
+	StatusCode int
+}
+
+func (response ReleaseLock5XXApplicationProblemPlusJSONResponse) VisitReleaseLockResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.Allow != nil {
+		w.Header().Set("Allow", fmt.Sprint(*response.Headers.Allow))
+	}
+	if response.Headers.ETag != nil {
+		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	w.Header().Set("Perch-Code", fmt.Sprint(response.Headers.PerchCode))
+	if response.Headers.PerchZxid != nil {
+		w.Header().Set("Perch-Zxid", fmt.Sprint(*response.Headers.PerchZxid))
+	}
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
+	}
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type RenewLockRequestObject struct {
+	Name   Name `json:"name"`
+	Params RenewLockParams
+	Body   *RenewLockJSONRequestBody
+}
+
+type RenewLockResponseObject interface {
+	VisitRenewLockResponse(w http.ResponseWriter) error
+}
+
+type RenewLock200ResponseHeaders struct {
+	PerchCluster            *string
+	PerchSessionRemainingMs *int64
+	PerchZxid               int64
+}
+
+type RenewLock200JSONResponse struct {
+	Body    Grant
+	Headers RenewLock200ResponseHeaders
+}
+
+func (response RenewLock200JSONResponse) VisitRenewLockResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	if response.Headers.PerchSessionRemainingMs != nil {
+		w.Header().Set("Perch-Session-Remaining-Ms", fmt.Sprint(*response.Headers.PerchSessionRemainingMs))
+	}
+	w.Header().Set("Perch-Zxid", fmt.Sprint(response.Headers.PerchZxid))
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type RenewLock4XXApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	Headers    ProblemResponseHeaders
+	StatusCode int
+}
+
+func (response RenewLock4XXApplicationProblemPlusJSONResponse) VisitRenewLockResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.Allow != nil {
+		w.Header().Set("Allow", fmt.Sprint(*response.Headers.Allow))
+	}
+	if response.Headers.ETag != nil {
+		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	w.Header().Set("Perch-Code", fmt.Sprint(response.Headers.PerchCode))
+	if response.Headers.PerchZxid != nil {
+		w.Header().Set("Perch-Zxid", fmt.Sprint(*response.Headers.PerchZxid))
+	}
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
+	}
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type RenewLock5XXResponseHeaders struct {
+	Allow              *string
+	ETag               *string
+	IdempotentReplayed *bool
+	PerchCluster       *string
+	PerchCode          string
+	PerchZxid          *int64
+	RetryAfter         *int32
+	WWWAuthenticate    *string
+}
+
+type RenewLock5XXApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	Headers    RenewLock5XXResponseHeaders
+	StatusCode int
+}
+
+func (response RenewLock5XXApplicationProblemPlusJSONResponse) VisitRenewLockResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.Allow != nil {
+		w.Header().Set("Allow", fmt.Sprint(*response.Headers.Allow))
+	}
+	if response.Headers.ETag != nil {
+		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	w.Header().Set("Perch-Code", fmt.Sprint(response.Headers.PerchCode))
+	if response.Headers.PerchZxid != nil {
+		w.Header().Set("Perch-Zxid", fmt.Sprint(*response.Headers.PerchZxid))
+	}
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
+	}
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type RevokeLockRequestObject struct {
+	Name   Name `json:"name"`
+	Params RevokeLockParams
+	Body   *RevokeLockJSONRequestBody
+}
+
+type RevokeLockResponseObject interface {
+	VisitRevokeLockResponse(w http.ResponseWriter) error
+}
+
+type RevokeLock200ResponseHeaders struct {
+	IdempotentReplayed *bool
+	PerchCluster       *string
+	PerchZxid          int64
+}
+
+type RevokeLock200JSONResponse struct {
+	Body    LockState
+	Headers RevokeLock200ResponseHeaders
+}
+
+func (response RevokeLock200JSONResponse) VisitRevokeLockResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	w.Header().Set("Perch-Zxid", fmt.Sprint(response.Headers.PerchZxid))
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type RevokeLock4XXApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	Headers    ProblemResponseHeaders
+	StatusCode int
+}
+
+func (response RevokeLock4XXApplicationProblemPlusJSONResponse) VisitRevokeLockResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.Allow != nil {
+		w.Header().Set("Allow", fmt.Sprint(*response.Headers.Allow))
+	}
+	if response.Headers.ETag != nil {
+		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	w.Header().Set("Perch-Code", fmt.Sprint(response.Headers.PerchCode))
+	if response.Headers.PerchZxid != nil {
+		w.Header().Set("Perch-Zxid", fmt.Sprint(*response.Headers.PerchZxid))
+	}
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
+	}
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type RevokeLock5XXResponseHeaders struct {
+	Allow              *string
+	ETag               *string
+	IdempotentReplayed *bool
+	PerchCluster       *string
+	PerchCode          string
+	PerchZxid          *int64
+	RetryAfter         *int32
+	WWWAuthenticate    *string
+}
+
+type RevokeLock5XXApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	Headers    RevokeLock5XXResponseHeaders
+	StatusCode int
+}
+
+func (response RevokeLock5XXApplicationProblemPlusJSONResponse) VisitRevokeLockResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.Allow != nil {
+		w.Header().Set("Allow", fmt.Sprint(*response.Headers.Allow))
+	}
+	if response.Headers.ETag != nil {
+		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
 	}
 	if response.Headers.PerchCluster != nil {
 		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
@@ -6501,8 +16832,9 @@ type MultiResponseObject interface {
 }
 
 type Multi200ResponseHeaders struct {
-	PerchCluster *string
-	PerchZxid    int64
+	IdempotentReplayed *bool
+	PerchCluster       *string
+	PerchZxid          int64
 }
 
 type Multi200JSONResponse struct {
@@ -6517,6 +16849,9 @@ func (response Multi200JSONResponse) VisitMultiResponse(w http.ResponseWriter) e
 		return err
 	}
 	w.Header().Set("Content-Type", "application/json")
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
 	if response.Headers.PerchCluster != nil {
 		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
 	}
@@ -6545,6 +16880,9 @@ func (response Multi4XXApplicationProblemPlusJSONResponse) VisitMultiResponse(w 
 	if response.Headers.ETag != nil {
 		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
 	}
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
 	if response.Headers.PerchCluster != nil {
 		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
 	}
@@ -6564,13 +16902,14 @@ func (response Multi4XXApplicationProblemPlusJSONResponse) VisitMultiResponse(w 
 }
 
 type Multi5XXResponseHeaders struct {
-	Allow           *string
-	ETag            *string
-	PerchCluster    *string
-	PerchCode       string
-	PerchZxid       *int64
-	RetryAfter      *int32
-	WWWAuthenticate *string
+	Allow              *string
+	ETag               *string
+	IdempotentReplayed *bool
+	PerchCluster       *string
+	PerchCode          string
+	PerchZxid          *int64
+	RetryAfter         *int32
+	WWWAuthenticate    *string
 }
 
 type Multi5XXApplicationProblemPlusJSONResponse struct {
@@ -6591,6 +16930,9 @@ func (response Multi5XXApplicationProblemPlusJSONResponse) VisitMultiResponse(w 
 	}
 	if response.Headers.ETag != nil {
 		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
 	}
 	if response.Headers.PerchCluster != nil {
 		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
@@ -6620,8 +16962,9 @@ type DeleteNodeResponseObject interface {
 }
 
 type DeleteNode204ResponseHeaders struct {
-	PerchCluster *string
-	PerchZxid    int64
+	IdempotentReplayed *bool
+	PerchCluster       *string
+	PerchZxid          int64
 }
 
 type DeleteNode204Response struct {
@@ -6629,6 +16972,9 @@ type DeleteNode204Response struct {
 }
 
 func (response DeleteNode204Response) VisitDeleteNodeResponse(w http.ResponseWriter) error {
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
 	if response.Headers.PerchCluster != nil {
 		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
 	}
@@ -6656,6 +17002,9 @@ func (response DeleteNode4XXApplicationProblemPlusJSONResponse) VisitDeleteNodeR
 	if response.Headers.ETag != nil {
 		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
 	}
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
 	if response.Headers.PerchCluster != nil {
 		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
 	}
@@ -6675,13 +17024,14 @@ func (response DeleteNode4XXApplicationProblemPlusJSONResponse) VisitDeleteNodeR
 }
 
 type DeleteNode5XXResponseHeaders struct {
-	Allow           *string
-	ETag            *string
-	PerchCluster    *string
-	PerchCode       string
-	PerchZxid       *int64
-	RetryAfter      *int32
-	WWWAuthenticate *string
+	Allow              *string
+	ETag               *string
+	IdempotentReplayed *bool
+	PerchCluster       *string
+	PerchCode          string
+	PerchZxid          *int64
+	RetryAfter         *int32
+	WWWAuthenticate    *string
 }
 
 type DeleteNode5XXApplicationProblemPlusJSONResponse struct {
@@ -6702,6 +17052,9 @@ func (response DeleteNode5XXApplicationProblemPlusJSONResponse) VisitDeleteNodeR
 	}
 	if response.Headers.ETag != nil {
 		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
 	}
 	if response.Headers.PerchCluster != nil {
 		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
@@ -6803,6 +17156,9 @@ func (response ReadNode4XXApplicationProblemPlusJSONResponse) VisitReadNodeRespo
 	if response.Headers.ETag != nil {
 		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
 	}
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
 	if response.Headers.PerchCluster != nil {
 		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
 	}
@@ -6822,13 +17178,14 @@ func (response ReadNode4XXApplicationProblemPlusJSONResponse) VisitReadNodeRespo
 }
 
 type ReadNode5XXResponseHeaders struct {
-	Allow           *string
-	ETag            *string
-	PerchCluster    *string
-	PerchCode       string
-	PerchZxid       *int64
-	RetryAfter      *int32
-	WWWAuthenticate *string
+	Allow              *string
+	ETag               *string
+	IdempotentReplayed *bool
+	PerchCluster       *string
+	PerchCode          string
+	PerchZxid          *int64
+	RetryAfter         *int32
+	WWWAuthenticate    *string
 }
 
 type ReadNode5XXApplicationProblemPlusJSONResponse struct {
@@ -6849,6 +17206,9 @@ func (response ReadNode5XXApplicationProblemPlusJSONResponse) VisitReadNodeRespo
 	}
 	if response.Headers.ETag != nil {
 		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
 	}
 	if response.Headers.PerchCluster != nil {
 		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
@@ -6938,6 +17298,9 @@ func (response HeadNode4XXApplicationProblemPlusJSONResponse) VisitHeadNodeRespo
 	if response.Headers.ETag != nil {
 		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
 	}
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
 	if response.Headers.PerchCluster != nil {
 		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
 	}
@@ -6957,13 +17320,14 @@ func (response HeadNode4XXApplicationProblemPlusJSONResponse) VisitHeadNodeRespo
 }
 
 type HeadNode5XXResponseHeaders struct {
-	Allow           *string
-	ETag            *string
-	PerchCluster    *string
-	PerchCode       string
-	PerchZxid       *int64
-	RetryAfter      *int32
-	WWWAuthenticate *string
+	Allow              *string
+	ETag               *string
+	IdempotentReplayed *bool
+	PerchCluster       *string
+	PerchCode          string
+	PerchZxid          *int64
+	RetryAfter         *int32
+	WWWAuthenticate    *string
 }
 
 type HeadNode5XXApplicationProblemPlusJSONResponse struct {
@@ -6984,6 +17348,9 @@ func (response HeadNode5XXApplicationProblemPlusJSONResponse) VisitHeadNodeRespo
 	}
 	if response.Headers.ETag != nil {
 		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
 	}
 	if response.Headers.PerchCluster != nil {
 		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
@@ -7015,6 +17382,7 @@ type CreateNodeResponseObject interface {
 
 type CreateNode201ResponseHeaders struct {
 	ETag                    string
+	IdempotentReplayed      *bool
 	Location                string
 	PerchCluster            *string
 	PerchSessionRemainingMs *int64
@@ -7034,6 +17402,9 @@ func (response CreateNode201JSONResponse) VisitCreateNodeResponse(w http.Respons
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("ETag", fmt.Sprint(response.Headers.ETag))
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
 	w.Header().Set("Location", fmt.Sprint(response.Headers.Location))
 	if response.Headers.PerchCluster != nil {
 		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
@@ -7066,6 +17437,9 @@ func (response CreateNode4XXApplicationProblemPlusJSONResponse) VisitCreateNodeR
 	if response.Headers.ETag != nil {
 		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
 	}
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
 	if response.Headers.PerchCluster != nil {
 		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
 	}
@@ -7085,13 +17459,14 @@ func (response CreateNode4XXApplicationProblemPlusJSONResponse) VisitCreateNodeR
 }
 
 type CreateNode5XXResponseHeaders struct {
-	Allow           *string
-	ETag            *string
-	PerchCluster    *string
-	PerchCode       string
-	PerchZxid       *int64
-	RetryAfter      *int32
-	WWWAuthenticate *string
+	Allow              *string
+	ETag               *string
+	IdempotentReplayed *bool
+	PerchCluster       *string
+	PerchCode          string
+	PerchZxid          *int64
+	RetryAfter         *int32
+	WWWAuthenticate    *string
 }
 
 type CreateNode5XXApplicationProblemPlusJSONResponse struct {
@@ -7112,6 +17487,9 @@ func (response CreateNode5XXApplicationProblemPlusJSONResponse) VisitCreateNodeR
 	}
 	if response.Headers.ETag != nil {
 		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
 	}
 	if response.Headers.PerchCluster != nil {
 		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
@@ -7143,6 +17521,7 @@ type PutNodeResponseObject interface {
 
 type PutNode200ResponseHeaders struct {
 	ETag                    string
+	IdempotentReplayed      *bool
 	PerchCluster            *string
 	PerchSessionRemainingMs *int64
 	PerchZxid               int64
@@ -7161,6 +17540,9 @@ func (response PutNode200JSONResponse) VisitPutNodeResponse(w http.ResponseWrite
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("ETag", fmt.Sprint(response.Headers.ETag))
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
 	if response.Headers.PerchCluster != nil {
 		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
 	}
@@ -7175,6 +17557,7 @@ func (response PutNode200JSONResponse) VisitPutNodeResponse(w http.ResponseWrite
 
 type PutNode201ResponseHeaders struct {
 	ETag                    string
+	IdempotentReplayed      *bool
 	Location                string
 	PerchCluster            *string
 	PerchSessionRemainingMs *int64
@@ -7194,6 +17577,9 @@ func (response PutNode201JSONResponse) VisitPutNodeResponse(w http.ResponseWrite
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("ETag", fmt.Sprint(response.Headers.ETag))
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
 	w.Header().Set("Location", fmt.Sprint(response.Headers.Location))
 	if response.Headers.PerchCluster != nil {
 		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
@@ -7226,6 +17612,9 @@ func (response PutNode4XXApplicationProblemPlusJSONResponse) VisitPutNodeRespons
 	if response.Headers.ETag != nil {
 		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
 	}
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
 	if response.Headers.PerchCluster != nil {
 		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
 	}
@@ -7245,13 +17634,14 @@ func (response PutNode4XXApplicationProblemPlusJSONResponse) VisitPutNodeRespons
 }
 
 type PutNode5XXResponseHeaders struct {
-	Allow           *string
-	ETag            *string
-	PerchCluster    *string
-	PerchCode       string
-	PerchZxid       *int64
-	RetryAfter      *int32
-	WWWAuthenticate *string
+	Allow              *string
+	ETag               *string
+	IdempotentReplayed *bool
+	PerchCluster       *string
+	PerchCode          string
+	PerchZxid          *int64
+	RetryAfter         *int32
+	WWWAuthenticate    *string
 }
 
 type PutNode5XXApplicationProblemPlusJSONResponse struct {
@@ -7272,6 +17662,793 @@ func (response PutNode5XXApplicationProblemPlusJSONResponse) VisitPutNodeRespons
 	}
 	if response.Headers.ETag != nil {
 		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	w.Header().Set("Perch-Code", fmt.Sprint(response.Headers.PerchCode))
+	if response.Headers.PerchZxid != nil {
+		w.Header().Set("Perch-Zxid", fmt.Sprint(*response.Headers.PerchZxid))
+	}
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
+	}
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListOnceRequestObject struct {
+	Params ListOnceParams
+}
+
+type ListOnceResponseObject interface {
+	VisitListOnceResponse(w http.ResponseWriter) error
+}
+
+type ListOnce200ResponseHeaders struct {
+	PerchCluster *string
+	PerchZxid    int64
+}
+
+type ListOnce200JSONResponse struct {
+	Body    NamePage
+	Headers ListOnce200ResponseHeaders
+}
+
+func (response ListOnce200JSONResponse) VisitListOnceResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	w.Header().Set("Perch-Zxid", fmt.Sprint(response.Headers.PerchZxid))
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListOnce4XXApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	Headers    ProblemResponseHeaders
+	StatusCode int
+}
+
+func (response ListOnce4XXApplicationProblemPlusJSONResponse) VisitListOnceResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.Allow != nil {
+		w.Header().Set("Allow", fmt.Sprint(*response.Headers.Allow))
+	}
+	if response.Headers.ETag != nil {
+		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	w.Header().Set("Perch-Code", fmt.Sprint(response.Headers.PerchCode))
+	if response.Headers.PerchZxid != nil {
+		w.Header().Set("Perch-Zxid", fmt.Sprint(*response.Headers.PerchZxid))
+	}
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
+	}
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListOnce5XXResponseHeaders struct {
+	Allow              *string
+	ETag               *string
+	IdempotentReplayed *bool
+	PerchCluster       *string
+	PerchCode          string
+	PerchZxid          *int64
+	RetryAfter         *int32
+	WWWAuthenticate    *string
+}
+
+type ListOnce5XXApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	Headers    ListOnce5XXResponseHeaders
+	StatusCode int
+}
+
+func (response ListOnce5XXApplicationProblemPlusJSONResponse) VisitListOnceResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.Allow != nil {
+		w.Header().Set("Allow", fmt.Sprint(*response.Headers.Allow))
+	}
+	if response.Headers.ETag != nil {
+		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	w.Header().Set("Perch-Code", fmt.Sprint(response.Headers.PerchCode))
+	if response.Headers.PerchZxid != nil {
+		w.Header().Set("Perch-Zxid", fmt.Sprint(*response.Headers.PerchZxid))
+	}
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
+	}
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ForgetOnceRequestObject struct {
+	Name   Name `json:"name"`
+	Params ForgetOnceParams
+}
+
+type ForgetOnceResponseObject interface {
+	VisitForgetOnceResponse(w http.ResponseWriter) error
+}
+
+type ForgetOnce204ResponseHeaders struct {
+	IdempotentReplayed *bool
+	PerchCluster       *string
+	PerchZxid          int64
+}
+
+type ForgetOnce204Response struct {
+	Headers ForgetOnce204ResponseHeaders
+}
+
+func (response ForgetOnce204Response) VisitForgetOnceResponse(w http.ResponseWriter) error {
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	w.Header().Set("Perch-Zxid", fmt.Sprint(response.Headers.PerchZxid))
+	w.WriteHeader(204)
+	return nil
+}
+
+type ForgetOnce4XXApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	Headers    ProblemResponseHeaders
+	StatusCode int
+}
+
+func (response ForgetOnce4XXApplicationProblemPlusJSONResponse) VisitForgetOnceResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.Allow != nil {
+		w.Header().Set("Allow", fmt.Sprint(*response.Headers.Allow))
+	}
+	if response.Headers.ETag != nil {
+		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	w.Header().Set("Perch-Code", fmt.Sprint(response.Headers.PerchCode))
+	if response.Headers.PerchZxid != nil {
+		w.Header().Set("Perch-Zxid", fmt.Sprint(*response.Headers.PerchZxid))
+	}
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
+	}
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ForgetOnce5XXResponseHeaders struct {
+	Allow              *string
+	ETag               *string
+	IdempotentReplayed *bool
+	PerchCluster       *string
+	PerchCode          string
+	PerchZxid          *int64
+	RetryAfter         *int32
+	WWWAuthenticate    *string
+}
+
+type ForgetOnce5XXApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	Headers    ForgetOnce5XXResponseHeaders
+	StatusCode int
+}
+
+func (response ForgetOnce5XXApplicationProblemPlusJSONResponse) VisitForgetOnceResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.Allow != nil {
+		w.Header().Set("Allow", fmt.Sprint(*response.Headers.Allow))
+	}
+	if response.Headers.ETag != nil {
+		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	w.Header().Set("Perch-Code", fmt.Sprint(response.Headers.PerchCode))
+	if response.Headers.PerchZxid != nil {
+		w.Header().Set("Perch-Zxid", fmt.Sprint(*response.Headers.PerchZxid))
+	}
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
+	}
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetOnceRequestObject struct {
+	Name   Name `json:"name"`
+	Params GetOnceParams
+}
+
+type GetOnceResponseObject interface {
+	VisitGetOnceResponse(w http.ResponseWriter) error
+}
+
+type GetOnce200ResponseHeaders struct {
+	ETag         string
+	PerchCluster *string
+	PerchZxid    int64
+}
+
+type GetOnce200JSONResponse struct {
+	Body    OnceState
+	Headers GetOnce200ResponseHeaders
+}
+
+func (response GetOnce200JSONResponse) VisitGetOnceResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("ETag", fmt.Sprint(response.Headers.ETag))
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	w.Header().Set("Perch-Zxid", fmt.Sprint(response.Headers.PerchZxid))
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetOnce304ResponseHeaders struct {
+	ETag         string
+	PerchCluster *string
+	PerchZxid    int64
+}
+
+type GetOnce304Response struct {
+	Headers GetOnce304ResponseHeaders
+}
+
+func (response GetOnce304Response) VisitGetOnceResponse(w http.ResponseWriter) error {
+	w.Header().Set("ETag", fmt.Sprint(response.Headers.ETag))
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	w.Header().Set("Perch-Zxid", fmt.Sprint(response.Headers.PerchZxid))
+	w.WriteHeader(304)
+	return nil
+}
+
+type GetOnce4XXApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	Headers    ProblemResponseHeaders
+	StatusCode int
+}
+
+func (response GetOnce4XXApplicationProblemPlusJSONResponse) VisitGetOnceResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.Allow != nil {
+		w.Header().Set("Allow", fmt.Sprint(*response.Headers.Allow))
+	}
+	if response.Headers.ETag != nil {
+		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	w.Header().Set("Perch-Code", fmt.Sprint(response.Headers.PerchCode))
+	if response.Headers.PerchZxid != nil {
+		w.Header().Set("Perch-Zxid", fmt.Sprint(*response.Headers.PerchZxid))
+	}
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
+	}
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetOnce5XXResponseHeaders struct {
+	Allow              *string
+	ETag               *string
+	IdempotentReplayed *bool
+	PerchCluster       *string
+	PerchCode          string
+	PerchZxid          *int64
+	RetryAfter         *int32
+	WWWAuthenticate    *string
+}
+
+type GetOnce5XXApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	Headers    GetOnce5XXResponseHeaders
+	StatusCode int
+}
+
+func (response GetOnce5XXApplicationProblemPlusJSONResponse) VisitGetOnceResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.Allow != nil {
+		w.Header().Set("Allow", fmt.Sprint(*response.Headers.Allow))
+	}
+	if response.Headers.ETag != nil {
+		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	w.Header().Set("Perch-Code", fmt.Sprint(response.Headers.PerchCode))
+	if response.Headers.PerchZxid != nil {
+		w.Header().Set("Perch-Zxid", fmt.Sprint(*response.Headers.PerchZxid))
+	}
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
+	}
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type AbandonOnceRequestObject struct {
+	Name   Name `json:"name"`
+	Params AbandonOnceParams
+	Body   *AbandonOnceJSONRequestBody
+}
+
+type AbandonOnceResponseObject interface {
+	VisitAbandonOnceResponse(w http.ResponseWriter) error
+}
+
+type AbandonOnce204ResponseHeaders struct {
+	IdempotentReplayed *bool
+	PerchCluster       *string
+	PerchZxid          int64
+}
+
+type AbandonOnce204Response struct {
+	Headers AbandonOnce204ResponseHeaders
+}
+
+func (response AbandonOnce204Response) VisitAbandonOnceResponse(w http.ResponseWriter) error {
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	w.Header().Set("Perch-Zxid", fmt.Sprint(response.Headers.PerchZxid))
+	w.WriteHeader(204)
+	return nil
+}
+
+type AbandonOnce4XXApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	Headers    ProblemResponseHeaders
+	StatusCode int
+}
+
+func (response AbandonOnce4XXApplicationProblemPlusJSONResponse) VisitAbandonOnceResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.Allow != nil {
+		w.Header().Set("Allow", fmt.Sprint(*response.Headers.Allow))
+	}
+	if response.Headers.ETag != nil {
+		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	w.Header().Set("Perch-Code", fmt.Sprint(response.Headers.PerchCode))
+	if response.Headers.PerchZxid != nil {
+		w.Header().Set("Perch-Zxid", fmt.Sprint(*response.Headers.PerchZxid))
+	}
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
+	}
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type AbandonOnce5XXResponseHeaders struct {
+	Allow              *string
+	ETag               *string
+	IdempotentReplayed *bool
+	PerchCluster       *string
+	PerchCode          string
+	PerchZxid          *int64
+	RetryAfter         *int32
+	WWWAuthenticate    *string
+}
+
+type AbandonOnce5XXApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	Headers    AbandonOnce5XXResponseHeaders
+	StatusCode int
+}
+
+func (response AbandonOnce5XXApplicationProblemPlusJSONResponse) VisitAbandonOnceResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.Allow != nil {
+		w.Header().Set("Allow", fmt.Sprint(*response.Headers.Allow))
+	}
+	if response.Headers.ETag != nil {
+		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	w.Header().Set("Perch-Code", fmt.Sprint(response.Headers.PerchCode))
+	if response.Headers.PerchZxid != nil {
+		w.Header().Set("Perch-Zxid", fmt.Sprint(*response.Headers.PerchZxid))
+	}
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
+	}
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type BeginOnceRequestObject struct {
+	Name   Name `json:"name"`
+	Params BeginOnceParams
+	Body   *BeginOnceJSONRequestBody
+}
+
+type BeginOnceResponseObject interface {
+	VisitBeginOnceResponse(w http.ResponseWriter) error
+}
+
+type BeginOnce200ResponseHeaders struct {
+	IdempotentReplayed      *bool
+	PerchCluster            *string
+	PerchSessionRemainingMs *int64
+	PerchZxid               int64
+}
+
+type BeginOnce200JSONResponse struct {
+	Body    OnceRun
+	Headers BeginOnce200ResponseHeaders
+}
+
+func (response BeginOnce200JSONResponse) VisitBeginOnceResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	if response.Headers.PerchSessionRemainingMs != nil {
+		w.Header().Set("Perch-Session-Remaining-Ms", fmt.Sprint(*response.Headers.PerchSessionRemainingMs))
+	}
+	w.Header().Set("Perch-Zxid", fmt.Sprint(response.Headers.PerchZxid))
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type BeginOnce4XXApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	Headers    ProblemResponseHeaders
+	StatusCode int
+}
+
+func (response BeginOnce4XXApplicationProblemPlusJSONResponse) VisitBeginOnceResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.Allow != nil {
+		w.Header().Set("Allow", fmt.Sprint(*response.Headers.Allow))
+	}
+	if response.Headers.ETag != nil {
+		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	w.Header().Set("Perch-Code", fmt.Sprint(response.Headers.PerchCode))
+	if response.Headers.PerchZxid != nil {
+		w.Header().Set("Perch-Zxid", fmt.Sprint(*response.Headers.PerchZxid))
+	}
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
+	}
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type BeginOnce5XXResponseHeaders struct {
+	Allow              *string
+	ETag               *string
+	IdempotentReplayed *bool
+	PerchCluster       *string
+	PerchCode          string
+	PerchZxid          *int64
+	RetryAfter         *int32
+	WWWAuthenticate    *string
+}
+
+type BeginOnce5XXApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	Headers    BeginOnce5XXResponseHeaders
+	StatusCode int
+}
+
+func (response BeginOnce5XXApplicationProblemPlusJSONResponse) VisitBeginOnceResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.Allow != nil {
+		w.Header().Set("Allow", fmt.Sprint(*response.Headers.Allow))
+	}
+	if response.Headers.ETag != nil {
+		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	w.Header().Set("Perch-Code", fmt.Sprint(response.Headers.PerchCode))
+	if response.Headers.PerchZxid != nil {
+		w.Header().Set("Perch-Zxid", fmt.Sprint(*response.Headers.PerchZxid))
+	}
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
+	}
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CompleteOnceRequestObject struct {
+	Name   Name `json:"name"`
+	Params CompleteOnceParams
+	Body   io.Reader
+}
+
+type CompleteOnceResponseObject interface {
+	VisitCompleteOnceResponse(w http.ResponseWriter) error
+}
+
+type CompleteOnce200ResponseHeaders struct {
+	IdempotentReplayed *bool
+	PerchCluster       *string
+	PerchZxid          int64
+}
+
+type CompleteOnce200JSONResponse struct {
+	Body    OnceState
+	Headers CompleteOnce200ResponseHeaders
+}
+
+func (response CompleteOnce200JSONResponse) VisitCompleteOnceResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	w.Header().Set("Perch-Zxid", fmt.Sprint(response.Headers.PerchZxid))
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CompleteOnce4XXApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	Headers    ProblemResponseHeaders
+	StatusCode int
+}
+
+func (response CompleteOnce4XXApplicationProblemPlusJSONResponse) VisitCompleteOnceResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.Allow != nil {
+		w.Header().Set("Allow", fmt.Sprint(*response.Headers.Allow))
+	}
+	if response.Headers.ETag != nil {
+		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	w.Header().Set("Perch-Code", fmt.Sprint(response.Headers.PerchCode))
+	if response.Headers.PerchZxid != nil {
+		w.Header().Set("Perch-Zxid", fmt.Sprint(*response.Headers.PerchZxid))
+	}
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
+	}
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CompleteOnce5XXResponseHeaders struct {
+	Allow              *string
+	ETag               *string
+	IdempotentReplayed *bool
+	PerchCluster       *string
+	PerchCode          string
+	PerchZxid          *int64
+	RetryAfter         *int32
+	WWWAuthenticate    *string
+}
+
+type CompleteOnce5XXApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	Headers    CompleteOnce5XXResponseHeaders
+	StatusCode int
+}
+
+func (response CompleteOnce5XXApplicationProblemPlusJSONResponse) VisitCompleteOnceResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.Allow != nil {
+		w.Header().Set("Allow", fmt.Sprint(*response.Headers.Allow))
+	}
+	if response.Headers.ETag != nil {
+		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
 	}
 	if response.Headers.PerchCluster != nil {
 		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
@@ -7344,6 +18521,9 @@ func (response ListPrincipals4XXApplicationProblemPlusJSONResponse) VisitListPri
 	if response.Headers.ETag != nil {
 		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
 	}
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
 	if response.Headers.PerchCluster != nil {
 		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
 	}
@@ -7363,13 +18543,14 @@ func (response ListPrincipals4XXApplicationProblemPlusJSONResponse) VisitListPri
 }
 
 type ListPrincipals5XXResponseHeaders struct {
-	Allow           *string
-	ETag            *string
-	PerchCluster    *string
-	PerchCode       string
-	PerchZxid       *int64
-	RetryAfter      *int32
-	WWWAuthenticate *string
+	Allow              *string
+	ETag               *string
+	IdempotentReplayed *bool
+	PerchCluster       *string
+	PerchCode          string
+	PerchZxid          *int64
+	RetryAfter         *int32
+	WWWAuthenticate    *string
 }
 
 type ListPrincipals5XXApplicationProblemPlusJSONResponse struct {
@@ -7390,6 +18571,9 @@ func (response ListPrincipals5XXApplicationProblemPlusJSONResponse) VisitListPri
 	}
 	if response.Headers.ETag != nil {
 		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
 	}
 	if response.Headers.PerchCluster != nil {
 		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
@@ -7419,8 +18603,9 @@ type DeletePrincipalResponseObject interface {
 }
 
 type DeletePrincipal204ResponseHeaders struct {
-	PerchCluster *string
-	PerchZxid    int64
+	IdempotentReplayed *bool
+	PerchCluster       *string
+	PerchZxid          int64
 }
 
 type DeletePrincipal204Response struct {
@@ -7428,6 +18613,9 @@ type DeletePrincipal204Response struct {
 }
 
 func (response DeletePrincipal204Response) VisitDeletePrincipalResponse(w http.ResponseWriter) error {
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
 	if response.Headers.PerchCluster != nil {
 		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
 	}
@@ -7455,6 +18643,9 @@ func (response DeletePrincipal4XXApplicationProblemPlusJSONResponse) VisitDelete
 	if response.Headers.ETag != nil {
 		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
 	}
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
 	if response.Headers.PerchCluster != nil {
 		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
 	}
@@ -7474,13 +18665,14 @@ func (response DeletePrincipal4XXApplicationProblemPlusJSONResponse) VisitDelete
 }
 
 type DeletePrincipal5XXResponseHeaders struct {
-	Allow           *string
-	ETag            *string
-	PerchCluster    *string
-	PerchCode       string
-	PerchZxid       *int64
-	RetryAfter      *int32
-	WWWAuthenticate *string
+	Allow              *string
+	ETag               *string
+	IdempotentReplayed *bool
+	PerchCluster       *string
+	PerchCode          string
+	PerchZxid          *int64
+	RetryAfter         *int32
+	WWWAuthenticate    *string
 }
 
 type DeletePrincipal5XXApplicationProblemPlusJSONResponse struct {
@@ -7501,6 +18693,9 @@ func (response DeletePrincipal5XXApplicationProblemPlusJSONResponse) VisitDelete
 	}
 	if response.Headers.ETag != nil {
 		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
 	}
 	if response.Headers.PerchCluster != nil {
 		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
@@ -7576,6 +18771,9 @@ func (response GetPrincipal4XXApplicationProblemPlusJSONResponse) VisitGetPrinci
 	if response.Headers.ETag != nil {
 		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
 	}
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
 	if response.Headers.PerchCluster != nil {
 		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
 	}
@@ -7595,13 +18793,14 @@ func (response GetPrincipal4XXApplicationProblemPlusJSONResponse) VisitGetPrinci
 }
 
 type GetPrincipal5XXResponseHeaders struct {
-	Allow           *string
-	ETag            *string
-	PerchCluster    *string
-	PerchCode       string
-	PerchZxid       *int64
-	RetryAfter      *int32
-	WWWAuthenticate *string
+	Allow              *string
+	ETag               *string
+	IdempotentReplayed *bool
+	PerchCluster       *string
+	PerchCode          string
+	PerchZxid          *int64
+	RetryAfter         *int32
+	WWWAuthenticate    *string
 }
 
 type GetPrincipal5XXApplicationProblemPlusJSONResponse struct {
@@ -7622,6 +18821,9 @@ func (response GetPrincipal5XXApplicationProblemPlusJSONResponse) VisitGetPrinci
 	}
 	if response.Headers.ETag != nil {
 		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
 	}
 	if response.Headers.PerchCluster != nil {
 		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
@@ -7652,9 +18854,10 @@ type PutPrincipalResponseObject interface {
 }
 
 type PutPrincipal200ResponseHeaders struct {
-	ETag         string
-	PerchCluster *string
-	PerchZxid    int64
+	ETag               string
+	IdempotentReplayed *bool
+	PerchCluster       *string
+	PerchZxid          int64
 }
 
 type PutPrincipal200JSONResponse struct {
@@ -7670,6 +18873,9 @@ func (response PutPrincipal200JSONResponse) VisitPutPrincipalResponse(w http.Res
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("ETag", fmt.Sprint(response.Headers.ETag))
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
 	if response.Headers.PerchCluster != nil {
 		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
 	}
@@ -7698,6 +18904,9 @@ func (response PutPrincipal4XXApplicationProblemPlusJSONResponse) VisitPutPrinci
 	if response.Headers.ETag != nil {
 		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
 	}
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
 	if response.Headers.PerchCluster != nil {
 		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
 	}
@@ -7717,13 +18926,14 @@ func (response PutPrincipal4XXApplicationProblemPlusJSONResponse) VisitPutPrinci
 }
 
 type PutPrincipal5XXResponseHeaders struct {
-	Allow           *string
-	ETag            *string
-	PerchCluster    *string
-	PerchCode       string
-	PerchZxid       *int64
-	RetryAfter      *int32
-	WWWAuthenticate *string
+	Allow              *string
+	ETag               *string
+	IdempotentReplayed *bool
+	PerchCluster       *string
+	PerchCode          string
+	PerchZxid          *int64
+	RetryAfter         *int32
+	WWWAuthenticate    *string
 }
 
 type PutPrincipal5XXApplicationProblemPlusJSONResponse struct {
@@ -7744,6 +18954,1425 @@ func (response PutPrincipal5XXApplicationProblemPlusJSONResponse) VisitPutPrinci
 	}
 	if response.Headers.ETag != nil {
 		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	w.Header().Set("Perch-Code", fmt.Sprint(response.Headers.PerchCode))
+	if response.Headers.PerchZxid != nil {
+		w.Header().Set("Perch-Zxid", fmt.Sprint(*response.Headers.PerchZxid))
+	}
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
+	}
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListQueuesRequestObject struct {
+	Params ListQueuesParams
+}
+
+type ListQueuesResponseObject interface {
+	VisitListQueuesResponse(w http.ResponseWriter) error
+}
+
+type ListQueues200ResponseHeaders struct {
+	PerchCluster *string
+	PerchZxid    int64
+}
+
+type ListQueues200JSONResponse struct {
+	Body    NamePage
+	Headers ListQueues200ResponseHeaders
+}
+
+func (response ListQueues200JSONResponse) VisitListQueuesResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	w.Header().Set("Perch-Zxid", fmt.Sprint(response.Headers.PerchZxid))
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListQueues4XXApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	Headers    ProblemResponseHeaders
+	StatusCode int
+}
+
+func (response ListQueues4XXApplicationProblemPlusJSONResponse) VisitListQueuesResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.Allow != nil {
+		w.Header().Set("Allow", fmt.Sprint(*response.Headers.Allow))
+	}
+	if response.Headers.ETag != nil {
+		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	w.Header().Set("Perch-Code", fmt.Sprint(response.Headers.PerchCode))
+	if response.Headers.PerchZxid != nil {
+		w.Header().Set("Perch-Zxid", fmt.Sprint(*response.Headers.PerchZxid))
+	}
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
+	}
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListQueues5XXResponseHeaders struct {
+	Allow              *string
+	ETag               *string
+	IdempotentReplayed *bool
+	PerchCluster       *string
+	PerchCode          string
+	PerchZxid          *int64
+	RetryAfter         *int32
+	WWWAuthenticate    *string
+}
+
+type ListQueues5XXApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	Headers    ListQueues5XXResponseHeaders
+	StatusCode int
+}
+
+func (response ListQueues5XXApplicationProblemPlusJSONResponse) VisitListQueuesResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.Allow != nil {
+		w.Header().Set("Allow", fmt.Sprint(*response.Headers.Allow))
+	}
+	if response.Headers.ETag != nil {
+		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	w.Header().Set("Perch-Code", fmt.Sprint(response.Headers.PerchCode))
+	if response.Headers.PerchZxid != nil {
+		w.Header().Set("Perch-Zxid", fmt.Sprint(*response.Headers.PerchZxid))
+	}
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
+	}
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type DeleteQueueRequestObject struct {
+	Name   Name `json:"name"`
+	Params DeleteQueueParams
+}
+
+type DeleteQueueResponseObject interface {
+	VisitDeleteQueueResponse(w http.ResponseWriter) error
+}
+
+type DeleteQueue204ResponseHeaders struct {
+	IdempotentReplayed *bool
+	PerchCluster       *string
+	PerchZxid          int64
+}
+
+type DeleteQueue204Response struct {
+	Headers DeleteQueue204ResponseHeaders
+}
+
+func (response DeleteQueue204Response) VisitDeleteQueueResponse(w http.ResponseWriter) error {
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	w.Header().Set("Perch-Zxid", fmt.Sprint(response.Headers.PerchZxid))
+	w.WriteHeader(204)
+	return nil
+}
+
+type DeleteQueue4XXApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	Headers    ProblemResponseHeaders
+	StatusCode int
+}
+
+func (response DeleteQueue4XXApplicationProblemPlusJSONResponse) VisitDeleteQueueResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.Allow != nil {
+		w.Header().Set("Allow", fmt.Sprint(*response.Headers.Allow))
+	}
+	if response.Headers.ETag != nil {
+		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	w.Header().Set("Perch-Code", fmt.Sprint(response.Headers.PerchCode))
+	if response.Headers.PerchZxid != nil {
+		w.Header().Set("Perch-Zxid", fmt.Sprint(*response.Headers.PerchZxid))
+	}
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
+	}
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type DeleteQueue5XXResponseHeaders struct {
+	Allow              *string
+	ETag               *string
+	IdempotentReplayed *bool
+	PerchCluster       *string
+	PerchCode          string
+	PerchZxid          *int64
+	RetryAfter         *int32
+	WWWAuthenticate    *string
+}
+
+type DeleteQueue5XXApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	Headers    DeleteQueue5XXResponseHeaders
+	StatusCode int
+}
+
+func (response DeleteQueue5XXApplicationProblemPlusJSONResponse) VisitDeleteQueueResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.Allow != nil {
+		w.Header().Set("Allow", fmt.Sprint(*response.Headers.Allow))
+	}
+	if response.Headers.ETag != nil {
+		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	w.Header().Set("Perch-Code", fmt.Sprint(response.Headers.PerchCode))
+	if response.Headers.PerchZxid != nil {
+		w.Header().Set("Perch-Zxid", fmt.Sprint(*response.Headers.PerchZxid))
+	}
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
+	}
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetQueueRequestObject struct {
+	Name   Name `json:"name"`
+	Params GetQueueParams
+}
+
+type GetQueueResponseObject interface {
+	VisitGetQueueResponse(w http.ResponseWriter) error
+}
+
+type GetQueue200ResponseHeaders struct {
+	PerchCluster *string
+	PerchZxid    int64
+}
+
+type GetQueue200JSONResponse struct {
+	Body    QueueState
+	Headers GetQueue200ResponseHeaders
+}
+
+func (response GetQueue200JSONResponse) VisitGetQueueResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	w.Header().Set("Perch-Zxid", fmt.Sprint(response.Headers.PerchZxid))
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetQueue4XXApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	Headers    ProblemResponseHeaders
+	StatusCode int
+}
+
+func (response GetQueue4XXApplicationProblemPlusJSONResponse) VisitGetQueueResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.Allow != nil {
+		w.Header().Set("Allow", fmt.Sprint(*response.Headers.Allow))
+	}
+	if response.Headers.ETag != nil {
+		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	w.Header().Set("Perch-Code", fmt.Sprint(response.Headers.PerchCode))
+	if response.Headers.PerchZxid != nil {
+		w.Header().Set("Perch-Zxid", fmt.Sprint(*response.Headers.PerchZxid))
+	}
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
+	}
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetQueue5XXResponseHeaders struct {
+	Allow              *string
+	ETag               *string
+	IdempotentReplayed *bool
+	PerchCluster       *string
+	PerchCode          string
+	PerchZxid          *int64
+	RetryAfter         *int32
+	WWWAuthenticate    *string
+}
+
+type GetQueue5XXApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	Headers    GetQueue5XXResponseHeaders
+	StatusCode int
+}
+
+func (response GetQueue5XXApplicationProblemPlusJSONResponse) VisitGetQueueResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.Allow != nil {
+		w.Header().Set("Allow", fmt.Sprint(*response.Headers.Allow))
+	}
+	if response.Headers.ETag != nil {
+		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	w.Header().Set("Perch-Code", fmt.Sprint(response.Headers.PerchCode))
+	if response.Headers.PerchZxid != nil {
+		w.Header().Set("Perch-Zxid", fmt.Sprint(*response.Headers.PerchZxid))
+	}
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
+	}
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ConfigureQueueRequestObject struct {
+	Name   Name `json:"name"`
+	Params ConfigureQueueParams
+	Body   *ConfigureQueueJSONRequestBody
+}
+
+type ConfigureQueueResponseObject interface {
+	VisitConfigureQueueResponse(w http.ResponseWriter) error
+}
+
+type ConfigureQueue200ResponseHeaders struct {
+	IdempotentReplayed *bool
+	PerchCluster       *string
+	PerchZxid          int64
+}
+
+type ConfigureQueue200JSONResponse struct {
+	Body    QueueState
+	Headers ConfigureQueue200ResponseHeaders
+}
+
+func (response ConfigureQueue200JSONResponse) VisitConfigureQueueResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	w.Header().Set("Perch-Zxid", fmt.Sprint(response.Headers.PerchZxid))
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ConfigureQueue4XXApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	Headers    ProblemResponseHeaders
+	StatusCode int
+}
+
+func (response ConfigureQueue4XXApplicationProblemPlusJSONResponse) VisitConfigureQueueResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.Allow != nil {
+		w.Header().Set("Allow", fmt.Sprint(*response.Headers.Allow))
+	}
+	if response.Headers.ETag != nil {
+		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	w.Header().Set("Perch-Code", fmt.Sprint(response.Headers.PerchCode))
+	if response.Headers.PerchZxid != nil {
+		w.Header().Set("Perch-Zxid", fmt.Sprint(*response.Headers.PerchZxid))
+	}
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
+	}
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ConfigureQueue5XXResponseHeaders struct {
+	Allow              *string
+	ETag               *string
+	IdempotentReplayed *bool
+	PerchCluster       *string
+	PerchCode          string
+	PerchZxid          *int64
+	RetryAfter         *int32
+	WWWAuthenticate    *string
+}
+
+type ConfigureQueue5XXApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	Headers    ConfigureQueue5XXResponseHeaders
+	StatusCode int
+}
+
+func (response ConfigureQueue5XXApplicationProblemPlusJSONResponse) VisitConfigureQueueResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.Allow != nil {
+		w.Header().Set("Allow", fmt.Sprint(*response.Headers.Allow))
+	}
+	if response.Headers.ETag != nil {
+		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	w.Header().Set("Perch-Code", fmt.Sprint(response.Headers.PerchCode))
+	if response.Headers.PerchZxid != nil {
+		w.Header().Set("Perch-Zxid", fmt.Sprint(*response.Headers.PerchZxid))
+	}
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
+	}
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type AckMessagesRequestObject struct {
+	Name   Name `json:"name"`
+	Params AckMessagesParams
+	Body   *AckMessagesJSONRequestBody
+}
+
+type AckMessagesResponseObject interface {
+	VisitAckMessagesResponse(w http.ResponseWriter) error
+}
+
+type AckMessages200ResponseHeaders struct {
+	IdempotentReplayed *bool
+	PerchCluster       *string
+	PerchZxid          int64
+}
+
+type AckMessages200JSONResponse struct {
+	Body    ReceiptResults
+	Headers AckMessages200ResponseHeaders
+}
+
+func (response AckMessages200JSONResponse) VisitAckMessagesResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	w.Header().Set("Perch-Zxid", fmt.Sprint(response.Headers.PerchZxid))
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type AckMessages4XXApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	Headers    ProblemResponseHeaders
+	StatusCode int
+}
+
+func (response AckMessages4XXApplicationProblemPlusJSONResponse) VisitAckMessagesResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.Allow != nil {
+		w.Header().Set("Allow", fmt.Sprint(*response.Headers.Allow))
+	}
+	if response.Headers.ETag != nil {
+		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	w.Header().Set("Perch-Code", fmt.Sprint(response.Headers.PerchCode))
+	if response.Headers.PerchZxid != nil {
+		w.Header().Set("Perch-Zxid", fmt.Sprint(*response.Headers.PerchZxid))
+	}
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
+	}
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type AckMessages5XXResponseHeaders struct {
+	Allow              *string
+	ETag               *string
+	IdempotentReplayed *bool
+	PerchCluster       *string
+	PerchCode          string
+	PerchZxid          *int64
+	RetryAfter         *int32
+	WWWAuthenticate    *string
+}
+
+type AckMessages5XXApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	Headers    AckMessages5XXResponseHeaders
+	StatusCode int
+}
+
+func (response AckMessages5XXApplicationProblemPlusJSONResponse) VisitAckMessagesResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.Allow != nil {
+		w.Header().Set("Allow", fmt.Sprint(*response.Headers.Allow))
+	}
+	if response.Headers.ETag != nil {
+		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	w.Header().Set("Perch-Code", fmt.Sprint(response.Headers.PerchCode))
+	if response.Headers.PerchZxid != nil {
+		w.Header().Set("Perch-Zxid", fmt.Sprint(*response.Headers.PerchZxid))
+	}
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
+	}
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ClaimMessagesRequestObject struct {
+	Name   Name `json:"name"`
+	Params ClaimMessagesParams
+	Body   *ClaimMessagesJSONRequestBody
+}
+
+type ClaimMessagesResponseObject interface {
+	VisitClaimMessagesResponse(w http.ResponseWriter) error
+}
+
+type ClaimMessages200ResponseHeaders struct {
+	IdempotentReplayed *bool
+	PerchCluster       *string
+	PerchZxid          int64
+}
+
+type ClaimMessages200JSONResponse struct {
+	Body    Claim
+	Headers ClaimMessages200ResponseHeaders
+}
+
+func (response ClaimMessages200JSONResponse) VisitClaimMessagesResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	w.Header().Set("Perch-Zxid", fmt.Sprint(response.Headers.PerchZxid))
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ClaimMessages4XXApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	Headers    ProblemResponseHeaders
+	StatusCode int
+}
+
+func (response ClaimMessages4XXApplicationProblemPlusJSONResponse) VisitClaimMessagesResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.Allow != nil {
+		w.Header().Set("Allow", fmt.Sprint(*response.Headers.Allow))
+	}
+	if response.Headers.ETag != nil {
+		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	w.Header().Set("Perch-Code", fmt.Sprint(response.Headers.PerchCode))
+	if response.Headers.PerchZxid != nil {
+		w.Header().Set("Perch-Zxid", fmt.Sprint(*response.Headers.PerchZxid))
+	}
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
+	}
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ClaimMessages5XXResponseHeaders struct {
+	Allow              *string
+	ETag               *string
+	IdempotentReplayed *bool
+	PerchCluster       *string
+	PerchCode          string
+	PerchZxid          *int64
+	RetryAfter         *int32
+	WWWAuthenticate    *string
+}
+
+type ClaimMessages5XXApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	Headers    ClaimMessages5XXResponseHeaders
+	StatusCode int
+}
+
+func (response ClaimMessages5XXApplicationProblemPlusJSONResponse) VisitClaimMessagesResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.Allow != nil {
+		w.Header().Set("Allow", fmt.Sprint(*response.Headers.Allow))
+	}
+	if response.Headers.ETag != nil {
+		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	w.Header().Set("Perch-Code", fmt.Sprint(response.Headers.PerchCode))
+	if response.Headers.PerchZxid != nil {
+		w.Header().Set("Perch-Zxid", fmt.Sprint(*response.Headers.PerchZxid))
+	}
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
+	}
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ExtendMessagesRequestObject struct {
+	Name   Name `json:"name"`
+	Params ExtendMessagesParams
+	Body   *ExtendMessagesJSONRequestBody
+}
+
+type ExtendMessagesResponseObject interface {
+	VisitExtendMessagesResponse(w http.ResponseWriter) error
+}
+
+type ExtendMessages200ResponseHeaders struct {
+	IdempotentReplayed *bool
+	PerchCluster       *string
+	PerchZxid          int64
+}
+
+type ExtendMessages200JSONResponse struct {
+	Body    ReceiptResults
+	Headers ExtendMessages200ResponseHeaders
+}
+
+func (response ExtendMessages200JSONResponse) VisitExtendMessagesResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	w.Header().Set("Perch-Zxid", fmt.Sprint(response.Headers.PerchZxid))
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ExtendMessages4XXApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	Headers    ProblemResponseHeaders
+	StatusCode int
+}
+
+func (response ExtendMessages4XXApplicationProblemPlusJSONResponse) VisitExtendMessagesResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.Allow != nil {
+		w.Header().Set("Allow", fmt.Sprint(*response.Headers.Allow))
+	}
+	if response.Headers.ETag != nil {
+		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	w.Header().Set("Perch-Code", fmt.Sprint(response.Headers.PerchCode))
+	if response.Headers.PerchZxid != nil {
+		w.Header().Set("Perch-Zxid", fmt.Sprint(*response.Headers.PerchZxid))
+	}
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
+	}
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ExtendMessages5XXResponseHeaders struct {
+	Allow              *string
+	ETag               *string
+	IdempotentReplayed *bool
+	PerchCluster       *string
+	PerchCode          string
+	PerchZxid          *int64
+	RetryAfter         *int32
+	WWWAuthenticate    *string
+}
+
+type ExtendMessages5XXApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	Headers    ExtendMessages5XXResponseHeaders
+	StatusCode int
+}
+
+func (response ExtendMessages5XXApplicationProblemPlusJSONResponse) VisitExtendMessagesResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.Allow != nil {
+		w.Header().Set("Allow", fmt.Sprint(*response.Headers.Allow))
+	}
+	if response.Headers.ETag != nil {
+		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	w.Header().Set("Perch-Code", fmt.Sprint(response.Headers.PerchCode))
+	if response.Headers.PerchZxid != nil {
+		w.Header().Set("Perch-Zxid", fmt.Sprint(*response.Headers.PerchZxid))
+	}
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
+	}
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type PeekMessagesRequestObject struct {
+	Name   Name `json:"name"`
+	Params PeekMessagesParams
+}
+
+type PeekMessagesResponseObject interface {
+	VisitPeekMessagesResponse(w http.ResponseWriter) error
+}
+
+type PeekMessages200ResponseHeaders struct {
+	PerchCluster *string
+	PerchZxid    int64
+}
+
+type PeekMessages200JSONResponse struct {
+	Body    MessagePage
+	Headers PeekMessages200ResponseHeaders
+}
+
+func (response PeekMessages200JSONResponse) VisitPeekMessagesResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	w.Header().Set("Perch-Zxid", fmt.Sprint(response.Headers.PerchZxid))
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type PeekMessages4XXApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	Headers    ProblemResponseHeaders
+	StatusCode int
+}
+
+func (response PeekMessages4XXApplicationProblemPlusJSONResponse) VisitPeekMessagesResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.Allow != nil {
+		w.Header().Set("Allow", fmt.Sprint(*response.Headers.Allow))
+	}
+	if response.Headers.ETag != nil {
+		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	w.Header().Set("Perch-Code", fmt.Sprint(response.Headers.PerchCode))
+	if response.Headers.PerchZxid != nil {
+		w.Header().Set("Perch-Zxid", fmt.Sprint(*response.Headers.PerchZxid))
+	}
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
+	}
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type PeekMessages5XXResponseHeaders struct {
+	Allow              *string
+	ETag               *string
+	IdempotentReplayed *bool
+	PerchCluster       *string
+	PerchCode          string
+	PerchZxid          *int64
+	RetryAfter         *int32
+	WWWAuthenticate    *string
+}
+
+type PeekMessages5XXApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	Headers    PeekMessages5XXResponseHeaders
+	StatusCode int
+}
+
+func (response PeekMessages5XXApplicationProblemPlusJSONResponse) VisitPeekMessagesResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.Allow != nil {
+		w.Header().Set("Allow", fmt.Sprint(*response.Headers.Allow))
+	}
+	if response.Headers.ETag != nil {
+		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	w.Header().Set("Perch-Code", fmt.Sprint(response.Headers.PerchCode))
+	if response.Headers.PerchZxid != nil {
+		w.Header().Set("Perch-Zxid", fmt.Sprint(*response.Headers.PerchZxid))
+	}
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
+	}
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type EnqueueRequestObject struct {
+	Name   Name `json:"name"`
+	Params EnqueueParams
+	Body   io.Reader
+}
+
+type EnqueueResponseObject interface {
+	VisitEnqueueResponse(w http.ResponseWriter) error
+}
+
+type Enqueue201ResponseHeaders struct {
+	IdempotentReplayed *bool
+	PerchCluster       *string
+	PerchZxid          int64
+}
+
+type Enqueue201JSONResponse struct {
+	Body    Enqueued
+	Headers Enqueue201ResponseHeaders
+}
+
+func (response Enqueue201JSONResponse) VisitEnqueueResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	w.Header().Set("Perch-Zxid", fmt.Sprint(response.Headers.PerchZxid))
+	w.WriteHeader(201)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type Enqueue4XXApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	Headers    ProblemResponseHeaders
+	StatusCode int
+}
+
+func (response Enqueue4XXApplicationProblemPlusJSONResponse) VisitEnqueueResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.Allow != nil {
+		w.Header().Set("Allow", fmt.Sprint(*response.Headers.Allow))
+	}
+	if response.Headers.ETag != nil {
+		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	w.Header().Set("Perch-Code", fmt.Sprint(response.Headers.PerchCode))
+	if response.Headers.PerchZxid != nil {
+		w.Header().Set("Perch-Zxid", fmt.Sprint(*response.Headers.PerchZxid))
+	}
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
+	}
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type Enqueue5XXResponseHeaders struct {
+	Allow              *string
+	ETag               *string
+	IdempotentReplayed *bool
+	PerchCluster       *string
+	PerchCode          string
+	PerchZxid          *int64
+	RetryAfter         *int32
+	WWWAuthenticate    *string
+}
+
+type Enqueue5XXApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	Headers    Enqueue5XXResponseHeaders
+	StatusCode int
+}
+
+func (response Enqueue5XXApplicationProblemPlusJSONResponse) VisitEnqueueResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.Allow != nil {
+		w.Header().Set("Allow", fmt.Sprint(*response.Headers.Allow))
+	}
+	if response.Headers.ETag != nil {
+		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	w.Header().Set("Perch-Code", fmt.Sprint(response.Headers.PerchCode))
+	if response.Headers.PerchZxid != nil {
+		w.Header().Set("Perch-Zxid", fmt.Sprint(*response.Headers.PerchZxid))
+	}
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
+	}
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type NackMessagesRequestObject struct {
+	Name   Name `json:"name"`
+	Params NackMessagesParams
+	Body   *NackMessagesJSONRequestBody
+}
+
+type NackMessagesResponseObject interface {
+	VisitNackMessagesResponse(w http.ResponseWriter) error
+}
+
+type NackMessages200ResponseHeaders struct {
+	IdempotentReplayed *bool
+	PerchCluster       *string
+	PerchZxid          int64
+}
+
+type NackMessages200JSONResponse struct {
+	Body    ReceiptResults
+	Headers NackMessages200ResponseHeaders
+}
+
+func (response NackMessages200JSONResponse) VisitNackMessagesResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	w.Header().Set("Perch-Zxid", fmt.Sprint(response.Headers.PerchZxid))
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type NackMessages4XXApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	Headers    ProblemResponseHeaders
+	StatusCode int
+}
+
+func (response NackMessages4XXApplicationProblemPlusJSONResponse) VisitNackMessagesResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.Allow != nil {
+		w.Header().Set("Allow", fmt.Sprint(*response.Headers.Allow))
+	}
+	if response.Headers.ETag != nil {
+		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	w.Header().Set("Perch-Code", fmt.Sprint(response.Headers.PerchCode))
+	if response.Headers.PerchZxid != nil {
+		w.Header().Set("Perch-Zxid", fmt.Sprint(*response.Headers.PerchZxid))
+	}
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
+	}
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type NackMessages5XXResponseHeaders struct {
+	Allow              *string
+	ETag               *string
+	IdempotentReplayed *bool
+	PerchCluster       *string
+	PerchCode          string
+	PerchZxid          *int64
+	RetryAfter         *int32
+	WWWAuthenticate    *string
+}
+
+type NackMessages5XXApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	Headers    NackMessages5XXResponseHeaders
+	StatusCode int
+}
+
+func (response NackMessages5XXApplicationProblemPlusJSONResponse) VisitNackMessagesResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.Allow != nil {
+		w.Header().Set("Allow", fmt.Sprint(*response.Headers.Allow))
+	}
+	if response.Headers.ETag != nil {
+		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	w.Header().Set("Perch-Code", fmt.Sprint(response.Headers.PerchCode))
+	if response.Headers.PerchZxid != nil {
+		w.Header().Set("Perch-Zxid", fmt.Sprint(*response.Headers.PerchZxid))
+	}
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
+	}
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type RedriveMessagesRequestObject struct {
+	Name   Name `json:"name"`
+	Params RedriveMessagesParams
+	Body   *RedriveMessagesJSONRequestBody
+}
+
+type RedriveMessagesResponseObject interface {
+	VisitRedriveMessagesResponse(w http.ResponseWriter) error
+}
+
+type RedriveMessages200ResponseHeaders struct {
+	IdempotentReplayed *bool
+	PerchCluster       *string
+	PerchZxid          int64
+}
+
+type RedriveMessages200JSONResponse struct {
+	Body    Redriven
+	Headers RedriveMessages200ResponseHeaders
+}
+
+func (response RedriveMessages200JSONResponse) VisitRedriveMessagesResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	w.Header().Set("Perch-Zxid", fmt.Sprint(response.Headers.PerchZxid))
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type RedriveMessages4XXApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	Headers    ProblemResponseHeaders
+	StatusCode int
+}
+
+func (response RedriveMessages4XXApplicationProblemPlusJSONResponse) VisitRedriveMessagesResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.Allow != nil {
+		w.Header().Set("Allow", fmt.Sprint(*response.Headers.Allow))
+	}
+	if response.Headers.ETag != nil {
+		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	w.Header().Set("Perch-Code", fmt.Sprint(response.Headers.PerchCode))
+	if response.Headers.PerchZxid != nil {
+		w.Header().Set("Perch-Zxid", fmt.Sprint(*response.Headers.PerchZxid))
+	}
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
+	}
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type RedriveMessages5XXResponseHeaders struct {
+	Allow              *string
+	ETag               *string
+	IdempotentReplayed *bool
+	PerchCluster       *string
+	PerchCode          string
+	PerchZxid          *int64
+	RetryAfter         *int32
+	WWWAuthenticate    *string
+}
+
+type RedriveMessages5XXApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	Headers    RedriveMessages5XXResponseHeaders
+	StatusCode int
+}
+
+func (response RedriveMessages5XXApplicationProblemPlusJSONResponse) VisitRedriveMessagesResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.Allow != nil {
+		w.Header().Set("Allow", fmt.Sprint(*response.Headers.Allow))
+	}
+	if response.Headers.ETag != nil {
+		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
 	}
 	if response.Headers.PerchCluster != nil {
 		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
@@ -7773,8 +20402,9 @@ type DeleteQuotaResponseObject interface {
 }
 
 type DeleteQuota204ResponseHeaders struct {
-	PerchCluster *string
-	PerchZxid    int64
+	IdempotentReplayed *bool
+	PerchCluster       *string
+	PerchZxid          int64
 }
 
 type DeleteQuota204Response struct {
@@ -7782,6 +20412,9 @@ type DeleteQuota204Response struct {
 }
 
 func (response DeleteQuota204Response) VisitDeleteQuotaResponse(w http.ResponseWriter) error {
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
 	if response.Headers.PerchCluster != nil {
 		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
 	}
@@ -7809,6 +20442,9 @@ func (response DeleteQuota4XXApplicationProblemPlusJSONResponse) VisitDeleteQuot
 	if response.Headers.ETag != nil {
 		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
 	}
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
 	if response.Headers.PerchCluster != nil {
 		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
 	}
@@ -7828,13 +20464,14 @@ func (response DeleteQuota4XXApplicationProblemPlusJSONResponse) VisitDeleteQuot
 }
 
 type DeleteQuota5XXResponseHeaders struct {
-	Allow           *string
-	ETag            *string
-	PerchCluster    *string
-	PerchCode       string
-	PerchZxid       *int64
-	RetryAfter      *int32
-	WWWAuthenticate *string
+	Allow              *string
+	ETag               *string
+	IdempotentReplayed *bool
+	PerchCluster       *string
+	PerchCode          string
+	PerchZxid          *int64
+	RetryAfter         *int32
+	WWWAuthenticate    *string
 }
 
 type DeleteQuota5XXApplicationProblemPlusJSONResponse struct {
@@ -7855,6 +20492,9 @@ func (response DeleteQuota5XXApplicationProblemPlusJSONResponse) VisitDeleteQuot
 	}
 	if response.Headers.ETag != nil {
 		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
 	}
 	if response.Headers.PerchCluster != nil {
 		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
@@ -7928,6 +20568,9 @@ func (response GetQuota4XXApplicationProblemPlusJSONResponse) VisitGetQuotaRespo
 	if response.Headers.ETag != nil {
 		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
 	}
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
 	if response.Headers.PerchCluster != nil {
 		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
 	}
@@ -7947,13 +20590,14 @@ func (response GetQuota4XXApplicationProblemPlusJSONResponse) VisitGetQuotaRespo
 }
 
 type GetQuota5XXResponseHeaders struct {
-	Allow           *string
-	ETag            *string
-	PerchCluster    *string
-	PerchCode       string
-	PerchZxid       *int64
-	RetryAfter      *int32
-	WWWAuthenticate *string
+	Allow              *string
+	ETag               *string
+	IdempotentReplayed *bool
+	PerchCluster       *string
+	PerchCode          string
+	PerchZxid          *int64
+	RetryAfter         *int32
+	WWWAuthenticate    *string
 }
 
 type GetQuota5XXApplicationProblemPlusJSONResponse struct {
@@ -7974,6 +20618,9 @@ func (response GetQuota5XXApplicationProblemPlusJSONResponse) VisitGetQuotaRespo
 	}
 	if response.Headers.ETag != nil {
 		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
 	}
 	if response.Headers.PerchCluster != nil {
 		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
@@ -8004,8 +20651,9 @@ type SetQuotaResponseObject interface {
 }
 
 type SetQuota200ResponseHeaders struct {
-	PerchCluster *string
-	PerchZxid    int64
+	IdempotentReplayed *bool
+	PerchCluster       *string
+	PerchZxid          int64
 }
 
 type SetQuota200JSONResponse struct {
@@ -8020,6 +20668,9 @@ func (response SetQuota200JSONResponse) VisitSetQuotaResponse(w http.ResponseWri
 		return err
 	}
 	w.Header().Set("Content-Type", "application/json")
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
 	if response.Headers.PerchCluster != nil {
 		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
 	}
@@ -8048,6 +20699,9 @@ func (response SetQuota4XXApplicationProblemPlusJSONResponse) VisitSetQuotaRespo
 	if response.Headers.ETag != nil {
 		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
 	}
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
 	if response.Headers.PerchCluster != nil {
 		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
 	}
@@ -8067,13 +20721,14 @@ func (response SetQuota4XXApplicationProblemPlusJSONResponse) VisitSetQuotaRespo
 }
 
 type SetQuota5XXResponseHeaders struct {
-	Allow           *string
-	ETag            *string
-	PerchCluster    *string
-	PerchCode       string
-	PerchZxid       *int64
-	RetryAfter      *int32
-	WWWAuthenticate *string
+	Allow              *string
+	ETag               *string
+	IdempotentReplayed *bool
+	PerchCluster       *string
+	PerchCode          string
+	PerchZxid          *int64
+	RetryAfter         *int32
+	WWWAuthenticate    *string
 }
 
 type SetQuota5XXApplicationProblemPlusJSONResponse struct {
@@ -8094,6 +20749,793 @@ func (response SetQuota5XXApplicationProblemPlusJSONResponse) VisitSetQuotaRespo
 	}
 	if response.Headers.ETag != nil {
 		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	w.Header().Set("Perch-Code", fmt.Sprint(response.Headers.PerchCode))
+	if response.Headers.PerchZxid != nil {
+		w.Header().Set("Perch-Zxid", fmt.Sprint(*response.Headers.PerchZxid))
+	}
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
+	}
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListSemaphoresRequestObject struct {
+	Params ListSemaphoresParams
+}
+
+type ListSemaphoresResponseObject interface {
+	VisitListSemaphoresResponse(w http.ResponseWriter) error
+}
+
+type ListSemaphores200ResponseHeaders struct {
+	PerchCluster *string
+	PerchZxid    int64
+}
+
+type ListSemaphores200JSONResponse struct {
+	Body    LockPage
+	Headers ListSemaphores200ResponseHeaders
+}
+
+func (response ListSemaphores200JSONResponse) VisitListSemaphoresResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	w.Header().Set("Perch-Zxid", fmt.Sprint(response.Headers.PerchZxid))
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListSemaphores4XXApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	Headers    ProblemResponseHeaders
+	StatusCode int
+}
+
+func (response ListSemaphores4XXApplicationProblemPlusJSONResponse) VisitListSemaphoresResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.Allow != nil {
+		w.Header().Set("Allow", fmt.Sprint(*response.Headers.Allow))
+	}
+	if response.Headers.ETag != nil {
+		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	w.Header().Set("Perch-Code", fmt.Sprint(response.Headers.PerchCode))
+	if response.Headers.PerchZxid != nil {
+		w.Header().Set("Perch-Zxid", fmt.Sprint(*response.Headers.PerchZxid))
+	}
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
+	}
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListSemaphores5XXResponseHeaders struct {
+	Allow              *string
+	ETag               *string
+	IdempotentReplayed *bool
+	PerchCluster       *string
+	PerchCode          string
+	PerchZxid          *int64
+	RetryAfter         *int32
+	WWWAuthenticate    *string
+}
+
+type ListSemaphores5XXApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	Headers    ListSemaphores5XXResponseHeaders
+	StatusCode int
+}
+
+func (response ListSemaphores5XXApplicationProblemPlusJSONResponse) VisitListSemaphoresResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.Allow != nil {
+		w.Header().Set("Allow", fmt.Sprint(*response.Headers.Allow))
+	}
+	if response.Headers.ETag != nil {
+		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	w.Header().Set("Perch-Code", fmt.Sprint(response.Headers.PerchCode))
+	if response.Headers.PerchZxid != nil {
+		w.Header().Set("Perch-Zxid", fmt.Sprint(*response.Headers.PerchZxid))
+	}
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
+	}
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type BreakSemaphoreRequestObject struct {
+	Name   Name `json:"name"`
+	Params BreakSemaphoreParams
+}
+
+type BreakSemaphoreResponseObject interface {
+	VisitBreakSemaphoreResponse(w http.ResponseWriter) error
+}
+
+type BreakSemaphore204ResponseHeaders struct {
+	IdempotentReplayed *bool
+	PerchCluster       *string
+	PerchZxid          int64
+}
+
+type BreakSemaphore204Response struct {
+	Headers BreakSemaphore204ResponseHeaders
+}
+
+func (response BreakSemaphore204Response) VisitBreakSemaphoreResponse(w http.ResponseWriter) error {
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	w.Header().Set("Perch-Zxid", fmt.Sprint(response.Headers.PerchZxid))
+	w.WriteHeader(204)
+	return nil
+}
+
+type BreakSemaphore4XXApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	Headers    ProblemResponseHeaders
+	StatusCode int
+}
+
+func (response BreakSemaphore4XXApplicationProblemPlusJSONResponse) VisitBreakSemaphoreResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.Allow != nil {
+		w.Header().Set("Allow", fmt.Sprint(*response.Headers.Allow))
+	}
+	if response.Headers.ETag != nil {
+		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	w.Header().Set("Perch-Code", fmt.Sprint(response.Headers.PerchCode))
+	if response.Headers.PerchZxid != nil {
+		w.Header().Set("Perch-Zxid", fmt.Sprint(*response.Headers.PerchZxid))
+	}
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
+	}
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type BreakSemaphore5XXResponseHeaders struct {
+	Allow              *string
+	ETag               *string
+	IdempotentReplayed *bool
+	PerchCluster       *string
+	PerchCode          string
+	PerchZxid          *int64
+	RetryAfter         *int32
+	WWWAuthenticate    *string
+}
+
+type BreakSemaphore5XXApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	Headers    BreakSemaphore5XXResponseHeaders
+	StatusCode int
+}
+
+func (response BreakSemaphore5XXApplicationProblemPlusJSONResponse) VisitBreakSemaphoreResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.Allow != nil {
+		w.Header().Set("Allow", fmt.Sprint(*response.Headers.Allow))
+	}
+	if response.Headers.ETag != nil {
+		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	w.Header().Set("Perch-Code", fmt.Sprint(response.Headers.PerchCode))
+	if response.Headers.PerchZxid != nil {
+		w.Header().Set("Perch-Zxid", fmt.Sprint(*response.Headers.PerchZxid))
+	}
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
+	}
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetSemaphoreRequestObject struct {
+	Name   Name `json:"name"`
+	Params GetSemaphoreParams
+}
+
+type GetSemaphoreResponseObject interface {
+	VisitGetSemaphoreResponse(w http.ResponseWriter) error
+}
+
+type GetSemaphore200ResponseHeaders struct {
+	ETag         string
+	PerchCluster *string
+	PerchZxid    int64
+}
+
+type GetSemaphore200JSONResponse struct {
+	Body    LockState
+	Headers GetSemaphore200ResponseHeaders
+}
+
+func (response GetSemaphore200JSONResponse) VisitGetSemaphoreResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("ETag", fmt.Sprint(response.Headers.ETag))
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	w.Header().Set("Perch-Zxid", fmt.Sprint(response.Headers.PerchZxid))
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetSemaphore304ResponseHeaders struct {
+	ETag         string
+	PerchCluster *string
+	PerchZxid    int64
+}
+
+type GetSemaphore304Response struct {
+	Headers GetSemaphore304ResponseHeaders
+}
+
+func (response GetSemaphore304Response) VisitGetSemaphoreResponse(w http.ResponseWriter) error {
+	w.Header().Set("ETag", fmt.Sprint(response.Headers.ETag))
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	w.Header().Set("Perch-Zxid", fmt.Sprint(response.Headers.PerchZxid))
+	w.WriteHeader(304)
+	return nil
+}
+
+type GetSemaphore4XXApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	Headers    ProblemResponseHeaders
+	StatusCode int
+}
+
+func (response GetSemaphore4XXApplicationProblemPlusJSONResponse) VisitGetSemaphoreResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.Allow != nil {
+		w.Header().Set("Allow", fmt.Sprint(*response.Headers.Allow))
+	}
+	if response.Headers.ETag != nil {
+		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	w.Header().Set("Perch-Code", fmt.Sprint(response.Headers.PerchCode))
+	if response.Headers.PerchZxid != nil {
+		w.Header().Set("Perch-Zxid", fmt.Sprint(*response.Headers.PerchZxid))
+	}
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
+	}
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetSemaphore5XXResponseHeaders struct {
+	Allow              *string
+	ETag               *string
+	IdempotentReplayed *bool
+	PerchCluster       *string
+	PerchCode          string
+	PerchZxid          *int64
+	RetryAfter         *int32
+	WWWAuthenticate    *string
+}
+
+type GetSemaphore5XXApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	Headers    GetSemaphore5XXResponseHeaders
+	StatusCode int
+}
+
+func (response GetSemaphore5XXApplicationProblemPlusJSONResponse) VisitGetSemaphoreResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.Allow != nil {
+		w.Header().Set("Allow", fmt.Sprint(*response.Headers.Allow))
+	}
+	if response.Headers.ETag != nil {
+		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	w.Header().Set("Perch-Code", fmt.Sprint(response.Headers.PerchCode))
+	if response.Headers.PerchZxid != nil {
+		w.Header().Set("Perch-Zxid", fmt.Sprint(*response.Headers.PerchZxid))
+	}
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
+	}
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type AcquireSemaphoreRequestObject struct {
+	Name   Name `json:"name"`
+	Params AcquireSemaphoreParams
+	Body   *AcquireSemaphoreJSONRequestBody
+}
+
+type AcquireSemaphoreResponseObject interface {
+	VisitAcquireSemaphoreResponse(w http.ResponseWriter) error
+}
+
+type AcquireSemaphore200ResponseHeaders struct {
+	IdempotentReplayed      *bool
+	PerchCluster            *string
+	PerchSessionRemainingMs *int64
+	PerchZxid               int64
+}
+
+type AcquireSemaphore200JSONResponse struct {
+	Body    Grant
+	Headers AcquireSemaphore200ResponseHeaders
+}
+
+func (response AcquireSemaphore200JSONResponse) VisitAcquireSemaphoreResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	if response.Headers.PerchSessionRemainingMs != nil {
+		w.Header().Set("Perch-Session-Remaining-Ms", fmt.Sprint(*response.Headers.PerchSessionRemainingMs))
+	}
+	w.Header().Set("Perch-Zxid", fmt.Sprint(response.Headers.PerchZxid))
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type AcquireSemaphore4XXApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	Headers    ProblemResponseHeaders
+	StatusCode int
+}
+
+func (response AcquireSemaphore4XXApplicationProblemPlusJSONResponse) VisitAcquireSemaphoreResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.Allow != nil {
+		w.Header().Set("Allow", fmt.Sprint(*response.Headers.Allow))
+	}
+	if response.Headers.ETag != nil {
+		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	w.Header().Set("Perch-Code", fmt.Sprint(response.Headers.PerchCode))
+	if response.Headers.PerchZxid != nil {
+		w.Header().Set("Perch-Zxid", fmt.Sprint(*response.Headers.PerchZxid))
+	}
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
+	}
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type AcquireSemaphore5XXResponseHeaders struct {
+	Allow              *string
+	ETag               *string
+	IdempotentReplayed *bool
+	PerchCluster       *string
+	PerchCode          string
+	PerchZxid          *int64
+	RetryAfter         *int32
+	WWWAuthenticate    *string
+}
+
+type AcquireSemaphore5XXApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	Headers    AcquireSemaphore5XXResponseHeaders
+	StatusCode int
+}
+
+func (response AcquireSemaphore5XXApplicationProblemPlusJSONResponse) VisitAcquireSemaphoreResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.Allow != nil {
+		w.Header().Set("Allow", fmt.Sprint(*response.Headers.Allow))
+	}
+	if response.Headers.ETag != nil {
+		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	w.Header().Set("Perch-Code", fmt.Sprint(response.Headers.PerchCode))
+	if response.Headers.PerchZxid != nil {
+		w.Header().Set("Perch-Zxid", fmt.Sprint(*response.Headers.PerchZxid))
+	}
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
+	}
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ReleaseSemaphoreRequestObject struct {
+	Name   Name `json:"name"`
+	Params ReleaseSemaphoreParams
+	Body   *ReleaseSemaphoreJSONRequestBody
+}
+
+type ReleaseSemaphoreResponseObject interface {
+	VisitReleaseSemaphoreResponse(w http.ResponseWriter) error
+}
+
+type ReleaseSemaphore204ResponseHeaders struct {
+	IdempotentReplayed *bool
+	PerchCluster       *string
+	PerchZxid          int64
+}
+
+type ReleaseSemaphore204Response struct {
+	Headers ReleaseSemaphore204ResponseHeaders
+}
+
+func (response ReleaseSemaphore204Response) VisitReleaseSemaphoreResponse(w http.ResponseWriter) error {
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	w.Header().Set("Perch-Zxid", fmt.Sprint(response.Headers.PerchZxid))
+	w.WriteHeader(204)
+	return nil
+}
+
+type ReleaseSemaphore4XXApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	Headers    ProblemResponseHeaders
+	StatusCode int
+}
+
+func (response ReleaseSemaphore4XXApplicationProblemPlusJSONResponse) VisitReleaseSemaphoreResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.Allow != nil {
+		w.Header().Set("Allow", fmt.Sprint(*response.Headers.Allow))
+	}
+	if response.Headers.ETag != nil {
+		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	w.Header().Set("Perch-Code", fmt.Sprint(response.Headers.PerchCode))
+	if response.Headers.PerchZxid != nil {
+		w.Header().Set("Perch-Zxid", fmt.Sprint(*response.Headers.PerchZxid))
+	}
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
+	}
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ReleaseSemaphore5XXResponseHeaders struct {
+	Allow              *string
+	ETag               *string
+	IdempotentReplayed *bool
+	PerchCluster       *string
+	PerchCode          string
+	PerchZxid          *int64
+	RetryAfter         *int32
+	WWWAuthenticate    *string
+}
+
+type ReleaseSemaphore5XXApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	Headers    ReleaseSemaphore5XXResponseHeaders
+	StatusCode int
+}
+
+func (response ReleaseSemaphore5XXApplicationProblemPlusJSONResponse) VisitReleaseSemaphoreResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.Allow != nil {
+		w.Header().Set("Allow", fmt.Sprint(*response.Headers.Allow))
+	}
+	if response.Headers.ETag != nil {
+		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	w.Header().Set("Perch-Code", fmt.Sprint(response.Headers.PerchCode))
+	if response.Headers.PerchZxid != nil {
+		w.Header().Set("Perch-Zxid", fmt.Sprint(*response.Headers.PerchZxid))
+	}
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
+	}
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type RenewSemaphoreRequestObject struct {
+	Name   Name `json:"name"`
+	Params RenewSemaphoreParams
+	Body   *RenewSemaphoreJSONRequestBody
+}
+
+type RenewSemaphoreResponseObject interface {
+	VisitRenewSemaphoreResponse(w http.ResponseWriter) error
+}
+
+type RenewSemaphore200ResponseHeaders struct {
+	PerchCluster            *string
+	PerchSessionRemainingMs *int64
+	PerchZxid               int64
+}
+
+type RenewSemaphore200JSONResponse struct {
+	Body    Grant
+	Headers RenewSemaphore200ResponseHeaders
+}
+
+func (response RenewSemaphore200JSONResponse) VisitRenewSemaphoreResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	if response.Headers.PerchSessionRemainingMs != nil {
+		w.Header().Set("Perch-Session-Remaining-Ms", fmt.Sprint(*response.Headers.PerchSessionRemainingMs))
+	}
+	w.Header().Set("Perch-Zxid", fmt.Sprint(response.Headers.PerchZxid))
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type RenewSemaphore4XXApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	Headers    ProblemResponseHeaders
+	StatusCode int
+}
+
+func (response RenewSemaphore4XXApplicationProblemPlusJSONResponse) VisitRenewSemaphoreResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.Allow != nil {
+		w.Header().Set("Allow", fmt.Sprint(*response.Headers.Allow))
+	}
+	if response.Headers.ETag != nil {
+		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	w.Header().Set("Perch-Code", fmt.Sprint(response.Headers.PerchCode))
+	if response.Headers.PerchZxid != nil {
+		w.Header().Set("Perch-Zxid", fmt.Sprint(*response.Headers.PerchZxid))
+	}
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
+	}
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type RenewSemaphore5XXResponseHeaders struct {
+	Allow              *string
+	ETag               *string
+	IdempotentReplayed *bool
+	PerchCluster       *string
+	PerchCode          string
+	PerchZxid          *int64
+	RetryAfter         *int32
+	WWWAuthenticate    *string
+}
+
+type RenewSemaphore5XXApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	Headers    RenewSemaphore5XXResponseHeaders
+	StatusCode int
+}
+
+func (response RenewSemaphore5XXApplicationProblemPlusJSONResponse) VisitRenewSemaphoreResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.Allow != nil {
+		w.Header().Set("Allow", fmt.Sprint(*response.Headers.Allow))
+	}
+	if response.Headers.ETag != nil {
+		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
 	}
 	if response.Headers.PerchCluster != nil {
 		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
@@ -8166,6 +21608,9 @@ func (response ListSessions4XXApplicationProblemPlusJSONResponse) VisitListSessi
 	if response.Headers.ETag != nil {
 		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
 	}
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
 	if response.Headers.PerchCluster != nil {
 		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
 	}
@@ -8185,13 +21630,14 @@ func (response ListSessions4XXApplicationProblemPlusJSONResponse) VisitListSessi
 }
 
 type ListSessions5XXResponseHeaders struct {
-	Allow           *string
-	ETag            *string
-	PerchCluster    *string
-	PerchCode       string
-	PerchZxid       *int64
-	RetryAfter      *int32
-	WWWAuthenticate *string
+	Allow              *string
+	ETag               *string
+	IdempotentReplayed *bool
+	PerchCluster       *string
+	PerchCode          string
+	PerchZxid          *int64
+	RetryAfter         *int32
+	WWWAuthenticate    *string
 }
 
 type ListSessions5XXApplicationProblemPlusJSONResponse struct {
@@ -8212,6 +21658,9 @@ func (response ListSessions5XXApplicationProblemPlusJSONResponse) VisitListSessi
 	}
 	if response.Headers.ETag != nil {
 		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
 	}
 	if response.Headers.PerchCluster != nil {
 		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
@@ -8241,6 +21690,7 @@ type CreateSessionResponseObject interface {
 }
 
 type CreateSession201ResponseHeaders struct {
+	IdempotentReplayed      *bool
 	Location                string
 	PerchCluster            *string
 	PerchSessionRemainingMs *int64
@@ -8259,6 +21709,9 @@ func (response CreateSession201JSONResponse) VisitCreateSessionResponse(w http.R
 		return err
 	}
 	w.Header().Set("Content-Type", "application/json")
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
 	w.Header().Set("Location", fmt.Sprint(response.Headers.Location))
 	if response.Headers.PerchCluster != nil {
 		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
@@ -8291,6 +21744,9 @@ func (response CreateSession4XXApplicationProblemPlusJSONResponse) VisitCreateSe
 	if response.Headers.ETag != nil {
 		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
 	}
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
 	if response.Headers.PerchCluster != nil {
 		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
 	}
@@ -8310,13 +21766,14 @@ func (response CreateSession4XXApplicationProblemPlusJSONResponse) VisitCreateSe
 }
 
 type CreateSession5XXResponseHeaders struct {
-	Allow           *string
-	ETag            *string
-	PerchCluster    *string
-	PerchCode       string
-	PerchZxid       *int64
-	RetryAfter      *int32
-	WWWAuthenticate *string
+	Allow              *string
+	ETag               *string
+	IdempotentReplayed *bool
+	PerchCluster       *string
+	PerchCode          string
+	PerchZxid          *int64
+	RetryAfter         *int32
+	WWWAuthenticate    *string
 }
 
 type CreateSession5XXApplicationProblemPlusJSONResponse struct {
@@ -8337,6 +21794,9 @@ func (response CreateSession5XXApplicationProblemPlusJSONResponse) VisitCreateSe
 	}
 	if response.Headers.ETag != nil {
 		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
 	}
 	if response.Headers.PerchCluster != nil {
 		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
@@ -8366,8 +21826,9 @@ type CloseSessionResponseObject interface {
 }
 
 type CloseSession204ResponseHeaders struct {
-	PerchCluster *string
-	PerchZxid    int64
+	IdempotentReplayed *bool
+	PerchCluster       *string
+	PerchZxid          int64
 }
 
 type CloseSession204Response struct {
@@ -8375,6 +21836,9 @@ type CloseSession204Response struct {
 }
 
 func (response CloseSession204Response) VisitCloseSessionResponse(w http.ResponseWriter) error {
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
 	if response.Headers.PerchCluster != nil {
 		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
 	}
@@ -8402,6 +21866,9 @@ func (response CloseSession4XXApplicationProblemPlusJSONResponse) VisitCloseSess
 	if response.Headers.ETag != nil {
 		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
 	}
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
 	if response.Headers.PerchCluster != nil {
 		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
 	}
@@ -8421,13 +21888,14 @@ func (response CloseSession4XXApplicationProblemPlusJSONResponse) VisitCloseSess
 }
 
 type CloseSession5XXResponseHeaders struct {
-	Allow           *string
-	ETag            *string
-	PerchCluster    *string
-	PerchCode       string
-	PerchZxid       *int64
-	RetryAfter      *int32
-	WWWAuthenticate *string
+	Allow              *string
+	ETag               *string
+	IdempotentReplayed *bool
+	PerchCluster       *string
+	PerchCode          string
+	PerchZxid          *int64
+	RetryAfter         *int32
+	WWWAuthenticate    *string
 }
 
 type CloseSession5XXApplicationProblemPlusJSONResponse struct {
@@ -8448,6 +21916,9 @@ func (response CloseSession5XXApplicationProblemPlusJSONResponse) VisitCloseSess
 	}
 	if response.Headers.ETag != nil {
 		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
 	}
 	if response.Headers.PerchCluster != nil {
 		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
@@ -8525,6 +21996,9 @@ func (response GetSession4XXApplicationProblemPlusJSONResponse) VisitGetSessionR
 	if response.Headers.ETag != nil {
 		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
 	}
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
 	if response.Headers.PerchCluster != nil {
 		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
 	}
@@ -8544,13 +22018,14 @@ func (response GetSession4XXApplicationProblemPlusJSONResponse) VisitGetSessionR
 }
 
 type GetSession5XXResponseHeaders struct {
-	Allow           *string
-	ETag            *string
-	PerchCluster    *string
-	PerchCode       string
-	PerchZxid       *int64
-	RetryAfter      *int32
-	WWWAuthenticate *string
+	Allow              *string
+	ETag               *string
+	IdempotentReplayed *bool
+	PerchCluster       *string
+	PerchCode          string
+	PerchZxid          *int64
+	RetryAfter         *int32
+	WWWAuthenticate    *string
 }
 
 type GetSession5XXApplicationProblemPlusJSONResponse struct {
@@ -8571,6 +22046,9 @@ func (response GetSession5XXApplicationProblemPlusJSONResponse) VisitGetSessionR
 	}
 	if response.Headers.ETag != nil {
 		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
 	}
 	if response.Headers.PerchCluster != nil {
 		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
@@ -8649,6 +22127,9 @@ func (response KeepSessionAlive4XXApplicationProblemPlusJSONResponse) VisitKeepS
 	if response.Headers.ETag != nil {
 		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
 	}
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
 	if response.Headers.PerchCluster != nil {
 		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
 	}
@@ -8668,13 +22149,14 @@ func (response KeepSessionAlive4XXApplicationProblemPlusJSONResponse) VisitKeepS
 }
 
 type KeepSessionAlive5XXResponseHeaders struct {
-	Allow           *string
-	ETag            *string
-	PerchCluster    *string
-	PerchCode       string
-	PerchZxid       *int64
-	RetryAfter      *int32
-	WWWAuthenticate *string
+	Allow              *string
+	ETag               *string
+	IdempotentReplayed *bool
+	PerchCluster       *string
+	PerchCode          string
+	PerchZxid          *int64
+	RetryAfter         *int32
+	WWWAuthenticate    *string
 }
 
 type KeepSessionAlive5XXApplicationProblemPlusJSONResponse struct {
@@ -8695,6 +22177,9 @@ func (response KeepSessionAlive5XXApplicationProblemPlusJSONResponse) VisitKeepS
 	}
 	if response.Headers.ETag != nil {
 		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
 	}
 	if response.Headers.PerchCluster != nil {
 		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
@@ -8790,6 +22275,9 @@ func (response StatNode4XXApplicationProblemPlusJSONResponse) VisitStatNodeRespo
 	if response.Headers.ETag != nil {
 		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
 	}
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
 	if response.Headers.PerchCluster != nil {
 		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
 	}
@@ -8809,13 +22297,14 @@ func (response StatNode4XXApplicationProblemPlusJSONResponse) VisitStatNodeRespo
 }
 
 type StatNode5XXResponseHeaders struct {
-	Allow           *string
-	ETag            *string
-	PerchCluster    *string
-	PerchCode       string
-	PerchZxid       *int64
-	RetryAfter      *int32
-	WWWAuthenticate *string
+	Allow              *string
+	ETag               *string
+	IdempotentReplayed *bool
+	PerchCluster       *string
+	PerchCode          string
+	PerchZxid          *int64
+	RetryAfter         *int32
+	WWWAuthenticate    *string
 }
 
 type StatNode5XXApplicationProblemPlusJSONResponse struct {
@@ -8836,6 +22325,9 @@ func (response StatNode5XXApplicationProblemPlusJSONResponse) VisitStatNodeRespo
 	}
 	if response.Headers.ETag != nil {
 		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
 	}
 	if response.Headers.PerchCluster != nil {
 		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
@@ -8936,6 +22428,9 @@ func (response StreamNode4XXApplicationProblemPlusJSONResponse) VisitStreamNodeR
 	if response.Headers.ETag != nil {
 		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
 	}
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
 	if response.Headers.PerchCluster != nil {
 		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
 	}
@@ -8955,13 +22450,14 @@ func (response StreamNode4XXApplicationProblemPlusJSONResponse) VisitStreamNodeR
 }
 
 type StreamNode5XXResponseHeaders struct {
-	Allow           *string
-	ETag            *string
-	PerchCluster    *string
-	PerchCode       string
-	PerchZxid       *int64
-	RetryAfter      *int32
-	WWWAuthenticate *string
+	Allow              *string
+	ETag               *string
+	IdempotentReplayed *bool
+	PerchCluster       *string
+	PerchCode          string
+	PerchZxid          *int64
+	RetryAfter         *int32
+	WWWAuthenticate    *string
 }
 
 type StreamNode5XXApplicationProblemPlusJSONResponse struct {
@@ -8982,6 +22478,9 @@ func (response StreamNode5XXApplicationProblemPlusJSONResponse) VisitStreamNodeR
 	}
 	if response.Headers.ETag != nil {
 		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
 	}
 	if response.Headers.PerchCluster != nil {
 		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
@@ -9054,6 +22553,9 @@ func (response ListTokens4XXApplicationProblemPlusJSONResponse) VisitListTokensR
 	if response.Headers.ETag != nil {
 		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
 	}
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
 	if response.Headers.PerchCluster != nil {
 		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
 	}
@@ -9073,13 +22575,14 @@ func (response ListTokens4XXApplicationProblemPlusJSONResponse) VisitListTokensR
 }
 
 type ListTokens5XXResponseHeaders struct {
-	Allow           *string
-	ETag            *string
-	PerchCluster    *string
-	PerchCode       string
-	PerchZxid       *int64
-	RetryAfter      *int32
-	WWWAuthenticate *string
+	Allow              *string
+	ETag               *string
+	IdempotentReplayed *bool
+	PerchCluster       *string
+	PerchCode          string
+	PerchZxid          *int64
+	RetryAfter         *int32
+	WWWAuthenticate    *string
 }
 
 type ListTokens5XXApplicationProblemPlusJSONResponse struct {
@@ -9100,6 +22603,9 @@ func (response ListTokens5XXApplicationProblemPlusJSONResponse) VisitListTokensR
 	}
 	if response.Headers.ETag != nil {
 		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
 	}
 	if response.Headers.PerchCluster != nil {
 		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
@@ -9129,8 +22635,9 @@ type CreateTokenResponseObject interface {
 }
 
 type CreateToken201ResponseHeaders struct {
-	PerchCluster *string
-	PerchZxid    int64
+	IdempotentReplayed *bool
+	PerchCluster       *string
+	PerchZxid          int64
 }
 
 type CreateToken201JSONResponse struct {
@@ -9145,6 +22652,9 @@ func (response CreateToken201JSONResponse) VisitCreateTokenResponse(w http.Respo
 		return err
 	}
 	w.Header().Set("Content-Type", "application/json")
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
 	if response.Headers.PerchCluster != nil {
 		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
 	}
@@ -9173,6 +22683,9 @@ func (response CreateToken4XXApplicationProblemPlusJSONResponse) VisitCreateToke
 	if response.Headers.ETag != nil {
 		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
 	}
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
 	if response.Headers.PerchCluster != nil {
 		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
 	}
@@ -9192,13 +22705,14 @@ func (response CreateToken4XXApplicationProblemPlusJSONResponse) VisitCreateToke
 }
 
 type CreateToken5XXResponseHeaders struct {
-	Allow           *string
-	ETag            *string
-	PerchCluster    *string
-	PerchCode       string
-	PerchZxid       *int64
-	RetryAfter      *int32
-	WWWAuthenticate *string
+	Allow              *string
+	ETag               *string
+	IdempotentReplayed *bool
+	PerchCluster       *string
+	PerchCode          string
+	PerchZxid          *int64
+	RetryAfter         *int32
+	WWWAuthenticate    *string
 }
 
 type CreateToken5XXApplicationProblemPlusJSONResponse struct {
@@ -9219,6 +22733,9 @@ func (response CreateToken5XXApplicationProblemPlusJSONResponse) VisitCreateToke
 	}
 	if response.Headers.ETag != nil {
 		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
 	}
 	if response.Headers.PerchCluster != nil {
 		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
@@ -9248,8 +22765,9 @@ type RevokeTokenResponseObject interface {
 }
 
 type RevokeToken204ResponseHeaders struct {
-	PerchCluster *string
-	PerchZxid    int64
+	IdempotentReplayed *bool
+	PerchCluster       *string
+	PerchZxid          int64
 }
 
 type RevokeToken204Response struct {
@@ -9257,6 +22775,9 @@ type RevokeToken204Response struct {
 }
 
 func (response RevokeToken204Response) VisitRevokeTokenResponse(w http.ResponseWriter) error {
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
 	if response.Headers.PerchCluster != nil {
 		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
 	}
@@ -9284,6 +22805,9 @@ func (response RevokeToken4XXApplicationProblemPlusJSONResponse) VisitRevokeToke
 	if response.Headers.ETag != nil {
 		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
 	}
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
 	if response.Headers.PerchCluster != nil {
 		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
 	}
@@ -9303,13 +22827,14 @@ func (response RevokeToken4XXApplicationProblemPlusJSONResponse) VisitRevokeToke
 }
 
 type RevokeToken5XXResponseHeaders struct {
-	Allow           *string
-	ETag            *string
-	PerchCluster    *string
-	PerchCode       string
-	PerchZxid       *int64
-	RetryAfter      *int32
-	WWWAuthenticate *string
+	Allow              *string
+	ETag               *string
+	IdempotentReplayed *bool
+	PerchCluster       *string
+	PerchCode          string
+	PerchZxid          *int64
+	RetryAfter         *int32
+	WWWAuthenticate    *string
 }
 
 type RevokeToken5XXApplicationProblemPlusJSONResponse struct {
@@ -9330,6 +22855,9 @@ func (response RevokeToken5XXApplicationProblemPlusJSONResponse) VisitRevokeToke
 	}
 	if response.Headers.ETag != nil {
 		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
 	}
 	if response.Headers.PerchCluster != nil {
 		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
@@ -9403,6 +22931,9 @@ func (response ListTree4XXApplicationProblemPlusJSONResponse) VisitListTreeRespo
 	if response.Headers.ETag != nil {
 		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
 	}
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
 	if response.Headers.PerchCluster != nil {
 		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
 	}
@@ -9422,13 +22953,14 @@ func (response ListTree4XXApplicationProblemPlusJSONResponse) VisitListTreeRespo
 }
 
 type ListTree5XXResponseHeaders struct {
-	Allow           *string
-	ETag            *string
-	PerchCluster    *string
-	PerchCode       string
-	PerchZxid       *int64
-	RetryAfter      *int32
-	WWWAuthenticate *string
+	Allow              *string
+	ETag               *string
+	IdempotentReplayed *bool
+	PerchCluster       *string
+	PerchCode          string
+	PerchZxid          *int64
+	RetryAfter         *int32
+	WWWAuthenticate    *string
 }
 
 type ListTree5XXApplicationProblemPlusJSONResponse struct {
@@ -9449,6 +22981,9 @@ func (response ListTree5XXApplicationProblemPlusJSONResponse) VisitListTreeRespo
 	}
 	if response.Headers.ETag != nil {
 		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
 	}
 	if response.Headers.PerchCluster != nil {
 		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
@@ -9522,6 +23057,9 @@ func (response WatchNode4XXApplicationProblemPlusJSONResponse) VisitWatchNodeRes
 	if response.Headers.ETag != nil {
 		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
 	}
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
 	if response.Headers.PerchCluster != nil {
 		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
 	}
@@ -9541,13 +23079,14 @@ func (response WatchNode4XXApplicationProblemPlusJSONResponse) VisitWatchNodeRes
 }
 
 type WatchNode5XXResponseHeaders struct {
-	Allow           *string
-	ETag            *string
-	PerchCluster    *string
-	PerchCode       string
-	PerchZxid       *int64
-	RetryAfter      *int32
-	WWWAuthenticate *string
+	Allow              *string
+	ETag               *string
+	IdempotentReplayed *bool
+	PerchCluster       *string
+	PerchCode          string
+	PerchZxid          *int64
+	RetryAfter         *int32
+	WWWAuthenticate    *string
 }
 
 type WatchNode5XXApplicationProblemPlusJSONResponse struct {
@@ -9568,6 +23107,9 @@ func (response WatchNode5XXApplicationProblemPlusJSONResponse) VisitWatchNodeRes
 	}
 	if response.Headers.ETag != nil {
 		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
 	}
 	if response.Headers.PerchCluster != nil {
 		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
@@ -9640,6 +23182,9 @@ func (response Whoami4XXApplicationProblemPlusJSONResponse) VisitWhoamiResponse(
 	if response.Headers.ETag != nil {
 		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
 	}
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
 	if response.Headers.PerchCluster != nil {
 		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
 	}
@@ -9659,13 +23204,14 @@ func (response Whoami4XXApplicationProblemPlusJSONResponse) VisitWhoamiResponse(
 }
 
 type Whoami5XXResponseHeaders struct {
-	Allow           *string
-	ETag            *string
-	PerchCluster    *string
-	PerchCode       string
-	PerchZxid       *int64
-	RetryAfter      *int32
-	WWWAuthenticate *string
+	Allow              *string
+	ETag               *string
+	IdempotentReplayed *bool
+	PerchCluster       *string
+	PerchCode          string
+	PerchZxid          *int64
+	RetryAfter         *int32
+	WWWAuthenticate    *string
 }
 
 type Whoami5XXApplicationProblemPlusJSONResponse struct {
@@ -9686,6 +23232,9 @@ func (response Whoami5XXApplicationProblemPlusJSONResponse) VisitWhoamiResponse(
 	}
 	if response.Headers.ETag != nil {
 		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
 	}
 	if response.Headers.PerchCluster != nil {
 		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
@@ -9734,6 +23283,24 @@ type StrictServerInterface interface {
 	// SetACL Replace the ACL of a node
 	// (PUT /v1/acl/{path})
 	SetACL(ctx context.Context, request SetACLRequestObject) (SetACLResponseObject, error)
+	// ListBarriers List barriers
+	// (GET /v1/barriers)
+	ListBarriers(ctx context.Context, request ListBarriersRequestObject) (ListBarriersResponseObject, error)
+	// OpenBarrier Open a barrier
+	// (DELETE /v1/barriers/{name})
+	OpenBarrier(ctx context.Context, request OpenBarrierRequestObject) (OpenBarrierResponseObject, error)
+	// GetBarrier State of a barrier
+	// (GET /v1/barriers/{name})
+	GetBarrier(ctx context.Context, request GetBarrierRequestObject) (GetBarrierResponseObject, error)
+	// CloseBarrier Close a barrier
+	// (PUT /v1/barriers/{name})
+	CloseBarrier(ctx context.Context, request CloseBarrierRequestObject) (CloseBarrierResponseObject, error)
+	// EnterBarrier Enter a barrier and wait for the others
+	// (POST /v1/barriers/{name}/enter)
+	EnterBarrier(ctx context.Context, request EnterBarrierRequestObject) (EnterBarrierResponseObject, error)
+	// LeaveBarrier Leave a barrier and wait for the others
+	// (POST /v1/barriers/{name}/leave)
+	LeaveBarrier(ctx context.Context, request LeaveBarrierRequestObject) (LeaveBarrierResponseObject, error)
 	// ListChildren List the children of a node
 	// (GET /v1/children/{path})
 	ListChildren(ctx context.Context, request ListChildrenRequestObject) (ListChildrenResponseObject, error)
@@ -9749,6 +23316,66 @@ type StrictServerInterface interface {
 	// TransferLeadership Move leadership
 	// (POST /v1/cluster/transfer)
 	TransferLeadership(ctx context.Context, request TransferLeadershipRequestObject) (TransferLeadershipResponseObject, error)
+	// ListCounters List counters
+	// (GET /v1/counters)
+	ListCounters(ctx context.Context, request ListCountersRequestObject) (ListCountersResponseObject, error)
+	// DeleteCounter Delete a counter
+	// (DELETE /v1/counters/{name})
+	DeleteCounter(ctx context.Context, request DeleteCounterRequestObject) (DeleteCounterResponseObject, error)
+	// GetCounter Read a counter
+	// (GET /v1/counters/{name})
+	GetCounter(ctx context.Context, request GetCounterRequestObject) (GetCounterResponseObject, error)
+	// AddCounter Add to a counter
+	// (POST /v1/counters/{name}/add)
+	AddCounter(ctx context.Context, request AddCounterRequestObject) (AddCounterResponseObject, error)
+	// SetCounter Set a counter
+	// (POST /v1/counters/{name}/set)
+	SetCounter(ctx context.Context, request SetCounterRequestObject) (SetCounterResponseObject, error)
+	// ListElections List elections
+	// (GET /v1/elections)
+	ListElections(ctx context.Context, request ListElectionsRequestObject) (ListElectionsResponseObject, error)
+	// GetLeader Who leads
+	// (GET /v1/elections/{name})
+	GetLeader(ctx context.Context, request GetLeaderRequestObject) (GetLeaderResponseObject, error)
+	// Campaign Stand for leader
+	// (POST /v1/elections/{name}/campaign)
+	Campaign(ctx context.Context, request CampaignRequestObject) (CampaignResponseObject, error)
+	// Proclaim Change the value of the leader
+	// (POST /v1/elections/{name}/proclaim)
+	Proclaim(ctx context.Context, request ProclaimRequestObject) (ProclaimResponseObject, error)
+	// RenewLeadership Renew and verify the leadership
+	// (POST /v1/elections/{name}/renew)
+	RenewLeadership(ctx context.Context, request RenewLeadershipRequestObject) (RenewLeadershipResponseObject, error)
+	// Resign Resign or withdraw
+	// (POST /v1/elections/{name}/resign)
+	Resign(ctx context.Context, request ResignRequestObject) (ResignResponseObject, error)
+	// AcquireLockSet Acquire several locks at once
+	// (POST /v1/lock-sets/acquire)
+	AcquireLockSet(ctx context.Context, request AcquireLockSetRequestObject) (AcquireLockSetResponseObject, error)
+	// ReleaseLockSet Release several locks at once
+	// (POST /v1/lock-sets/release)
+	ReleaseLockSet(ctx context.Context, request ReleaseLockSetRequestObject) (ReleaseLockSetResponseObject, error)
+	// ListLocks List locks
+	// (GET /v1/locks)
+	ListLocks(ctx context.Context, request ListLocksRequestObject) (ListLocksResponseObject, error)
+	// BreakLock Break all holds of a lock
+	// (DELETE /v1/locks/{name})
+	BreakLock(ctx context.Context, request BreakLockRequestObject) (BreakLockResponseObject, error)
+	// GetLock Who holds a lock
+	// (GET /v1/locks/{name})
+	GetLock(ctx context.Context, request GetLockRequestObject) (GetLockResponseObject, error)
+	// AcquireLock Acquire a lock
+	// (POST /v1/locks/{name}/acquire)
+	AcquireLock(ctx context.Context, request AcquireLockRequestObject) (AcquireLockResponseObject, error)
+	// ReleaseLock Release a lock
+	// (POST /v1/locks/{name}/release)
+	ReleaseLock(ctx context.Context, request ReleaseLockRequestObject) (ReleaseLockResponseObject, error)
+	// RenewLock Renew and verify the lock
+	// (POST /v1/locks/{name}/renew)
+	RenewLock(ctx context.Context, request RenewLockRequestObject) (RenewLockResponseObject, error)
+	// RevokeLock Ask the holders to give a lock up
+	// (POST /v1/locks/{name}/revoke)
+	RevokeLock(ctx context.Context, request RevokeLockRequestObject) (RevokeLockResponseObject, error)
 	// Multi Apply operations atomically
 	// (POST /v1/multi)
 	Multi(ctx context.Context, request MultiRequestObject) (MultiResponseObject, error)
@@ -9767,6 +23394,24 @@ type StrictServerInterface interface {
 	// PutNode Write a node, creating it if need be
 	// (PUT /v1/nodes/{path})
 	PutNode(ctx context.Context, request PutNodeRequestObject) (PutNodeResponseObject, error)
+	// ListOnce List once
+	// (GET /v1/once)
+	ListOnce(ctx context.Context, request ListOnceRequestObject) (ListOnceResponseObject, error)
+	// ForgetOnce Forget runs
+	// (DELETE /v1/once/{name})
+	ForgetOnce(ctx context.Context, request ForgetOnceRequestObject) (ForgetOnceResponseObject, error)
+	// GetOnce State and result of a run
+	// (GET /v1/once/{name})
+	GetOnce(ctx context.Context, request GetOnceRequestObject) (GetOnceResponseObject, error)
+	// AbandonOnce Give a run back
+	// (POST /v1/once/{name}/abandon)
+	AbandonOnce(ctx context.Context, request AbandonOnceRequestObject) (AbandonOnceResponseObject, error)
+	// BeginOnce Begin a run that is to be done once
+	// (POST /v1/once/{name}/begin)
+	BeginOnce(ctx context.Context, request BeginOnceRequestObject) (BeginOnceResponseObject, error)
+	// CompleteOnce Record the result of a run
+	// (POST /v1/once/{name}/complete)
+	CompleteOnce(ctx context.Context, request CompleteOnceRequestObject) (CompleteOnceResponseObject, error)
 	// ListPrincipals List principals
 	// (GET /v1/principals)
 	ListPrincipals(ctx context.Context, request ListPrincipalsRequestObject) (ListPrincipalsResponseObject, error)
@@ -9779,6 +23424,39 @@ type StrictServerInterface interface {
 	// PutPrincipal Create or replace a principal
 	// (PUT /v1/principals/{name})
 	PutPrincipal(ctx context.Context, request PutPrincipalRequestObject) (PutPrincipalResponseObject, error)
+	// ListQueues List queues
+	// (GET /v1/queues)
+	ListQueues(ctx context.Context, request ListQueuesRequestObject) (ListQueuesResponseObject, error)
+	// DeleteQueue Delete a queue
+	// (DELETE /v1/queues/{name})
+	DeleteQueue(ctx context.Context, request DeleteQueueRequestObject) (DeleteQueueResponseObject, error)
+	// GetQueue Counts of a queue
+	// (GET /v1/queues/{name})
+	GetQueue(ctx context.Context, request GetQueueRequestObject) (GetQueueResponseObject, error)
+	// ConfigureQueue Configure a queue
+	// (PUT /v1/queues/{name})
+	ConfigureQueue(ctx context.Context, request ConfigureQueueRequestObject) (ConfigureQueueResponseObject, error)
+	// AckMessages Ack claimed messages
+	// (POST /v1/queues/{name}/ack)
+	AckMessages(ctx context.Context, request AckMessagesRequestObject) (AckMessagesResponseObject, error)
+	// ClaimMessages Claim messages
+	// (POST /v1/queues/{name}/claim)
+	ClaimMessages(ctx context.Context, request ClaimMessagesRequestObject) (ClaimMessagesResponseObject, error)
+	// ExtendMessages Extend claims
+	// (POST /v1/queues/{name}/extend)
+	ExtendMessages(ctx context.Context, request ExtendMessagesRequestObject) (ExtendMessagesResponseObject, error)
+	// PeekMessages Look at messages without claiming them
+	// (GET /v1/queues/{name}/messages)
+	PeekMessages(ctx context.Context, request PeekMessagesRequestObject) (PeekMessagesResponseObject, error)
+	// Enqueue Add a message
+	// (POST /v1/queues/{name}/messages)
+	Enqueue(ctx context.Context, request EnqueueRequestObject) (EnqueueResponseObject, error)
+	// NackMessages Give claimed messages back
+	// (POST /v1/queues/{name}/nack)
+	NackMessages(ctx context.Context, request NackMessagesRequestObject) (NackMessagesResponseObject, error)
+	// RedriveMessages Move messages of a queue to another one
+	// (POST /v1/queues/{name}/redrive)
+	RedriveMessages(ctx context.Context, request RedriveMessagesRequestObject) (RedriveMessagesResponseObject, error)
 	// DeleteQuota Remove the quota of a subtree
 	// (DELETE /v1/quota/{path})
 	DeleteQuota(ctx context.Context, request DeleteQuotaRequestObject) (DeleteQuotaResponseObject, error)
@@ -9788,6 +23466,24 @@ type StrictServerInterface interface {
 	// SetQuota Bound a subtree
 	// (PUT /v1/quota/{path})
 	SetQuota(ctx context.Context, request SetQuotaRequestObject) (SetQuotaResponseObject, error)
+	// ListSemaphores List semaphores
+	// (GET /v1/semaphores)
+	ListSemaphores(ctx context.Context, request ListSemaphoresRequestObject) (ListSemaphoresResponseObject, error)
+	// BreakSemaphore Break all holds of a semaphore
+	// (DELETE /v1/semaphores/{name})
+	BreakSemaphore(ctx context.Context, request BreakSemaphoreRequestObject) (BreakSemaphoreResponseObject, error)
+	// GetSemaphore Who holds permits of a semaphore
+	// (GET /v1/semaphores/{name})
+	GetSemaphore(ctx context.Context, request GetSemaphoreRequestObject) (GetSemaphoreResponseObject, error)
+	// AcquireSemaphore Acquire permits
+	// (POST /v1/semaphores/{name}/acquire)
+	AcquireSemaphore(ctx context.Context, request AcquireSemaphoreRequestObject) (AcquireSemaphoreResponseObject, error)
+	// ReleaseSemaphore Release permits of a semaphore
+	// (POST /v1/semaphores/{name}/release)
+	ReleaseSemaphore(ctx context.Context, request ReleaseSemaphoreRequestObject) (ReleaseSemaphoreResponseObject, error)
+	// RenewSemaphore Renew and verify its permits
+	// (POST /v1/semaphores/{name}/renew)
+	RenewSemaphore(ctx context.Context, request RenewSemaphoreRequestObject) (RenewSemaphoreResponseObject, error)
 	// ListSessions List sessions
 	// (GET /v1/sessions)
 	ListSessions(ctx context.Context, request ListSessionsRequestObject) (ListSessionsResponseObject, error)
@@ -10113,6 +23809,184 @@ func (sh *strictHandler) SetACL(w http.ResponseWriter, r *http.Request, path Pat
 	}
 }
 
+// ListBarriers operation middleware
+func (sh *strictHandler) ListBarriers(w http.ResponseWriter, r *http.Request, params ListBarriersParams) {
+	var request ListBarriersRequestObject
+
+	request.Params = params
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.ListBarriers(ctx, request.(ListBarriersRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListBarriers")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(ListBarriersResponseObject); ok {
+		if err := validResponse.VisitListBarriersResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// OpenBarrier operation middleware
+func (sh *strictHandler) OpenBarrier(w http.ResponseWriter, r *http.Request, name Name, params OpenBarrierParams) {
+	var request OpenBarrierRequestObject
+
+	request.Name = name
+	request.Params = params
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.OpenBarrier(ctx, request.(OpenBarrierRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "OpenBarrier")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(OpenBarrierResponseObject); ok {
+		if err := validResponse.VisitOpenBarrierResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// GetBarrier operation middleware
+func (sh *strictHandler) GetBarrier(w http.ResponseWriter, r *http.Request, name Name, params GetBarrierParams) {
+	var request GetBarrierRequestObject
+
+	request.Name = name
+	request.Params = params
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.GetBarrier(ctx, request.(GetBarrierRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetBarrier")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(GetBarrierResponseObject); ok {
+		if err := validResponse.VisitGetBarrierResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// CloseBarrier operation middleware
+func (sh *strictHandler) CloseBarrier(w http.ResponseWriter, r *http.Request, name Name, params CloseBarrierParams) {
+	var request CloseBarrierRequestObject
+
+	request.Name = name
+	request.Params = params
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.CloseBarrier(ctx, request.(CloseBarrierRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "CloseBarrier")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(CloseBarrierResponseObject); ok {
+		if err := validResponse.VisitCloseBarrierResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// EnterBarrier operation middleware
+func (sh *strictHandler) EnterBarrier(w http.ResponseWriter, r *http.Request, name Name, params EnterBarrierParams) {
+	var request EnterBarrierRequestObject
+
+	request.Name = name
+	request.Params = params
+
+	var body EnterBarrierJSONRequestBody
+	if err := runtime.BindJSONBody(r, &body); err != nil {
+		sh.options.RequestErrorHandlerFunc(w, r, fmt.Errorf("can't decode JSON body: %w", err))
+		return
+	}
+	request.Body = &body
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.EnterBarrier(ctx, request.(EnterBarrierRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "EnterBarrier")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(EnterBarrierResponseObject); ok {
+		if err := validResponse.VisitEnterBarrierResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// LeaveBarrier operation middleware
+func (sh *strictHandler) LeaveBarrier(w http.ResponseWriter, r *http.Request, name Name, params LeaveBarrierParams) {
+	var request LeaveBarrierRequestObject
+
+	request.Name = name
+	request.Params = params
+
+	var body LeaveBarrierJSONRequestBody
+	if err := runtime.BindJSONBody(r, &body); err != nil {
+		if !errors.Is(err, io.EOF) {
+			sh.options.RequestErrorHandlerFunc(w, r, fmt.Errorf("can't decode JSON body: %w", err))
+			return
+		}
+	} else {
+		request.Body = &body
+	}
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.LeaveBarrier(ctx, request.(LeaveBarrierRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "LeaveBarrier")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(LeaveBarrierResponseObject); ok {
+		if err := validResponse.VisitLeaveBarrierResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
 // ListChildren operation middleware
 func (sh *strictHandler) ListChildren(w http.ResponseWriter, r *http.Request, path Path, params ListChildrenParams) {
 	var request ListChildrenRequestObject
@@ -10255,6 +24129,649 @@ func (sh *strictHandler) TransferLeadership(w http.ResponseWriter, r *http.Reque
 		sh.options.ResponseErrorHandlerFunc(w, r, err)
 	} else if validResponse, ok := response.(TransferLeadershipResponseObject); ok {
 		if err := validResponse.VisitTransferLeadershipResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// ListCounters operation middleware
+func (sh *strictHandler) ListCounters(w http.ResponseWriter, r *http.Request, params ListCountersParams) {
+	var request ListCountersRequestObject
+
+	request.Params = params
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.ListCounters(ctx, request.(ListCountersRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListCounters")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(ListCountersResponseObject); ok {
+		if err := validResponse.VisitListCountersResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// DeleteCounter operation middleware
+func (sh *strictHandler) DeleteCounter(w http.ResponseWriter, r *http.Request, name Name, params DeleteCounterParams) {
+	var request DeleteCounterRequestObject
+
+	request.Name = name
+	request.Params = params
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.DeleteCounter(ctx, request.(DeleteCounterRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "DeleteCounter")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(DeleteCounterResponseObject); ok {
+		if err := validResponse.VisitDeleteCounterResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// GetCounter operation middleware
+func (sh *strictHandler) GetCounter(w http.ResponseWriter, r *http.Request, name Name, params GetCounterParams) {
+	var request GetCounterRequestObject
+
+	request.Name = name
+	request.Params = params
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.GetCounter(ctx, request.(GetCounterRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetCounter")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(GetCounterResponseObject); ok {
+		if err := validResponse.VisitGetCounterResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// AddCounter operation middleware
+func (sh *strictHandler) AddCounter(w http.ResponseWriter, r *http.Request, name Name, params AddCounterParams) {
+	var request AddCounterRequestObject
+
+	request.Name = name
+	request.Params = params
+
+	var body AddCounterJSONRequestBody
+	if err := runtime.BindJSONBody(r, &body); err != nil {
+		sh.options.RequestErrorHandlerFunc(w, r, fmt.Errorf("can't decode JSON body: %w", err))
+		return
+	}
+	request.Body = &body
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.AddCounter(ctx, request.(AddCounterRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "AddCounter")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(AddCounterResponseObject); ok {
+		if err := validResponse.VisitAddCounterResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// SetCounter operation middleware
+func (sh *strictHandler) SetCounter(w http.ResponseWriter, r *http.Request, name Name, params SetCounterParams) {
+	var request SetCounterRequestObject
+
+	request.Name = name
+	request.Params = params
+
+	var body SetCounterJSONRequestBody
+	if err := runtime.BindJSONBody(r, &body); err != nil {
+		sh.options.RequestErrorHandlerFunc(w, r, fmt.Errorf("can't decode JSON body: %w", err))
+		return
+	}
+	request.Body = &body
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.SetCounter(ctx, request.(SetCounterRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "SetCounter")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(SetCounterResponseObject); ok {
+		if err := validResponse.VisitSetCounterResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// ListElections operation middleware
+func (sh *strictHandler) ListElections(w http.ResponseWriter, r *http.Request, params ListElectionsParams) {
+	var request ListElectionsRequestObject
+
+	request.Params = params
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.ListElections(ctx, request.(ListElectionsRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListElections")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(ListElectionsResponseObject); ok {
+		if err := validResponse.VisitListElectionsResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// GetLeader operation middleware
+func (sh *strictHandler) GetLeader(w http.ResponseWriter, r *http.Request, name Name, params GetLeaderParams) {
+	var request GetLeaderRequestObject
+
+	request.Name = name
+	request.Params = params
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.GetLeader(ctx, request.(GetLeaderRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetLeader")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(GetLeaderResponseObject); ok {
+		if err := validResponse.VisitGetLeaderResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// Campaign operation middleware
+func (sh *strictHandler) Campaign(w http.ResponseWriter, r *http.Request, name Name, params CampaignParams) {
+	var request CampaignRequestObject
+
+	request.Name = name
+	request.Params = params
+
+	var body CampaignJSONRequestBody
+	if err := runtime.BindJSONBody(r, &body); err != nil {
+		if !errors.Is(err, io.EOF) {
+			sh.options.RequestErrorHandlerFunc(w, r, fmt.Errorf("can't decode JSON body: %w", err))
+			return
+		}
+	} else {
+		request.Body = &body
+	}
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.Campaign(ctx, request.(CampaignRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "Campaign")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(CampaignResponseObject); ok {
+		if err := validResponse.VisitCampaignResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// Proclaim operation middleware
+func (sh *strictHandler) Proclaim(w http.ResponseWriter, r *http.Request, name Name, params ProclaimParams) {
+	var request ProclaimRequestObject
+
+	request.Name = name
+	request.Params = params
+
+	var body ProclaimJSONRequestBody
+	if err := runtime.BindJSONBody(r, &body); err != nil {
+		sh.options.RequestErrorHandlerFunc(w, r, fmt.Errorf("can't decode JSON body: %w", err))
+		return
+	}
+	request.Body = &body
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.Proclaim(ctx, request.(ProclaimRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "Proclaim")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(ProclaimResponseObject); ok {
+		if err := validResponse.VisitProclaimResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// RenewLeadership operation middleware
+func (sh *strictHandler) RenewLeadership(w http.ResponseWriter, r *http.Request, name Name, params RenewLeadershipParams) {
+	var request RenewLeadershipRequestObject
+
+	request.Name = name
+	request.Params = params
+
+	var body RenewLeadershipJSONRequestBody
+	if err := runtime.BindJSONBody(r, &body); err != nil {
+		if !errors.Is(err, io.EOF) {
+			sh.options.RequestErrorHandlerFunc(w, r, fmt.Errorf("can't decode JSON body: %w", err))
+			return
+		}
+	} else {
+		request.Body = &body
+	}
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.RenewLeadership(ctx, request.(RenewLeadershipRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "RenewLeadership")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(RenewLeadershipResponseObject); ok {
+		if err := validResponse.VisitRenewLeadershipResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// Resign operation middleware
+func (sh *strictHandler) Resign(w http.ResponseWriter, r *http.Request, name Name, params ResignParams) {
+	var request ResignRequestObject
+
+	request.Name = name
+	request.Params = params
+
+	var body ResignJSONRequestBody
+	if err := runtime.BindJSONBody(r, &body); err != nil {
+		if !errors.Is(err, io.EOF) {
+			sh.options.RequestErrorHandlerFunc(w, r, fmt.Errorf("can't decode JSON body: %w", err))
+			return
+		}
+	} else {
+		request.Body = &body
+	}
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.Resign(ctx, request.(ResignRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "Resign")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(ResignResponseObject); ok {
+		if err := validResponse.VisitResignResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// AcquireLockSet operation middleware
+func (sh *strictHandler) AcquireLockSet(w http.ResponseWriter, r *http.Request, params AcquireLockSetParams) {
+	var request AcquireLockSetRequestObject
+
+	request.Params = params
+
+	var body AcquireLockSetJSONRequestBody
+	if err := runtime.BindJSONBody(r, &body); err != nil {
+		sh.options.RequestErrorHandlerFunc(w, r, fmt.Errorf("can't decode JSON body: %w", err))
+		return
+	}
+	request.Body = &body
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.AcquireLockSet(ctx, request.(AcquireLockSetRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "AcquireLockSet")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(AcquireLockSetResponseObject); ok {
+		if err := validResponse.VisitAcquireLockSetResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// ReleaseLockSet operation middleware
+func (sh *strictHandler) ReleaseLockSet(w http.ResponseWriter, r *http.Request, params ReleaseLockSetParams) {
+	var request ReleaseLockSetRequestObject
+
+	request.Params = params
+
+	var body ReleaseLockSetJSONRequestBody
+	if err := runtime.BindJSONBody(r, &body); err != nil {
+		if !errors.Is(err, io.EOF) {
+			sh.options.RequestErrorHandlerFunc(w, r, fmt.Errorf("can't decode JSON body: %w", err))
+			return
+		}
+	} else {
+		request.Body = &body
+	}
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.ReleaseLockSet(ctx, request.(ReleaseLockSetRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ReleaseLockSet")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(ReleaseLockSetResponseObject); ok {
+		if err := validResponse.VisitReleaseLockSetResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// ListLocks operation middleware
+func (sh *strictHandler) ListLocks(w http.ResponseWriter, r *http.Request, params ListLocksParams) {
+	var request ListLocksRequestObject
+
+	request.Params = params
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.ListLocks(ctx, request.(ListLocksRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListLocks")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(ListLocksResponseObject); ok {
+		if err := validResponse.VisitListLocksResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// BreakLock operation middleware
+func (sh *strictHandler) BreakLock(w http.ResponseWriter, r *http.Request, name Name, params BreakLockParams) {
+	var request BreakLockRequestObject
+
+	request.Name = name
+	request.Params = params
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.BreakLock(ctx, request.(BreakLockRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "BreakLock")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(BreakLockResponseObject); ok {
+		if err := validResponse.VisitBreakLockResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// GetLock operation middleware
+func (sh *strictHandler) GetLock(w http.ResponseWriter, r *http.Request, name Name, params GetLockParams) {
+	var request GetLockRequestObject
+
+	request.Name = name
+	request.Params = params
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.GetLock(ctx, request.(GetLockRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetLock")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(GetLockResponseObject); ok {
+		if err := validResponse.VisitGetLockResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// AcquireLock operation middleware
+func (sh *strictHandler) AcquireLock(w http.ResponseWriter, r *http.Request, name Name, params AcquireLockParams) {
+	var request AcquireLockRequestObject
+
+	request.Name = name
+	request.Params = params
+
+	var body AcquireLockJSONRequestBody
+	if err := runtime.BindJSONBody(r, &body); err != nil {
+		if !errors.Is(err, io.EOF) {
+			sh.options.RequestErrorHandlerFunc(w, r, fmt.Errorf("can't decode JSON body: %w", err))
+			return
+		}
+	} else {
+		request.Body = &body
+	}
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.AcquireLock(ctx, request.(AcquireLockRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "AcquireLock")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(AcquireLockResponseObject); ok {
+		if err := validResponse.VisitAcquireLockResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// ReleaseLock operation middleware
+func (sh *strictHandler) ReleaseLock(w http.ResponseWriter, r *http.Request, name Name, params ReleaseLockParams) {
+	var request ReleaseLockRequestObject
+
+	request.Name = name
+	request.Params = params
+
+	var body ReleaseLockJSONRequestBody
+	if err := runtime.BindJSONBody(r, &body); err != nil {
+		if !errors.Is(err, io.EOF) {
+			sh.options.RequestErrorHandlerFunc(w, r, fmt.Errorf("can't decode JSON body: %w", err))
+			return
+		}
+	} else {
+		request.Body = &body
+	}
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.ReleaseLock(ctx, request.(ReleaseLockRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ReleaseLock")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(ReleaseLockResponseObject); ok {
+		if err := validResponse.VisitReleaseLockResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// RenewLock operation middleware
+func (sh *strictHandler) RenewLock(w http.ResponseWriter, r *http.Request, name Name, params RenewLockParams) {
+	var request RenewLockRequestObject
+
+	request.Name = name
+	request.Params = params
+
+	var body RenewLockJSONRequestBody
+	if err := runtime.BindJSONBody(r, &body); err != nil {
+		if !errors.Is(err, io.EOF) {
+			sh.options.RequestErrorHandlerFunc(w, r, fmt.Errorf("can't decode JSON body: %w", err))
+			return
+		}
+	} else {
+		request.Body = &body
+	}
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.RenewLock(ctx, request.(RenewLockRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "RenewLock")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(RenewLockResponseObject); ok {
+		if err := validResponse.VisitRenewLockResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// RevokeLock operation middleware
+func (sh *strictHandler) RevokeLock(w http.ResponseWriter, r *http.Request, name Name, params RevokeLockParams) {
+	var request RevokeLockRequestObject
+
+	request.Name = name
+	request.Params = params
+
+	var body RevokeLockJSONRequestBody
+	if err := runtime.BindJSONBody(r, &body); err != nil {
+		if !errors.Is(err, io.EOF) {
+			sh.options.RequestErrorHandlerFunc(w, r, fmt.Errorf("can't decode JSON body: %w", err))
+			return
+		}
+	} else {
+		request.Body = &body
+	}
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.RevokeLock(ctx, request.(RevokeLockRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "RevokeLock")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(RevokeLockResponseObject); ok {
+		if err := validResponse.VisitRevokeLockResponse(w); err != nil {
 			sh.options.ResponseErrorHandlerFunc(w, r, err)
 		}
 	} else if response != nil {
@@ -10434,6 +24951,186 @@ func (sh *strictHandler) PutNode(w http.ResponseWriter, r *http.Request, path Pa
 	}
 }
 
+// ListOnce operation middleware
+func (sh *strictHandler) ListOnce(w http.ResponseWriter, r *http.Request, params ListOnceParams) {
+	var request ListOnceRequestObject
+
+	request.Params = params
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.ListOnce(ctx, request.(ListOnceRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListOnce")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(ListOnceResponseObject); ok {
+		if err := validResponse.VisitListOnceResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// ForgetOnce operation middleware
+func (sh *strictHandler) ForgetOnce(w http.ResponseWriter, r *http.Request, name Name, params ForgetOnceParams) {
+	var request ForgetOnceRequestObject
+
+	request.Name = name
+	request.Params = params
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.ForgetOnce(ctx, request.(ForgetOnceRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ForgetOnce")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(ForgetOnceResponseObject); ok {
+		if err := validResponse.VisitForgetOnceResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// GetOnce operation middleware
+func (sh *strictHandler) GetOnce(w http.ResponseWriter, r *http.Request, name Name, params GetOnceParams) {
+	var request GetOnceRequestObject
+
+	request.Name = name
+	request.Params = params
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.GetOnce(ctx, request.(GetOnceRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetOnce")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(GetOnceResponseObject); ok {
+		if err := validResponse.VisitGetOnceResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// AbandonOnce operation middleware
+func (sh *strictHandler) AbandonOnce(w http.ResponseWriter, r *http.Request, name Name, params AbandonOnceParams) {
+	var request AbandonOnceRequestObject
+
+	request.Name = name
+	request.Params = params
+
+	var body AbandonOnceJSONRequestBody
+	if err := runtime.BindJSONBody(r, &body); err != nil {
+		if !errors.Is(err, io.EOF) {
+			sh.options.RequestErrorHandlerFunc(w, r, fmt.Errorf("can't decode JSON body: %w", err))
+			return
+		}
+	} else {
+		request.Body = &body
+	}
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.AbandonOnce(ctx, request.(AbandonOnceRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "AbandonOnce")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(AbandonOnceResponseObject); ok {
+		if err := validResponse.VisitAbandonOnceResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// BeginOnce operation middleware
+func (sh *strictHandler) BeginOnce(w http.ResponseWriter, r *http.Request, name Name, params BeginOnceParams) {
+	var request BeginOnceRequestObject
+
+	request.Name = name
+	request.Params = params
+
+	var body BeginOnceJSONRequestBody
+	if err := runtime.BindJSONBody(r, &body); err != nil {
+		sh.options.RequestErrorHandlerFunc(w, r, fmt.Errorf("can't decode JSON body: %w", err))
+		return
+	}
+	request.Body = &body
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.BeginOnce(ctx, request.(BeginOnceRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "BeginOnce")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(BeginOnceResponseObject); ok {
+		if err := validResponse.VisitBeginOnceResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// CompleteOnce operation middleware
+func (sh *strictHandler) CompleteOnce(w http.ResponseWriter, r *http.Request, name Name, params CompleteOnceParams) {
+	var request CompleteOnceRequestObject
+
+	request.Name = name
+	request.Params = params
+
+	request.Body = r.Body
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.CompleteOnce(ctx, request.(CompleteOnceRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "CompleteOnce")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(CompleteOnceResponseObject); ok {
+		if err := validResponse.VisitCompleteOnceResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
 // ListPrincipals operation middleware
 func (sh *strictHandler) ListPrincipals(w http.ResponseWriter, r *http.Request, params ListPrincipalsParams) {
 	var request ListPrincipalsRequestObject
@@ -10548,6 +25245,349 @@ func (sh *strictHandler) PutPrincipal(w http.ResponseWriter, r *http.Request, na
 	}
 }
 
+// ListQueues operation middleware
+func (sh *strictHandler) ListQueues(w http.ResponseWriter, r *http.Request, params ListQueuesParams) {
+	var request ListQueuesRequestObject
+
+	request.Params = params
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.ListQueues(ctx, request.(ListQueuesRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListQueues")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(ListQueuesResponseObject); ok {
+		if err := validResponse.VisitListQueuesResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// DeleteQueue operation middleware
+func (sh *strictHandler) DeleteQueue(w http.ResponseWriter, r *http.Request, name Name, params DeleteQueueParams) {
+	var request DeleteQueueRequestObject
+
+	request.Name = name
+	request.Params = params
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.DeleteQueue(ctx, request.(DeleteQueueRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "DeleteQueue")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(DeleteQueueResponseObject); ok {
+		if err := validResponse.VisitDeleteQueueResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// GetQueue operation middleware
+func (sh *strictHandler) GetQueue(w http.ResponseWriter, r *http.Request, name Name, params GetQueueParams) {
+	var request GetQueueRequestObject
+
+	request.Name = name
+	request.Params = params
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.GetQueue(ctx, request.(GetQueueRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetQueue")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(GetQueueResponseObject); ok {
+		if err := validResponse.VisitGetQueueResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// ConfigureQueue operation middleware
+func (sh *strictHandler) ConfigureQueue(w http.ResponseWriter, r *http.Request, name Name, params ConfigureQueueParams) {
+	var request ConfigureQueueRequestObject
+
+	request.Name = name
+	request.Params = params
+
+	var body ConfigureQueueJSONRequestBody
+	if err := runtime.BindJSONBody(r, &body); err != nil {
+		sh.options.RequestErrorHandlerFunc(w, r, fmt.Errorf("can't decode JSON body: %w", err))
+		return
+	}
+	request.Body = &body
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.ConfigureQueue(ctx, request.(ConfigureQueueRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ConfigureQueue")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(ConfigureQueueResponseObject); ok {
+		if err := validResponse.VisitConfigureQueueResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// AckMessages operation middleware
+func (sh *strictHandler) AckMessages(w http.ResponseWriter, r *http.Request, name Name, params AckMessagesParams) {
+	var request AckMessagesRequestObject
+
+	request.Name = name
+	request.Params = params
+
+	var body AckMessagesJSONRequestBody
+	if err := runtime.BindJSONBody(r, &body); err != nil {
+		sh.options.RequestErrorHandlerFunc(w, r, fmt.Errorf("can't decode JSON body: %w", err))
+		return
+	}
+	request.Body = &body
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.AckMessages(ctx, request.(AckMessagesRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "AckMessages")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(AckMessagesResponseObject); ok {
+		if err := validResponse.VisitAckMessagesResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// ClaimMessages operation middleware
+func (sh *strictHandler) ClaimMessages(w http.ResponseWriter, r *http.Request, name Name, params ClaimMessagesParams) {
+	var request ClaimMessagesRequestObject
+
+	request.Name = name
+	request.Params = params
+
+	var body ClaimMessagesJSONRequestBody
+	if err := runtime.BindJSONBody(r, &body); err != nil {
+		if !errors.Is(err, io.EOF) {
+			sh.options.RequestErrorHandlerFunc(w, r, fmt.Errorf("can't decode JSON body: %w", err))
+			return
+		}
+	} else {
+		request.Body = &body
+	}
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.ClaimMessages(ctx, request.(ClaimMessagesRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ClaimMessages")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(ClaimMessagesResponseObject); ok {
+		if err := validResponse.VisitClaimMessagesResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// ExtendMessages operation middleware
+func (sh *strictHandler) ExtendMessages(w http.ResponseWriter, r *http.Request, name Name, params ExtendMessagesParams) {
+	var request ExtendMessagesRequestObject
+
+	request.Name = name
+	request.Params = params
+
+	var body ExtendMessagesJSONRequestBody
+	if err := runtime.BindJSONBody(r, &body); err != nil {
+		sh.options.RequestErrorHandlerFunc(w, r, fmt.Errorf("can't decode JSON body: %w", err))
+		return
+	}
+	request.Body = &body
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.ExtendMessages(ctx, request.(ExtendMessagesRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ExtendMessages")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(ExtendMessagesResponseObject); ok {
+		if err := validResponse.VisitExtendMessagesResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// PeekMessages operation middleware
+func (sh *strictHandler) PeekMessages(w http.ResponseWriter, r *http.Request, name Name, params PeekMessagesParams) {
+	var request PeekMessagesRequestObject
+
+	request.Name = name
+	request.Params = params
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.PeekMessages(ctx, request.(PeekMessagesRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "PeekMessages")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(PeekMessagesResponseObject); ok {
+		if err := validResponse.VisitPeekMessagesResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// Enqueue operation middleware
+func (sh *strictHandler) Enqueue(w http.ResponseWriter, r *http.Request, name Name, params EnqueueParams) {
+	var request EnqueueRequestObject
+
+	request.Name = name
+	request.Params = params
+
+	request.Body = r.Body
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.Enqueue(ctx, request.(EnqueueRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "Enqueue")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(EnqueueResponseObject); ok {
+		if err := validResponse.VisitEnqueueResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// NackMessages operation middleware
+func (sh *strictHandler) NackMessages(w http.ResponseWriter, r *http.Request, name Name, params NackMessagesParams) {
+	var request NackMessagesRequestObject
+
+	request.Name = name
+	request.Params = params
+
+	var body NackMessagesJSONRequestBody
+	if err := runtime.BindJSONBody(r, &body); err != nil {
+		sh.options.RequestErrorHandlerFunc(w, r, fmt.Errorf("can't decode JSON body: %w", err))
+		return
+	}
+	request.Body = &body
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.NackMessages(ctx, request.(NackMessagesRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "NackMessages")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(NackMessagesResponseObject); ok {
+		if err := validResponse.VisitNackMessagesResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// RedriveMessages operation middleware
+func (sh *strictHandler) RedriveMessages(w http.ResponseWriter, r *http.Request, name Name, params RedriveMessagesParams) {
+	var request RedriveMessagesRequestObject
+
+	request.Name = name
+	request.Params = params
+
+	var body RedriveMessagesJSONRequestBody
+	if err := runtime.BindJSONBody(r, &body); err != nil {
+		sh.options.RequestErrorHandlerFunc(w, r, fmt.Errorf("can't decode JSON body: %w", err))
+		return
+	}
+	request.Body = &body
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.RedriveMessages(ctx, request.(RedriveMessagesRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "RedriveMessages")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(RedriveMessagesResponseObject); ok {
+		if err := validResponse.VisitRedriveMessagesResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
 // DeleteQuota operation middleware
 func (sh *strictHandler) DeleteQuota(w http.ResponseWriter, r *http.Request, path Path, params DeleteQuotaParams) {
 	var request DeleteQuotaRequestObject
@@ -10629,6 +25669,194 @@ func (sh *strictHandler) SetQuota(w http.ResponseWriter, r *http.Request, path P
 		sh.options.ResponseErrorHandlerFunc(w, r, err)
 	} else if validResponse, ok := response.(SetQuotaResponseObject); ok {
 		if err := validResponse.VisitSetQuotaResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// ListSemaphores operation middleware
+func (sh *strictHandler) ListSemaphores(w http.ResponseWriter, r *http.Request, params ListSemaphoresParams) {
+	var request ListSemaphoresRequestObject
+
+	request.Params = params
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.ListSemaphores(ctx, request.(ListSemaphoresRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListSemaphores")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(ListSemaphoresResponseObject); ok {
+		if err := validResponse.VisitListSemaphoresResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// BreakSemaphore operation middleware
+func (sh *strictHandler) BreakSemaphore(w http.ResponseWriter, r *http.Request, name Name, params BreakSemaphoreParams) {
+	var request BreakSemaphoreRequestObject
+
+	request.Name = name
+	request.Params = params
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.BreakSemaphore(ctx, request.(BreakSemaphoreRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "BreakSemaphore")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(BreakSemaphoreResponseObject); ok {
+		if err := validResponse.VisitBreakSemaphoreResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// GetSemaphore operation middleware
+func (sh *strictHandler) GetSemaphore(w http.ResponseWriter, r *http.Request, name Name, params GetSemaphoreParams) {
+	var request GetSemaphoreRequestObject
+
+	request.Name = name
+	request.Params = params
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.GetSemaphore(ctx, request.(GetSemaphoreRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetSemaphore")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(GetSemaphoreResponseObject); ok {
+		if err := validResponse.VisitGetSemaphoreResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// AcquireSemaphore operation middleware
+func (sh *strictHandler) AcquireSemaphore(w http.ResponseWriter, r *http.Request, name Name, params AcquireSemaphoreParams) {
+	var request AcquireSemaphoreRequestObject
+
+	request.Name = name
+	request.Params = params
+
+	var body AcquireSemaphoreJSONRequestBody
+	if err := runtime.BindJSONBody(r, &body); err != nil {
+		sh.options.RequestErrorHandlerFunc(w, r, fmt.Errorf("can't decode JSON body: %w", err))
+		return
+	}
+	request.Body = &body
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.AcquireSemaphore(ctx, request.(AcquireSemaphoreRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "AcquireSemaphore")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(AcquireSemaphoreResponseObject); ok {
+		if err := validResponse.VisitAcquireSemaphoreResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// ReleaseSemaphore operation middleware
+func (sh *strictHandler) ReleaseSemaphore(w http.ResponseWriter, r *http.Request, name Name, params ReleaseSemaphoreParams) {
+	var request ReleaseSemaphoreRequestObject
+
+	request.Name = name
+	request.Params = params
+
+	var body ReleaseSemaphoreJSONRequestBody
+	if err := runtime.BindJSONBody(r, &body); err != nil {
+		if !errors.Is(err, io.EOF) {
+			sh.options.RequestErrorHandlerFunc(w, r, fmt.Errorf("can't decode JSON body: %w", err))
+			return
+		}
+	} else {
+		request.Body = &body
+	}
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.ReleaseSemaphore(ctx, request.(ReleaseSemaphoreRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ReleaseSemaphore")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(ReleaseSemaphoreResponseObject); ok {
+		if err := validResponse.VisitReleaseSemaphoreResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// RenewSemaphore operation middleware
+func (sh *strictHandler) RenewSemaphore(w http.ResponseWriter, r *http.Request, name Name, params RenewSemaphoreParams) {
+	var request RenewSemaphoreRequestObject
+
+	request.Name = name
+	request.Params = params
+
+	var body RenewSemaphoreJSONRequestBody
+	if err := runtime.BindJSONBody(r, &body); err != nil {
+		if !errors.Is(err, io.EOF) {
+			sh.options.RequestErrorHandlerFunc(w, r, fmt.Errorf("can't decode JSON body: %w", err))
+			return
+		}
+	} else {
+		request.Body = &body
+	}
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.RenewSemaphore(ctx, request.(RenewSemaphoreRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "RenewSemaphore")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(RenewSemaphoreResponseObject); ok {
+		if err := validResponse.VisitRenewSemaphoreResponse(w); err != nil {
 			sh.options.ResponseErrorHandlerFunc(w, r, err)
 		}
 	} else if response != nil {

@@ -150,6 +150,8 @@ func (s *sight) answer(a *Answer) (more bool, code tree.Code) {
 		return s.sessionList(a), tree.OK
 	case ReadHeld, ReadHelds:
 		return s.ofHeld(a)
+	case ReadHold:
+		return false, s.ownHold(a)
 	case ReadNames:
 		return s.nameList(a)
 	case ReadWhoami:

@@ -120,6 +120,7 @@ const (
 	ReadMessages ReadKind = 18 // Answer.Messages
 	ReadCounter  ReadKind = 19 // Answer.Counter
 	ReadBarrier  ReadKind = 20 // Answer.Barrier, with Token: Mine
+	ReadHold     ReadKind = 22 // Answer.Hold: what the session of Token has of the thing Name of the kind Of, by Fencing where that is not 0; else ErrHoldLost
 	ReadNames    ReadKind = 21 // Answer.Names: of the elections, queues, counters, barriers or once (Of) whose names begin with Name
 )
 
@@ -131,6 +132,7 @@ type Read struct {
 	Name      string            // ReadPrincipal; of what is held, counted or queued
 	Of        commandpb.Kind    // ReadHeld, ReadHelds, ReadNames
 	Key       string            // ReadHeld of once
+	Fencing   quorum.Zxid       // ReadHold: the token of the hold that is meant; 0: any
 	Depth     int               // ReadTree: levels below Path; 0: all
 	Ops       []*commandpb.Op   // ReadMulti: Check and Get alone
 	Session   quorum.Zxid
@@ -160,6 +162,7 @@ type Answer struct {
 	APITokens  []APIToken
 
 	Held     []HeldState
+	Hold     Hold
 	Queue    QueueState
 	Messages []Message
 	Counter  Counter
@@ -300,6 +303,8 @@ type Status struct {
 	LogStart quorum.Zxid
 	Settings Settings
 	Level    uint32 // feature level of the state at Applied
+
+	OldestRecord time.Duration // age of the oldest idempotency record; 0: there is none
 }
 
 // MemberStatus is one member; what only a leader knows is zero elsewhere.

@@ -45,7 +45,7 @@ func (n *Node) read(ctx context.Context, q lease.Read) (lease.Answer, error) {
 		if view, info, err = n.sessionAt(ctx, view, q.Caller, q.Token); err != nil {
 			return lease.Answer{Zxid: view.Zxid()}, err
 		}
-		if q.Kind == lease.ReadSession && q.Session == 0 {
+		if q.Session == 0 {
 			q.Session = info.ID
 		}
 	}

@@ -5,7 +5,7 @@ import (
 	"strconv"
 )
 
-// written is an answer of a read that may have waited. It stands for the
+// written is an answer of an operation that may have waited. It stands for the
 // generated types where those do not do: they cannot be written later, and they
 // format and canonicalize every header, which was a fifth of what a read cost
 // at the edge.
@@ -28,6 +28,48 @@ func (f written) VisitWatchNodeResponse(w http.ResponseWriter) error { return f(
 
 // VisitStreamNodeResponse writes the answer of GET /v1/stream/{path}.
 func (f written) VisitStreamNodeResponse(w http.ResponseWriter) error { return f(w) }
+
+// VisitAcquireLockResponse writes the answer of POST /v1/locks/{name}/acquire.
+func (f written) VisitAcquireLockResponse(w http.ResponseWriter) error { return f(w) }
+
+// VisitAcquireLockSetResponse writes the answer of POST /v1/lock-sets/acquire.
+func (f written) VisitAcquireLockSetResponse(w http.ResponseWriter) error { return f(w) }
+
+// VisitAcquireSemaphoreResponse writes the answer of POST /v1/semaphores/{name}/acquire.
+func (f written) VisitAcquireSemaphoreResponse(w http.ResponseWriter) error { return f(w) }
+
+// VisitCampaignResponse writes the answer of POST /v1/elections/{name}/campaign.
+func (f written) VisitCampaignResponse(w http.ResponseWriter) error { return f(w) }
+
+// VisitBeginOnceResponse writes the answer of POST /v1/once/{name}/begin.
+func (f written) VisitBeginOnceResponse(w http.ResponseWriter) error { return f(w) }
+
+// VisitClaimMessagesResponse writes the answer of POST /v1/queues/{name}/claim.
+func (f written) VisitClaimMessagesResponse(w http.ResponseWriter) error { return f(w) }
+
+// VisitEnterBarrierResponse writes the answer of POST /v1/barriers/{name}/enter.
+func (f written) VisitEnterBarrierResponse(w http.ResponseWriter) error { return f(w) }
+
+// VisitLeaveBarrierResponse writes the answer of POST /v1/barriers/{name}/leave.
+func (f written) VisitLeaveBarrierResponse(w http.ResponseWriter) error { return f(w) }
+
+// VisitGetLockResponse writes the answer of GET /v1/locks/{name}.
+func (f written) VisitGetLockResponse(w http.ResponseWriter) error { return f(w) }
+
+// VisitGetSemaphoreResponse writes the answer of GET /v1/semaphores/{name}.
+func (f written) VisitGetSemaphoreResponse(w http.ResponseWriter) error { return f(w) }
+
+// VisitGetLeaderResponse writes the answer of GET /v1/elections/{name}.
+func (f written) VisitGetLeaderResponse(w http.ResponseWriter) error { return f(w) }
+
+// VisitGetOnceResponse writes the answer of GET /v1/once/{name}.
+func (f written) VisitGetOnceResponse(w http.ResponseWriter) error { return f(w) }
+
+// VisitGetBarrierResponse writes the answer of GET /v1/barriers/{name}.
+func (f written) VisitGetBarrierResponse(w http.ResponseWriter) error { return f(w) }
+
+// VisitGetCounterResponse writes the answer of GET /v1/counters/{name}.
+func (f written) VisitGetCounterResponse(w http.ResponseWriter) error { return f(w) }
 
 // later is the answer that the tail of the exchange will write.
 var later written = func(http.ResponseWriter) error { return nil }

@@ -54,13 +54,16 @@ func checkBody(x *exchange, op *operation, r *http.Request) *failure {
 	if err != nil {
 		return asFailure(err)
 	}
-	if f := checkJSON(body, op.json); f != nil {
-		return f
-	}
 	if op.json.needed && len(bytes.TrimSpace(body)) == 0 {
 		body = []byte("{}") // for the operation to find fault with, after it has looked at the session
 	}
+	if f := checkJSON(body, op.json); f != nil {
+		return f
+	}
 	r.Body = io.NopCloser(bytes.NewReader(body))
+	if x.key != nil {
+		x.key.noteJSON(body)
+	}
 	return nil
 }
 

@@ -37,7 +37,7 @@ func (e *edge) ListChildren(ctx context.Context, q api.ListChildrenRequestObject
 		read.match = tagMatch{} // the tag is that of a list from its beginning
 	}
 	read.query.WithData = include.data || include.text
-	read.tag, read.scopes = childrenTag, scopeChildren
+	read.tag, read.scopes = childrenTagOf, scopeChildren
 	read.answer = func(got *polled) written {
 		return renderPage(got, include, plain).VisitListChildrenResponse
 	}

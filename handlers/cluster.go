@@ -3,6 +3,7 @@ package handlers
 import (
 	"context"
 	"errors"
+	"slices"
 	"strconv"
 
 	"perch/gen/api"
@@ -16,7 +17,13 @@ func features(level uint32) []string {
 	if level < 2 {
 		return []string{"nodes", "sessions", "stream", "watch"}
 	}
-	return []string{"access", "acl", "container", "multi", "nodes", "quota", "sessions", "stream", "tree", "ttl", "watch"}
+	list := []string{"access", "acl", "container", "multi", "nodes", "quota", "sessions", "stream", "tree", "ttl", "watch"}
+	if level < 3 {
+		return list
+	}
+	list = append(list, "barriers", "counters", "elections", "fence", "idempotency", "locks", "once", "queues", "semaphores")
+	slices.Sort(list)
+	return list
 }
 
 // GetCluster implements GET /v1/cluster.
@@ -104,6 +111,7 @@ func (e *edge) renderCluster(s *lease.Status) api.Cluster {
 		ClusterID: clusterID(s), Name: some(s.Name), Node: some(memberID(s.Node)), Version: some(e.version),
 		Epoch: int64(s.Soft.Epoch), Zxid: int64(s.Applied), OldestZxid: int64(s.Oldest),
 		Limits: &limits, Features: &features, Members: make([]api.Member, len(s.Members)),
+		IdempotencyOldestMs: some(milliseconds(s.OldestRecord)),
 	}
 	if s.Soft.Leader != 0 {
 		c.Leader = some(memberID(s.Soft.Leader))
@@ -164,6 +172,9 @@ func (e *edge) limits(s *lease.Settings) map[string]int64 {
 		"transaction_nodes": int64(s.TxnNodes), "session_ephemerals": int64(s.SessionEphemerals),
 		"sessions": int64(s.Sessions), "ttl_min_ms": s.TTLMinMs, "ttl_max_ms": s.TTLMaxMs,
 		"event_age_ms": s.EventAgeMs, "event_bytes": s.EventBytes,
+		"idempotency_bytes": s.RecordBytes, "idempotency_age_ms": s.RecordAgeMs, "idempotency_least_ms": s.RecordLeastMs,
+		"ended_holds_age_ms": s.OverAgeMs, "waiting_per_name": int64(s.Waiting), "session_holds": int64(s.SessionHolds),
+		"queue_messages": s.QueueMessages, "queue_bytes": s.QueueBytes, "lock_set_names": setNamesMax, "claim_messages": claimCountMax,
 		"multi_operations": multiOpsMax, "multi_bytes": multiBytesMax, "acl_entries": aclEntriesMax,
 		"wait_ms": milliseconds(e.waitMax), "parked_requests": e.waiters,
 		"parked_requests_per_principal": int64(e.crowd.most),

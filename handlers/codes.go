@@ -51,6 +51,13 @@ func row(code string, status int, title string, zk int32) string {
 	return code
 }
 
+// waits is the row of a refusal that the same request may outlive.
+func waits(code tree.Code, title string) string {
+	row(code.String(), http.StatusConflict, title, 0)
+	specs[code.String()].retryable = true
+	return code.String()
+}
+
 // The codes that the edge itself gives. Those of state and of nodes are
 // sentinels of tree and lease, and stand here for their status and title.
 var (
@@ -67,6 +74,7 @@ var (
 	_                    = row(tree.ErrNoSession.String(), 404, "The session does not exist.", 0)
 	_                    = row(tree.ErrNoPrincipal.String(), 404, "The principal does not exist.", 0)
 	_                    = row(tree.ErrNoToken.String(), 404, "The API token does not exist.", 0)
+	_                    = row(tree.ErrNoQueue.String(), 404, "The queue does not exist.", 0)
 	codeNoMember         = row(string(lease.ErrNoMember), 404, "The node is no member of the cluster.", 0)
 	codeNoEndpoint       = row("no_such_endpoint", 404, "There is no such operation.", 0)
 	codeMethod           = row("method_not_allowed", 405, "The path does not have this method.", 0)
@@ -75,16 +83,33 @@ var (
 	_                    = row(tree.ErrNotEmpty.String(), 409, "The node has children.", -111)
 	_                    = row(tree.ErrNoChildrenForEphemeral.String(), 409, "Ephemerals have no children.", -108)
 	_                    = row(tree.ErrQuotaExceeded.String(), 409, "The quota of the subtree is used up.", -125)
+	_                    = waits(tree.ErrLockHeld, "It is held by others.")
+	_                    = waits(tree.ErrLockDelayed, "The last hold has expired, and had asked for a delay.")
+	_                    = waits(tree.ErrNoPermits, "Too few permits are free.")
+	_                    = row(tree.ErrLimitMismatch.String(), 409, "Others use it with another limit.", 0)
+	_                    = row(tree.ErrModeMismatch.String(), 409, "The session has it, or waits for it, in another mode.", 0)
+	_                    = row(tree.ErrSuperseded.String(), 409, "A newer request waits in the same place.", 0)
+	_                    = row(tree.ErrNotLeader.String(), 409, "The request is not the leader's.", 0)
+	codeBarrierWaiting   = waits(tree.ErrBarrierWaiting, "The others are not there yet.")
+	_                    = waits(tree.ErrOnceRunning, "Somebody runs it.")
+	_                    = row(tree.ErrOnceDone.String(), 409, "It is done.", 0)
+	_                    = row(tree.ErrOnceFailed.String(), 409, "All attempts have failed.", 0)
+	_                    = row(tree.ErrCounterOverflow.String(), 409, "The sum does not fit in 64 bits.", 0)
+	_                    = waits(tree.ErrKeyInProgress, "An earlier request with the same key is being answered.")
 	codeCursorExpired    = row(tree.ErrCursorExpired.String(), 410, "The cursor is older than the kept events.", 0)
 	_                    = row(tree.ErrHistoryLost.String(), 410, "The position is not in the history of the cluster.", 0)
 	_                    = row(string(lease.ErrPageExpired), 410, "The page token has expired.", 0)
 	codeSessionExpired   = row(tree.ErrSessionExpired.String(), 410, "The session is not alive.", -112)
+	codeHoldLost         = row(tree.ErrHoldLost.String(), 410, "It is not held any more.", 0)
+	_                    = row(tree.ErrReceiptLost.String(), 410, "Some claims are lost.", 0)
 	_                    = row(tree.ErrVersionMismatch.String(), 412, "The version is another one.", -103)
 	codeETagMismatch     = row(tree.ErrETagMismatch.String(), 412, "The tag is another one.", 0)
+	_                    = row(tree.ErrFenceStale.String(), 412, "What the fence names is not held.", 0)
 	codeTooLarge         = row(tree.ErrTooLarge.String(), 413, "The request is too large.", 0)
 	codeURITooLong       = row("uri_too_long", 414, "The URL is too long.", 0)
 	codeEncoding         = row("unsupported_encoding", 415, "Bodies are taken as they are, without Content-Encoding.", 0)
 	codeMisdirected      = row("misdirected_request", 421, "The host is not this server.", 0)
+	_                    = row(tree.ErrKeyReused.String(), 422, "The key belongs to another request.", 0)
 	codeHeadersTooLarge  = row("headers_too_large", 431, "The request headers are too large.", 0)
 	codeRateLimited      = row("rate_limited", 429, "Too many requests.", -127)
 	codeTooManyWaiters   = row(string(lease.ErrTooManyWaiters), 429, "Too many requests are waiting.", 0)
@@ -115,8 +140,10 @@ type failure struct {
 	limit   int64
 	failed  *int32   // of a multi: the operation at fault
 	allow   []string // methods of the path, with 405
-	cause   error    // for the log only
-	aborted bool     // nobody reads the answer
+	tag     string   // of what is in the way, where it is not a node
+	about   *inTheWay
+	cause   error // for the log only
+	aborted bool  // nobody reads the answer
 }
 
 func (f *failure) Error() string {

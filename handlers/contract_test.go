@@ -37,16 +37,19 @@ func TestOperationsAreTheDocument(t *testing.T) {
 func compareParameters(t *testing.T, have *operation, parameters openapi3.Parameters) {
 	t.Helper()
 	var query, ifs []string
-	session := false
+	session, keyed, fenced := false, false, false
 	for _, ref := range parameters {
 		p := ref.Value
 		switch {
 		case p.In == "query":
 			query = append(query, p.Name)
+			fenced = fenced || p.Name == queryFence
 		case p.Name == ifMatch, p.Name == ifNoneMatch:
 			ifs = append(ifs, p.Name)
 		case p.Name == "Perch-Session":
 			session = true
+		case p.Name == headerIdempotencyKey:
+			keyed = true
 		case p.In == "header" && p.Name != "Prefer" && p.Name != "Last-Event-ID":
 			t.Errorf("%s: header %s is not known to this test", have.id, p.Name)
 		}
@@ -56,6 +59,9 @@ func compareParameters(t *testing.T, have *operation, parameters openapi3.Parame
 	}
 	if have.writes() && !sameSet(ifs, have.ifs) {
 		t.Errorf("%s: conditions %v, in the document %v", have.id, have.ifs, ifs)
+	}
+	if keyed != have.keyed || fenced != have.fenced {
+		t.Errorf("%s: a key %v and a fence %v, in the document %v and %v", have.id, have.keyed, have.fenced, keyed, fenced)
 	}
 	if session == have.ops {
 		t.Errorf("%s: Perch-Session is declared: %v", have.id, session)
@@ -158,6 +164,13 @@ var wellFormed = map[string]string{
 	"setQuota":      `{"max_nodes":1000}`,
 	"createToken":   `{"principal":"ci"}`,
 	"putPrincipal":  `{"grants":[{"prefix":"/","perms":["read"]}]}`,
+
+	"acquireLock": `{"ttl_ms":30000}`, "acquireSemaphore": `{"limit":3,"ttl_ms":30000}`, "campaign": `{"ttl_ms":30000,"value":"here"}`,
+	"acquireLockSet": `{"locks":[{"name":"ci"}],"ttl_ms":30000}`, "beginOnce": `{"key":"k","ttl_ms":30000}`,
+	"releaseLockSet": `{"names":["ci"]}`, "proclaim": `{"value":"there"}`, "enterBarrier": `{"count":2,"ttl_ms":30000}`,
+	"addCounter": `{"add":1}`, "setCounter": `{"value":1}`, "configureQueue": `{"max_attempts":3}`,
+	"ackMessages": `{"receipts":["1-1"]}`, "nackMessages": `{"receipts":["1-1"]}`, "extendMessages": `{"receipts":["1-1"],"ttl_ms":30000}`,
+	"redriveMessages": `{"to":"other"}`,
 }
 
 // TestEveryRoute sends to every operation what it must refuse, and to every
@@ -170,13 +183,20 @@ func TestEveryRoute(t *testing.T) {
 		target := op.method + " " + example(op.path)
 		t.Run(op.id, func(t *testing.T) {
 			e := &edgeTest{T: t, svc: e.svc, h: e.h, log: e.log}
-			e.do(target+"?fence=nightly:1", "").want("400 unknown_parameter")
-			e.do(target+"?%66ence=nightly", "").want("400 unknown_parameter")
+			fence := "400 unknown_parameter"
+			if op.fenced {
+				fence = "400 invalid_argument"
+			}
+			e.do(target+"?fence=nightly:x", "").want(fence)
+			e.do(target+"?%66ence=no%20name", "").want(fence)
 			e.do(target+"?a;b", "").want("400 invalid_argument")
 			e.do(target+"?a=%zz", "").want("400 unknown_parameter")
 			e.do(target+"?%zz=1", "").want("400 invalid_argument")
 			e.do(target, "", "Content-Encoding: gzip").want("415 unsupported_encoding")
 			for _, name := range op.query {
+				if name == queryFence {
+					continue // it may be given more than once
+				}
 				e.do(target+"?"+name+"=1&"+name+"=1", "").want("400 invalid_argument")
 				e.do(target+"?"+name, "").want("400 invalid_argument")
 				e.do(target+"?"+strings.ToUpper(name)+"=1", "").want("400 unknown_parameter")
@@ -184,7 +204,11 @@ func TestEveryRoute(t *testing.T) {
 			if op.ops {
 				return
 			}
-			e.do(target, wellFormed[op.id], "Idempotency-Key: k").want("400 invalid_argument")
+			if op.keyed {
+				e.do(target, wellFormed[op.id], "Idempotency-Key: a b").want("400 invalid_argument")
+			} else {
+				e.do(target, wellFormed[op.id], "Idempotency-Key: k").want("400 invalid_argument")
+			}
 			for _, token := range []string{"", "short", strings.Repeat("a", 21), strings.Repeat("a", 129), strings.Repeat("a", 21) + "!"} {
 				e.do(target, wellFormed[op.id], "Perch-Session: "+token).want("410 session_expired")
 			}
@@ -209,8 +233,8 @@ func TestEveryRoute(t *testing.T) {
 func TestNoSuchEndpoint(t *testing.T) {
 	e := newEdgeTest(t)
 	for _, target := range []string{
-		"GET /", "GET /v1", "GET /v1/", "GET /v1/nodes", "GET /v1/sessions/", "POST /v1/multi/", "GET /v1/locks",
-		"POST /v1/locks/nightly/acquire", "GET /v1/tree", "GET /v2/nodes/app", "GET /V1/nodes/app",
+		"GET /", "GET /v1", "GET /v1/", "GET /v1/nodes", "GET /v1/sessions/", "POST /v1/multi/", "GET /v1/locks/",
+		"POST /v1/locks/nightly/seize", "GET /v1/tree", "GET /v2/nodes/app", "GET /V1/nodes/app",
 		"GET /v1%2Fnodes/app", "GET /livez/", "GET /v1/cluster/member", "FOO /nowhere", "GET /v1/sessions/1/2",
 		"GET //v1/nodes/app", "GET /v1/nodes%2Fapp",
 	} {

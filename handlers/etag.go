@@ -5,6 +5,8 @@ import (
 	"strconv"
 	"strings"
 
+	"perch/gen/commandpb"
+	"perch/lease"
 	"perch/quorum"
 	"perch/tree"
 )
@@ -60,7 +62,11 @@ func (m tagMatch) floor() quorum.Zxid {
 		return 0
 	}
 	var newest uint64
-	parts := strings.SplitN(strings.TrimPrefix(m.tag, "c"), "-", 3)
+	text := m.tag
+	if strings.IndexByte(waitable, text[0]) >= 0 {
+		text = text[1:]
+	}
+	parts := strings.SplitN(text, "-", 3)
 	for _, part := range parts[:min(2, len(parts))] {
 		z, err := strconv.ParseUint(part, 10, 63)
 		if err != nil {
@@ -70,6 +76,10 @@ func (m tagMatch) floor() quorum.Zxid {
 	}
 	return quorum.Zxid(newest)
 }
+
+// waitable are the first letters of the tags that can be waited on, but for
+// those of nodes: of children, and of what thingTag knows.
+const waitable = "clsenbo"
 
 // zxid is the tag as the mzxid of a node; 0, which no node has, when it is not
 // one.
@@ -126,5 +136,27 @@ const noZxid = math.MaxUint64
 // quoted is a bare tag as it stands in the header.
 func quoted(tag string) string { return `"` + tag + `"` }
 
+// thingTag is the tag of something that is held, counted or queued and was
+// changed last at z, 0 when it was never used.
+func thingTag(kind commandpb.Kind, z quorum.Zxid) string {
+	return string(thingLetters[kind]) + formatZxid(z)
+}
+
+var thingLetters = map[commandpb.Kind]byte{
+	commandpb.Kind_KIND_LOCK: 'l', commandpb.Kind_KIND_SEMAPHORE: 's', commandpb.Kind_KIND_ELECTION: 'e', commandpb.Kind_KIND_ONCE: 'o',
+	commandpb.Kind_KIND_COUNTER: 'n', commandpb.Kind_KIND_BARRIER: 'b', commandpb.Kind_KIND_QUEUE: 'q',
+}
+
 // tagOf gives the tag of a representation of an answer.
-type tagOf func(*tree.Stat) string
+type tagOf func(*lease.Answer) string
+
+func ofStat(tag func(*tree.Stat) string) tagOf {
+	return func(a *lease.Answer) string { return tag(&a.Node.Stat) }
+}
+
+// The tags that a read of a node may wait on.
+var (
+	nodeTagOf     = ofStat(nodeTag)
+	statTagOf     = ofStat(statTag)
+	childrenTagOf = ofStat(childrenTag)
+)

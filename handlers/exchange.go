@@ -35,6 +35,10 @@ type exchange struct {
 	head   bool     // only the headers of the answer are sent
 	tail   tail     // what still waits when the operation has returned
 	id     string
+
+	key      *idempotency       // nil without Idempotency-Key
+	fences   []*commandpb.Fence // what must be held for the request to be done
+	replayed bool               // an earlier request with the same key has done it
 }
 
 type exchangeKey struct{}
@@ -74,6 +78,9 @@ func (x *exchange) WriteHeader(status int) {
 	}
 	x.status = status
 	x.edge.commonHeaders(x.Header())
+	if x.replayed {
+		x.Header()[headerReplayed] = valueTrue
+	}
 	x.ResponseWriter.WriteHeader(status)
 }
 

@@ -16,6 +16,7 @@ import (
 // fuzzedHeaders are those that an operation reads.
 var fuzzedHeaders = [...]string{
 	ifMatch, ifNoneMatch, "Perch-Session", "Prefer", "Last-Event-ID", "Authorization", "Content-Encoding", "Origin", "X-Request-Id",
+	headerIdempotencyKey,
 }
 
 // FuzzRequest: whatever is asked of whatever operation is answered by what
@@ -46,7 +47,7 @@ func FuzzRequest(f *testing.F) {
 			e = newEdgeTest(t, func(o *Options) { o.WaitMax = time.Millisecond })
 			h, svc, e.log = e.h, e.svc, nil
 		}
-		svc.state, svc.pages = lease.New(lease.DefaultSettings()), map[string]*pinned{}
+		svc.state, svc.pages, svc.outcomes = lease.New(lease.DefaultSettings()), map[string]*pinned{}, map[ticket]lease.Outcome{}
 		r := httptest.NewRequest(op.method, "/", bytes.NewReader(body))
 		r.Host, r.URL, r.RequestURI = "localhost", u, u.RequestURI()
 		r.Header[http.CanonicalHeaderKey(fuzzedHeaders[int(header)%len(fuzzedHeaders)])] = []string{value}

@@ -159,7 +159,13 @@ func (e *edge) afterRouting(next http.Handler) http.Handler {
 			f = checkParameters(x.op, r)
 		}
 		if f == nil {
+			f = checkFences(x, r)
+		}
+		if f == nil {
 			f = e.checkDrain(x.op)
+		}
+		if f == nil {
+			f = checkKey(x, r)
 		}
 		if f == nil {
 			f = checkBody(x, x.op, r)
@@ -239,4 +245,4 @@ func (e *edge) clusterHeader() []string {
 }
 
 // clampInt32 keeps counts within the contract's int32.
-func clampInt32(n int) int32 { return int32(min(n, math.MaxInt32)) }
+func clampInt32[N int | int64](n N) int32 { return int32(min(n, math.MaxInt32)) }

@@ -187,7 +187,7 @@ func (a *answer) conformProblem(r *http.Request, method string) {
 	if needs := a.StatusCode >= 500 || a.StatusCode == 429; needs != (p["outcome"] != nil) {
 		a.t.Errorf("%s %s: outcome of %s", method, r.URL, a.body)
 	}
-	if needs := a.StatusCode == 503 || a.StatusCode == 429; needs != (a.Header.Get("Retry-After") != "") {
+	if needs := a.StatusCode == 503 || a.StatusCode == 429 || a.StatusCode == 409 && spec.retryable; needs != (a.Header.Get("Retry-After") != "") {
 		a.t.Errorf("%s %s: Retry-After of %d is %q", method, r.URL, a.StatusCode, a.Header.Get("Retry-After"))
 	}
 }

@@ -7,6 +7,7 @@ import "net/http"
 var (
 	valueNoStore = []string{"no-store, no-transform"}
 	valueNoSniff = []string{"nosniff"}
+	valueTrue    = []string{"true"}
 )
 
 // commonHeaders go on every answer, errors too (API.md rule 8). No CORS header

@@ -69,8 +69,8 @@ func badEndpoints() (rows []malformed) {
 		"/", "/v1", "/v1/", "/v1/nodes", "/v1/stat", "/v2/nodes/app", "/V1/nodes/app", "/v1/Nodes/app", "/v1%2Fnodes/app",
 		"//v1/nodes/app", "/./v1/nodes/app", "/v1/../v1/nodes/app", "/%76%31/nodes/app", "/v1/nodes%2Fapp", "/v1/node/app",
 		"/v1/sessions/", "/v1/sessions/1/2", "/v1/sessions/1/keepalive/2", "/v1/cluster/", "/v1/cluster/member", "/v1/members",
-		"/livez/", "/livez/x", "/metrics/x", "/openapi.yml", "/openapi.yaml/", "/favicon.ico", "/v1/locks/nightly/acquire",
-		"/v1/queues/q", "/v1/snapshot", "/debug/pprof/", "/admin", "/.env", "/v1/nodes\\app",
+		"/livez/", "/livez/x", "/metrics/x", "/openapi.yml", "/openapi.yaml/", "/favicon.ico", "/v1/locks/nightly/acquire/",
+		"/v1/queues/q/", "/v1/snapshot", "/debug/pprof/", "/admin", "/.env", "/v1/nodes\\app",
 	} {
 		for _, method := range []string{"GET", "POST", "DELETE"} {
 			rows = append(rows, malformed{wire(method+" "+target, ""), noEndpoint})
@@ -91,7 +91,7 @@ func badQueries() (rows []malformed) {
 	for i := range operations {
 		op := &operations[i]
 		target := op.method + " " + example(op.path)
-		for _, query := range []string{"fence=a", "X=1", "%77ait=1", "WAIT_MS=1", "wait_ms%00=1", "wait-ms=1", "a=%zz", "%ff=1", "__proto__=1", "=1"} {
+		for _, query := range []string{"fences=a", "X=1", "%77ait=1", "WAIT_MS=1", "wait_ms%00=1", "wait-ms=1", "a=%zz", "%ff=1", "__proto__=1", "=1"} {
 			rows = append(rows, malformed{wire(target+"?"+query, ""), noParameter})
 		}
 		for _, query := range []string{"a;b", "%zz=1", "a=1;b=2"} {
@@ -99,11 +99,27 @@ func badQueries() (rows []malformed) {
 		}
 		for _, name := range op.query {
 			for _, query := range []string{name, name + "=", name + "=%zz", name + "=1&" + name + "=1", name + "=a;b"} {
-				rows = append(rows, malformed{wire(target+"?"+query, ""), badValue})
+				if name != queryFence || !strings.Contains(query, "&") {
+					rows = append(rows, malformed{wire(target+"?"+query, ""), badValue})
+				}
 			}
 		}
 	}
+	for i := range operations {
+		if op := &operations[i]; op.fenced {
+			for _, fence := range []string{":", "%20", "a%20b", "-a", "a:x", "a:0", "a:-1", "a:1.0", "a:9223372036854775808", "a:%2B1", "a/b", "rooms/a",
+				"locks/", "locks//a", "locks/a/b", "once/a/", "queues/a:1", "%00", "a:1" + strings.Repeat("&fence=a:1", 8)} {
+				rows = append(rows, malformed{wire(op.method+" "+example(op.path)+"?fence="+fence, wellFormed[op.id]), badValue})
+			}
+		}
+		rows = append(rows, badNames(&operations[i])...)
+	}
 	for target, values := range map[string][]string{
+		"GET /v1/locks?limit=": {"0", "1001", "x"}, "GET /v1/locks?prefix=": {strings.Repeat("a", 256), "%00", "%FF"},
+		"GET /v1/locks/ci?wait_ms=": {"-1", "300001"}, "GET /v1/once/ci?key=": {strings.Repeat("k", 256), "%00", "a%0Ab", "%FF"},
+		"GET /v1/once/ci?include=": {"all"}, "DELETE /v1/once/ci?key=": {strings.Repeat("k", 256), "%00"},
+		"POST /v1/once/ci/complete?failed=": {"1", "TRUE", "yes"}, "DELETE /v1/queues/ci?force=": {"1", "T"},
+		"POST /v1/queues/ci/messages?delay_ms=": {"-1", "x", "2592000001"}, "POST /v1/queues/ci/messages?priority=": {"x", "2147483648", "1.0"},
 		"GET /v1/nodes/app?wait_ms=":         {"-1", "300001", "1.5", "1e3", "0x10", "+", "%201", "99999999999999999999", "NaN", "ten"},
 		"GET /v1/nodes/app?min_zxid=":        {"-1", "x", "99999999999999999999", "1.0", "%00"},
 		"GET /v1/nodes/app?consistency=":     {"Local", "strong", "linearizable,local", "%20local"},
@@ -135,7 +151,31 @@ func badQueries() (rows []malformed) {
 	return rows
 }
 
+// badNames sends to an operation on a thing what cannot be its name.
+func badNames(op *operation) (rows []malformed) {
+	if !strings.Contains(op.path, "{name}") || strings.HasPrefix(op.path, "/v1/principals") {
+		return nil
+	}
+	for _, name := range []string{".", "..", "-a", "_", ":a", "a%20b", "a%2Fb", "%00", "a@b", "%C3%A9", "*", strings.Repeat("a", 256)} {
+		target := strings.Replace(op.path, "{name}", name, 1)
+		rows = append(rows, malformed{wire(op.method+" "+target, wellFormed[op.id], "Perch-Session: "+tokenA), badValue})
+	}
+	return rows
+}
+
+// badKeys are values of Idempotency-Key that are none.
+var badKeys = []string{
+	"", "\"\"", "a b", "\"a", "a\"", "\"a\"b\"", "é", strings.Repeat("k", 129), "k\r\nIdempotency-Key: k", "k\r\nIdempotency-Key: l", "\"\" \"\"",
+}
+
 func badHeaders() (rows []malformed) {
+	for i := range operations {
+		if op := &operations[i]; op.keyed {
+			for _, key := range badKeys {
+				rows = append(rows, malformed{wire(op.method+" "+example(op.path), wellFormed[op.id], "Idempotency-Key: "+key), badValue})
+			}
+		}
+	}
 	long := strings.Repeat("x", headerBytesMax)
 	for header, want := range map[string]string{
 		"If-None-Match: \"1\", \"2\"": badValue, "If-None-Match: ": badValue, "If-None-Match: \"": badValue, "If-None-Match: \"a b\"": badValue,
@@ -159,7 +199,7 @@ func badHeaders() (rows []malformed) {
 	}
 	for _, header := range []string{
 		"If-Match: 1,2", "If-Match: ", "If-Match: \"1\"\r\nIf-Match: \"1\"", "If-Match: *\r\nIf-None-Match: *", "If-None-Match: \"1\"", "If-None-Match: x",
-		"If-Unmodified-Since: Tue, 01 Sep 2026 00:00:00 GMT", "If-Range: \"1\"", "Content-Range: bytes 5-9/10", "Idempotency-Key: \"k\"",
+		"If-Unmodified-Since: Tue, 01 Sep 2026 00:00:00 GMT", "If-Range: \"1\"", "Content-Range: bytes 5-9/10", "Idempotency-Key: \"k",
 		"Perch-Session: " + strings.Repeat("a", 22) + "\r\nPerch-Session: " + strings.Repeat("a", 22),
 	} {
 		rows = append(rows, malformed{wire("PUT /v1/nodes/app", "x", header), badValue})
@@ -212,11 +252,53 @@ var badBodies = map[string][]string{
 		`{"ops":[{"op":"set","path":"/app","sequential":true}]}`, `{"ops":[{"op":"create","path":"/new","version":0}]}`,
 		`{"ops":[{"op":"create","path":"/new","mode":"eternal"}]}`, `{"ops":[{"op":"create","path":"/new","ttl_ms":5000}]}`,
 		`{"ops":[{"op":"create","path":"/new","mode":"ephemeral"}]}`, `{"ops":[{"op":"create","path":"/"}]}`, `{"ops":[{"op":"delete","path":"/"}]}`,
+		`{"ops":[{"op":"check_lock"}]}`, `{"ops":[{"op":"check_lock","lock":"a","path":"/app"}]}`, `{"ops":[{"op":"check_lock","lock":"a b"}]}`,
+		`{"ops":[{"op":"check_lock","lock":"a","fencing_token":0}]}`, `{"ops":[{"op":"add","counter":"c"}]}`, `{"ops":[{"op":"add","add":1}]}`,
+		`{"ops":[{"op":"enqueue","text":"x"}]}`, `{"ops":[{"op":"enqueue","queue":"a/b"}]}`, `{"ops":[{"op":"ack","queue":"q"}]}`,
+		`{"ops":[{"op":"ack","receipt":"1-1"}]}`, `{"ops":[{"op":"get","path":"/app","lock":"a"}]}`, `{"ops":[{"op":"put","path":"/app","add":1}]}`,
 		`{"ops":[` + strings.Repeat(`{"op":"get","path":"/app"},`, 128) + `{"op":"get","path":"/app"}]}`,
 	},
-	"PUT /v1/quota/app":       {`{}`, `{"max_nodes":-1}`, `{"max_bytes":-1}`, `{"max_nodes":1,"max_bytes":-9223372036854775808}`},
-	"PUT /v1/acl/app":         {`{"entries":[{"scheme":"world","id":"anyone","perms":"r"}],"aversion":-1}`},
-	"PUT /v1/acl-default/app": {`{"entries":[{"scheme":"world","id":"anyone","perms":"r"}],"aversion":0}`},
+	"POST /v1/locks/ci/acquire": {
+		`{}`, `{"ttl_ms":999}`, `{"ttl_ms":86400001}`, `{"ttl_ms":0}`, `{"ttl_ms":5000,"wait_ms":-1}`, `{"ttl_ms":5000,"wait_ms":300001}`,
+		`{"ttl_ms":5000,"stay_ms":-1}`, `{"ttl_ms":5000,"stay_ms":300001}`, `{"ttl_ms":5000,"mode":"Shared"}`, `{"ttl_ms":5000,"mode":""}`,
+		`{"ttl_ms":5000,"owner":"a\nb"}`, `{"ttl_ms":5000,"owner":"` + strings.Repeat("o", 256) + `"}`, `{"ttl_ms":5000,"lock_delay_ms":-1}`,
+		`{"ttl_ms":5000,"lock_delay_ms":60001}`,
+	},
+	"POST /v1/lock-sets/acquire": {
+		`{}`, `{"ttl_ms":5000,"locks":[]}`, `{"ttl_ms":5000,"locks":[{}]}`, `{"ttl_ms":5000,"locks":[{"name":"a"},{"name":"a"}]}`,
+		`{"ttl_ms":5000,"locks":[{"name":"a","mode":"x"}]}`, `{"locks":[{"name":"a"}]}`, `{"ttl_ms":5000,"locks":[{"name":"a/b"}]}`,
+		`{"ttl_ms":5000,"locks":[` + strings.Repeat(`{"name":"a"},`, 32) + `{"name":"b"}]}`,
+	},
+	"POST /v1/lock-sets/release": {`{}`, `{"names":[]}`, `{"names":["a/b"]}`},
+	"POST /v1/semaphores/ci/acquire": {
+		`{}`, `{"ttl_ms":5000}`, `{"ttl_ms":5000,"limit":0}`, `{"ttl_ms":5000,"limit":-1}`, `{"ttl_ms":5000,"limit":2,"permits":3}`,
+		`{"ttl_ms":5000,"limit":2,"permits":0}`, `{"limit":2}`,
+	},
+	"POST /v1/elections/ci/campaign": {`{}`, `{"ttl_ms":5000,"value":"` + strings.Repeat("v", 4097) + `"}`},
+	"POST /v1/elections/ci/proclaim": {`{}`, `{"fencing_token":1}`, `{"value":"x"}`, `{"value":"x","fencing_token":0}`, `{"value":"x","fencing_token":-1}`},
+	"POST /v1/locks/ci/renew":        {`{}`, `{"fencing_token":1}`},
+	"POST /v1/locks/ci/release":      {`{}`, `{"fencing_token":0}`},
+	"POST /v1/locks/ci/revoke":       {`{"reason":"a\u0000"}`, `{"break_after_ms":-1}`, `{"reason":"` + strings.Repeat("r", 256) + `"}`},
+	"POST /v1/once/ci/begin": {
+		`{}`, `{"ttl_ms":5000}`, `{"ttl_ms":5000,"key":"k","period_ms":1000}`, `{"ttl_ms":5000,"key":""}`, `{"ttl_ms":5000,"key":"a\nb"}`,
+		`{"key":"k"}`, `{"ttl_ms":5000,"period_ms":999}`, `{"ttl_ms":5000,"period_ms":31622400001}`, `{"ttl_ms":5000,"period_ms":1000,"offset_ms":1000}`,
+		`{"ttl_ms":5000,"key":"k","offset_ms":1}`, `{"ttl_ms":5000,"key":"k","max_attempts":0}`, `{"ttl_ms":5000,"key":"k","keep_ms":0}`,
+	},
+	"POST /v1/once/ci/complete":  {``},
+	"POST /v1/once/ci/abandon":   {`{}`, `{"key":""}`},
+	"POST /v1/barriers/ci/enter": {`{}`, `{"count":0,"ttl_ms":5000}`, `{"count":2}`, `{"count":2,"ttl_ms":5000,"generation":-1}`},
+	"POST /v1/barriers/ci/leave": {`{}`, `{"wait_ms":-1}`, `{"generation":-1}`},
+	"POST /v1/counters/ci/add":   {``, `{}`, `{"expect":1}`},
+	"POST /v1/counters/ci/set":   {``, `{}`, `{"expect":1}`},
+	"PUT /v1/queues/ci":          {`{"max_attempts":-1}`, `{"dead_letter":""}`, `{"dead_letter":"a/b"}`},
+	"POST /v1/queues/ci/claim":   {`{"count":0}`, `{"count":101}`, `{"ttl_ms":999}`, `{"ttl_ms":43200001}`, `{"wait_ms":-1}`},
+	"POST /v1/queues/ci/ack":     {`{}`, `{"receipts":[]}`, `{"receipts":[""]}`, `{"receipts":["` + strings.Repeat("r", 129) + `"]}`},
+	"POST /v1/queues/ci/nack":    {`{"receipts":["1-1"],"delay_ms":-1}`, `{"receipts":["1-1"],"delay_ms":2592000001}`},
+	"POST /v1/queues/ci/extend":  {`{"receipts":["1-1"]}`, `{"receipts":["1-1"],"ttl_ms":999}`},
+	"POST /v1/queues/ci/redrive": {`{}`, `{"to":"a/b"}`, `{"to":"other","limit":0}`},
+	"PUT /v1/quota/app":          {`{}`, `{"max_nodes":-1}`, `{"max_bytes":-1}`, `{"max_nodes":1,"max_bytes":-9223372036854775808}`},
+	"PUT /v1/acl/app":            {`{"entries":[{"scheme":"world","id":"anyone","perms":"r"}],"aversion":-1}`},
+	"PUT /v1/acl-default/app":    {`{"entries":[{"scheme":"world","id":"anyone","perms":"r"}],"aversion":0}`},
 	"PUT /v1/principals/ci": {
 		`{"grants":[{"prefix":"/","perms":["fly"]}]}`, `{"grants":[{"prefix":"/","perms":["READ"]}]}`, `{"grants":[{"prefix":"/","perms":[]}]}`,
 		`{"name":"another"}`, `{"grants":[{"prefix":"/a","perms":["cluster"]}]}`,

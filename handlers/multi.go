@@ -1,8 +1,10 @@
 package handlers
 
 import (
+	"cmp"
 	"context"
 	"slices"
+	"strconv"
 
 	"perch/gen/api"
 	"perch/gen/commandpb"
@@ -24,10 +26,14 @@ func (e *edge) Multi(ctx context.Context, q api.MultiRequestObject) (api.MultiRe
 	if err != nil {
 		return nil, err
 	}
-	if m.reads() {
+	x := exchangeOf(ctx)
+	if i := slices.IndexFunc(m.ops, func(op *commandpb.Op) bool { return op.GetGet() != nil }); i >= 0 && x.key != nil {
+		return nil, m.failed(badArgument("/ops/"+strconv.Itoa(i)+"/op", "with an Idempotency-Key there is no get"), i)
+	}
+	if m.reads() && x.key == nil && len(x.fences) == 0 {
 		return m.read(ctx, token)
 	}
-	exchangeOf(ctx).concerns(changedPaths(m.ops)...)
+	x.concerns(changedPaths(m.ops)...)
 	res, err := e.write(ctx, owner{token: token}, &commandpb.Command{
 		Op: &commandpb.Command_Multi{Multi: &commandpb.Multi{Ops: m.ops}}})
 	if err != nil && res.Code != tree.OK && res.Failed >= 0 {
@@ -55,10 +61,14 @@ func (m *multi) failed(err error, i int) *failure {
 	f := asFailure(err)
 	index := int32(i)
 	f.failed = &index
+	asked := &m.asked[i]
 	if f.path == "" && f.decided {
-		f.path = pathOf(&m.asked[i])
+		f.path = pathOf(asked)
 	}
-	if f.code == codeETagMismatch && m.asked[i].Op == api.CheckAbsent {
+	if name := cmp.Or(deref(asked.Counter), deref(asked.Queue), deref(asked.Lock)); name != "" && f.decided && f.about == nil {
+		f.about = &inTheWay{name: name}
+	}
+	if f.code == codeETagMismatch && asked.Op == api.CheckAbsent {
 		f.detail = "the node exists"
 	}
 	return f
@@ -100,7 +110,7 @@ func (m *multi) answer(zxid int64, results []lease.OpResult) api.Multi200JSONRes
 }
 
 func (m *multi) render(op api.OpOp, r *lease.OpResult) api.OpOutcome {
-	out := api.OpOutcome{Op: string(op), Path: r.Path}
+	out := api.OpOutcome{Op: string(op), Path: some(r.Path)}
 	if r.Code != tree.OK {
 		out.Code = some(r.Code.String())
 		return out
@@ -119,6 +129,10 @@ func (m *multi) render(op api.OpOp, r *lease.OpResult) api.OpOutcome {
 		out.Data, out.Text = show.value(r.Node.Data)
 	case api.Put:
 		out.Created = &r.Created
+	case api.Add:
+		out.Value = &r.Value
+	case api.Enqueue:
+		out.ID = &r.ID
 	}
 	return out
 }

@@ -41,16 +41,28 @@ var takes = map[api.OpOp][]string{
 	api.Check:       {"version", "etag"},
 	api.CheckAbsent: {},
 	api.Get:         {},
+
+	// Of these the first stands for the path.
+	api.CheckLock: {"lock", "fencing_token"},
+	api.Add:       {"counter", "add"},
+	api.Enqueue:   {"queue", "data", "text"},
+	api.Ack:       {"queue", "receipt"},
+}
+
+// pathless says whether an operation is about something that has a name and no
+// path.
+func pathless(op api.OpOp) bool {
+	return op == api.CheckLock || op == api.Add || op == api.Enqueue || op == api.Ack
 }
 
 // checkFields refuses what op does not take.
 func checkFields(op *api.Op) error {
 	known, ok := takes[op.Op]
 	if !ok {
-		return badArgument("op", "it is create, set, put, delete, check, check_absent or get")
+		return badArgument("op", "it is create, set, put, delete, check, check_absent, get, check_lock, add, enqueue or ack")
 	}
-	if op.Path == nil {
-		return badArgument("path", "it is missing")
+	if pathless(op.Op) != (op.Path == nil) {
+		return badArgument("path", "it is missing, or the operation does not take it")
 	}
 	for _, field := range [...]struct {
 		name  string
@@ -59,6 +71,8 @@ func checkFields(op *api.Op) error {
 		{"data", op.Data != nil}, {"text", op.Text != nil}, {"version", op.Version != nil}, {"etag", op.Etag != nil},
 		{"mode", op.Mode != nil}, {"ttl_ms", op.TTLMs != nil}, {"sequential", op.Sequential != nil},
 		{"parents", op.Parents != nil}, {"recursive", op.Recursive != nil}, {"acl", op.ACL != nil},
+		{"lock", op.Lock != nil}, {"fencing_token", op.FencingToken != nil}, {"counter", op.Counter != nil},
+		{"add", op.Add != nil}, {"queue", op.Queue != nil}, {"receipt", op.Receipt != nil},
 	} {
 		if field.given && !slices.Contains(known, field.name) {
 			return badArgument(field.name, string(op.Op)+" does not take it")
@@ -67,14 +81,23 @@ func checkFields(op *api.Op) error {
 	return nil
 }
 
-func pathOf(op *api.Op) string { return canonical(*op.Path) }
+// pathOf is the path of an operation; "" of one that has none.
+func pathOf(op *api.Op) string {
+	if op.Path == nil {
+		return ""
+	}
+	return canonical(*op.Path)
+}
 
 // parseOp reads one operation. Faults name the field alone.
 func (m *multi) parseOp(op *api.Op) (*commandpb.Op, error) {
 	if err := checkFields(op); err != nil {
 		return nil, err
 	}
-	if op.Op == api.Create {
+	switch {
+	case pathless(op.Op):
+		return m.parseThing(op)
+	case op.Op == api.Create:
 		return m.parseCreate(op)
 	}
 	path := pathOf(op)

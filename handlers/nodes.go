@@ -27,7 +27,7 @@ func (e *edge) readNode(ctx context.Context, path string, o readOptions) (writte
 		return nil, err
 	}
 	head := exchangeOf(ctx).head
-	p.tag, p.scopes = nodeTag, scopeNode
+	p.tag, p.scopes = nodeTagOf, scopeNode
 	p.answer = func(got *polled) written { return nodeAnswer(got, head) }
 	return p.begin(ctx)
 }

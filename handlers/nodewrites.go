@@ -217,21 +217,39 @@ func (e *edge) owner(ctx context.Context, token *string, mode commandpb.Mode, tt
 	return o, err
 }
 
-// write has a command proposed. A refusal that apply decided carries the zxid
-// of its own transaction.
+// write has a command proposed that does what the request asks for, under its
+// key and its fences. A refusal that apply decided carries the zxid of its own
+// transaction.
 func (e *edge) write(ctx context.Context, o owner, cmd *commandpb.Command) (lease.Result, error) {
 	if o.token != "" && o.openTTL != 0 {
 		cmd.Session = &commandpb.SessionRef{OpenTtlMs: o.openTTL}
 	}
-	cmd.Caller = callerOf(ctx)
+	e.sign(ctx, cmd)
 	res, err := e.svc.Write(ctx, cmd, o.token)
+	return res, e.judge(ctx, cmd, &res, err)
+}
+
+// sign adds to a command what the request says of itself.
+func (e *edge) sign(ctx context.Context, cmd *commandpb.Command) {
+	cmd.Caller = callerOf(ctx)
+	if x := exchangeOf(ctx); x != nil {
+		cmd.Key, cmd.Fences = x.key.command(), x.fences
+	}
+}
+
+// judge makes an error of what the service says of a command, unless it was
+// done.
+func (e *edge) judge(ctx context.Context, cmd *commandpb.Command, res *lease.Result, err error) error {
 	if err != nil {
-		return res, decided(err, res.Zxid)
+		return decided(err, res.Zxid)
+	}
+	if x := exchangeOf(ctx); x != nil {
+		x.replayed = res.Replayed && x.key != nil
 	}
 	if res.Code == tree.OK {
-		return res, nil
+		return nil
 	}
-	return res, e.refused(cmd, &res)
+	return e.refused(cmd, res)
 }
 
 // writeAs is write for operations in which the session has no part but that it

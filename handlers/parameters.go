@@ -7,8 +7,6 @@ import (
 	"strings"
 )
 
-const headerIdempotencyKey = "Idempotency-Key"
-
 // checkParameters refuses what the operation does not declare (API.md rules 14
 // and 20), so that nobody believes in the effect of something that was ignored.
 // Values are the business of the generated code and the handlers.
@@ -18,7 +16,7 @@ func checkParameters(op *operation, r *http.Request) *failure {
 			return f
 		}
 	}
-	if _, ok := r.Header[headerIdempotencyKey]; ok && !op.ops {
+	if _, ok := r.Header[headerIdempotencyKey]; ok && !op.ops && !op.keyed {
 		return badArgument(headerIdempotencyKey, "this operation does not take it")
 	}
 	if op.writes() {
@@ -45,7 +43,7 @@ func checkQuery(declared []string, query string) *failure {
 		if i < 0 {
 			return fail(codeUnknownParameter, "").in(printable(name))
 		}
-		if seen&(1<<i) != 0 {
+		if seen&(1<<i) != 0 && name != queryFence {
 			return badArgument(name, "it is given more than once")
 		}
 		seen |= 1 << i
@@ -61,7 +59,7 @@ func checkQuery(declared []string, query string) *failure {
 
 // switches are the parameters that are booleans. The generated code would take
 // 1, T and TRUE too, which the contract does not know.
-var switches = [...]string{"parents", "recursive", "sequential", "takeover"}
+var switches = [...]string{"failed", "force", "parents", "recursive", "sequential", "takeover"}
 
 // conditionals are the headers that make a write depend on what is there, or a
 // part of it (curl -C -T). One that an operation does not know must not be passed

@@ -67,7 +67,7 @@ func problemHeaders(h http.Header, f *failure) {
 	if f.code == codeNoNode {
 		h["Etag"] = []string{`"` + absentTag + `"`}
 	}
-	if f.outcome == notApplied {
+	if f.waits() {
 		h["Retry-After"] = []string{strconv.Itoa(retryAfterMs / 1000)}
 	}
 	if f.status == http.StatusUnauthorized {
@@ -89,6 +89,13 @@ func (f *failure) onState() bool {
 	return f.zxid != 0
 }
 
+// waits says whether the client is to ask again after a while: what was not
+// applied may be then, and what others hold may be free. A write of unknown
+// outcome is for the client to judge.
+func (f *failure) waits() bool {
+	return f.outcome == notApplied || f.retryable && f.status == http.StatusConflict
+}
+
 func render(x *exchange, f *failure) api.Problem {
 	p := api.Problem{
 		Type: "urn:perch:" + f.code, Title: f.title, Status: int32(f.status),
@@ -103,7 +110,13 @@ func render(x *exchange, f *failure) api.Problem {
 	if f.holder != 0 {
 		p.Holder = &api.Holder{SessionID: int64(f.holder)}
 	}
-	if f.outcome == notApplied {
+	if f.tag != "" {
+		p.CurrentEtag = &f.tag
+	}
+	if f.about != nil {
+		f.about.render(&p)
+	}
+	if f.waits() {
 		p.RetryAfterMs = some(int64(retryAfterMs))
 	}
 	return p

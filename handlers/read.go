@@ -15,7 +15,7 @@ import (
 // has not reached yet (API.md rule 8).
 const floorPatience = 2 * time.Second
 
-// readOptions are the parameters that the reads of nodes share.
+// readOptions are the parameters that the reads that may wait share.
 type readOptions struct {
 	level   *api.ReadLevel
 	minZxid *int64
@@ -51,7 +51,11 @@ type pageOptions struct {
 
 // readPage asks for one page of such a list.
 func (e *edge) readPage(ctx context.Context, kind lease.ReadKind, o pageOptions) (a lease.Answer, err error) {
-	read := lease.Read{Kind: kind}
+	return e.readOnePage(ctx, lease.Read{Kind: kind}, o)
+}
+
+// readOnePage adds the parameters of a list to a question.
+func (e *edge) readOnePage(ctx context.Context, read lease.Read, o pageOptions) (a lease.Answer, err error) {
 	if read.At, err = readAt(o.level, o.minZxid); err != nil {
 		return a, err
 	}
@@ -64,11 +68,12 @@ func (e *edge) readPage(ctx context.Context, kind lease.ReadKind, o pageOptions)
 	return e.read(ctx, read)
 }
 
-// poll is one read of a node that may wait: it answers as soon as the tag of
+// poll is one read that may wait: it answers as soon as the tag of
 // the representation is another than the one that the client has.
 type poll struct {
 	edge   *edge
 	query  lease.Read
+	watch  string // path of the node whose events can change the tag
 	match  tagMatch
 	wait   time.Duration
 	tag    tagOf
@@ -92,6 +97,15 @@ func (e *edge) newPoll(ctx context.Context, kind lease.ReadKind, path string, o 
 	if err = e.checkPath(path); err != nil {
 		return nil, err
 	}
+	if p, err = e.pollOf(ctx, o); err != nil {
+		return nil, err
+	}
+	p.watch, p.query.Kind, p.query.Path = path, kind, path
+	return p, nil
+}
+
+// pollOf checks the parameters of a read of whatever it is.
+func (e *edge) pollOf(ctx context.Context, o readOptions) (p *poll, err error) {
 	p = &poll{edge: e}
 	if p.match, err = parseTag(ifNoneMatch, o.match); err != nil {
 		return p, err
@@ -109,7 +123,7 @@ func (e *edge) newPoll(ctx context.Context, kind lease.ReadKind, path string, o 
 	if err != nil {
 		return p, err
 	}
-	p.query = lease.Read{Kind: kind, Path: path, Token: token, At: at}
+	p.query = lease.Read{Token: token, At: at}
 	return p, nil
 }
 
@@ -195,7 +209,7 @@ func (p *poll) look(ctx context.Context) (got *polled, known bool, _ error) {
 	answer, err := p.edge.read(ctx, p.query)
 	switch {
 	case err == nil:
-		tag := p.tag(&answer.Node.Stat)
+		tag := p.tag(&answer)
 		if !p.match.matches(tag) {
 			return &polled{Answer: answer, tag: tag}, false, nil
 		}
@@ -237,7 +251,7 @@ func (p *poll) timeout() (written, error) {
 
 // interests are the events that can end the wait.
 func (p *poll) interests() interests {
-	i := interests{path: p.query.Path, since: p.seen, scopes: p.scopes, state: true}
+	i := interests{path: p.watch, since: p.seen, scopes: p.scopes, state: true}
 	if p.same == absentTag {
 		i.scopes = scopeNode
 	}
@@ -249,6 +263,7 @@ var (
 	scopeNode     = []tree.Scope{tree.ScopeNode}
 	scopeChildren = []tree.Scope{tree.ScopeChildren}
 	scopeStat     = []tree.Scope{tree.ScopeNode, tree.ScopeChildren}
+	scopeSubtree  = []tree.Scope{tree.ScopeSubtree}
 )
 
 // decided makes err a refusal that was decided on the state at z.

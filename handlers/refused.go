@@ -2,6 +2,7 @@ package handlers
 
 import (
 	"fmt"
+	"strconv"
 
 	"perch/gen/commandpb"
 	"perch/lease"
@@ -12,10 +13,18 @@ import (
 func (e *edge) refused(cmd *commandpb.Command, res *lease.Result) *failure {
 	f := asFailure(res.Code).at(res.Zxid)
 	f.path, f.etag = res.Node.Path, res.Node.Stat.Mzxid
+	f.about = obstacle(cmd, res)
+	if res.Counter.Name != "" {
+		f.tag = counterTag(&res.Counter)
+		f.detail = "the counter is " + strconv.FormatInt(res.Counter.Value, 10)
+	}
 	switch res.Code {
 	case tree.ErrNodeExists:
 		f.holder = res.Node.Stat.EphemeralOwner
 	case tree.ErrQuotaExceeded:
+		if res.Overrun == (tree.Overrun{}) {
+			return f // a queue is full
+		}
 		o := &res.Overrun
 		f.path, f.limit, f.detail = o.Path, o.Limit, overrunText(o)
 		return f // a path that is not shown is not replaced by another
@@ -49,6 +58,8 @@ func subject(cmd *commandpb.Command) string {
 		return op.SetDefaultAcl.Path
 	case *commandpb.Command_SetQuota:
 		return op.SetQuota.Path
+	case *commandpb.Command_DeleteCounter:
+		return mirror(commandpb.Kind_KIND_COUNTER, op.DeleteCounter.Name)
 	}
 	return ""
 }
@@ -80,13 +91,17 @@ func (e *edge) oversize(cmd *commandpb.Command, failed int) (detail string, limi
 		size = len(op.Create.Data)
 	case *commandpb.Command_Put:
 		size = len(op.Put.Data)
+	case *commandpb.Command_Enqueue:
+		size = len(op.Enqueue.Data)
+	case *commandpb.Command_Complete:
+		size = len(op.Complete.Data)
 	case *commandpb.Command_Multi:
 		if failed >= 0 && failed < len(op.Multi.Ops) {
 			one := op.Multi.Ops[failed]
 			if one.GetGet() != nil {
 				return answerTooLarge, multiBytesMax
 			}
-			size = len(one.GetCreate().GetData()) + len(one.GetPut().GetData())
+			size = len(one.GetCreate().GetData()) + len(one.GetPut().GetData()) + len(one.GetEnqueue().GetData())
 		}
 	}
 	if size > settings.ValueBytes {

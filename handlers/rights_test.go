@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 
+	"google.golang.org/protobuf/proto"
+
 	"perch/gen/commandpb"
 	"perch/handlers/identity"
 	"perch/lease"
@@ -55,7 +57,41 @@ var rights = map[string]right{
 	"removeMember": {lease.PermCluster, "200", denied}, "transferLeadership": {lease.PermCluster, "200", denied},
 	"metrics": {lease.PermCluster, "200", denied},
 
+	"listLocks": anybodys, "listSemaphores": anybodys, "listElections": anybodys, "listOnce": anybodys, "listBarriers": anybodys,
+	"listCounters": anybodys, "listQueues": anybodys,
+	"getLock": look, "getSemaphore": look, "getLeader": look, "getOnce": look, "getBarrier": lookOrUse, "getCounter": lookOrUse,
+	"getQueue": lookOrUse, "peekMessages": lookOrUse,
+	"breakLock": {lease.PermAdmin, "204", denied}, "breakSemaphore": {lease.PermAdmin, "204", denied},
+	"acquireLock": use("200"), "acquireSemaphore": use("200"), "acquireLockSet": use("200"), "campaign": use("200"), "beginOnce": use("200"),
+	"renewLock": use(lost), "renewSemaphore": use(lost), "renewLeadership": use(lost),
+	"releaseLock": use(lost), "releaseSemaphore": use(lost), "resign": use(lost), "abandonOnce": use(lost), "releaseLockSet": use(lost),
+	"revokeLock": use("200"), "proclaim": use("409 not_leader"), "completeOnce": use(lost), "forgetOnce": use("204"),
+	"closeBarrier": use("200"), "openBarrier": use("204"), "enterBarrier": use("409 barrier_waiting"), "leaveBarrier": use("200"),
+	"addCounter": use("200"), "setCounter": use("200"), "deleteCounter": use("204"),
+	"configureQueue": use("200"), "deleteQueue": use("409 not_empty"), "enqueue": use("201"), "claimMessages": use("200"),
+	"ackMessages": use("410 receipt_lost"), "nackMessages": use("410 receipt_lost"), "extendMessages": use("410 receipt_lost"),
+	"redriveMessages": use("200"),
+
 	"livez": {}, "readyz": {}, "openapi": {},
+}
+
+// What concerns things that are held, counted and queued.
+var (
+	anybodys = right{0, "200", "200"} // of which everybody sees his
+	look     = right{lease.PermRead, "200", denied}
+
+	lookOrUse = right{lease.PermRead | lease.PermUse, "200", denied}
+)
+
+const lost = "410 hold_lost"
+
+func use(granted string) right { return right{lease.PermUse, granted, denied} }
+
+// bySession are the operations that are about what the session of the request
+// has.
+var bySession = map[string]bool{
+	"renewLock": true, "renewSemaphore": true, "renewLeadership": true, "releaseLock": true, "releaseSemaphore": true, "resign": true,
+	"releaseLockSet": true, "proclaim": true, "completeOnce": true, "abandonOnce": true, "leaveBarrier": true,
 }
 
 // town is a cluster with authentication on, where tenant ann has something of
@@ -83,6 +119,14 @@ func newTown(t *testing.T) *town {
 	for _, path := range []string{"", "/app", "/app/child"} {
 		w.must(&commandpb.Command{Caller: &commandpb.Caller{Principal: "admin"}, Op: &commandpb.Command_Put{
 			Put: &commandpb.Put{Path: "/tenants/ann" + path, Data: []byte("hers"), Parents: true}}})
+	}
+	for _, op := range []*commandpb.Command{
+		{Op: &commandpb.Command_AddCounter{AddCounter: &commandpb.AddCounter{Name: "ann", Add: 1}}},
+		{Op: &commandpb.Command_Enqueue{Enqueue: &commandpb.Enqueue{Queue: "ann", Data: []byte("hers")}}},
+		{Op: &commandpb.Command_Enqueue{Enqueue: &commandpb.Enqueue{Queue: "other"}}},
+	} {
+		op.Caller = &commandpb.Caller{Principal: "admin"}
+		w.must(op)
 	}
 	w.session = w.must(&commandpb.Command{Caller: ann, Op: &commandpb.Command_OpenSession{OpenSession: &commandpb.OpenSession{TtlMs: 30_000}}}).Session
 	return w
@@ -123,6 +167,11 @@ func (w *town) token(name string, expires int64) string {
 	text := identity.TokenText(id, secretOf(fmt.Sprint(name, expires)))
 	if expires == 0 {
 		w.tokens[name] = text
+		open := &commandpb.Command{Caller: &commandpb.Caller{Principal: name}, Op: &commandpb.Command_OpenSession{
+			OpenSession: &commandpb.OpenSession{TtlMs: 30_000}}}
+		if _, err := w.svc.Write(w.Context(), open, tokenA); err != nil {
+			w.Fatal(err)
+		}
 	}
 	return text
 }
@@ -155,6 +204,9 @@ func (w *town) asks(op *operation, node, authorization string) *answer {
 	if authorization != "" {
 		headers = append(headers, "Authorization: "+authorization)
 	}
+	if bySession[op.id] {
+		headers = append(headers, held(tokenA))
+	}
 	if op.id == "keepSessionAlive" {
 		headers = append(headers, "Perch-Session: "+w.svc.tokens.Draw(w.session.ID))
 	}
@@ -174,8 +226,10 @@ func (w *town) unmoved(before *lease.View, what string) {
 		w.Fatal(err)
 	}
 	now := w.svc.view()
-	if now.Zxid() != before.Zxid() {
-		_, _, err = same.Apply(&quorum.Entry{Zxid: now.Zxid(), Kind: quorum.EntryConfig, Stamp: quorum.Stamp{Age: now.Age()}})
+	if now.Zxid() != before.Zxid() { // a command that does nothing at that time
+		data, _ := proto.Marshal(&commandpb.Command{Format: now.Level(), Op: &commandpb.Command_ExpireSessions{}})
+		_, _, err = same.Apply(&quorum.Entry{Zxid: now.Zxid(), Kind: quorum.EntryCommand, Data: data,
+			Stamp: quorum.Stamp{Wall: w.svc.wall(), Age: now.Age()}})
 	}
 	if err != nil || same.View().Digest() != now.Digest() || len(w.svc.changes)+len(w.svc.transfers) > 0 {
 		w.Errorf("%s: it had an effect: %v", what, err)
@@ -253,8 +307,8 @@ func (w *town) refusesUnproven(op *operation, bad map[string]string) {
 func (w *town) refusesUnknown(op *operation) {
 	before := w.svc.view()
 	want := "401 unauthenticated"
-	if op.id == "keepSessionAlive" {
-		want = rights[op.id].stranger // the session is not his, whoever he is
+	if op.id == "keepSessionAlive" || strings.HasPrefix(op.id, "renew") {
+		want = rights["keepSessionAlive"].stranger // the session is not his, whoever he is
 	}
 	w.asks(op, "app", "Bearer "+w.provider.token(w.T, map[string]any{"sub": "mallory"})).want(want)
 	w.unmoved(before, "no record")

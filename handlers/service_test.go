@@ -35,6 +35,7 @@ type testService struct {
 	transfers []quorum.NodeID
 	proposed  *commandpb.Command  // the last one
 	callers   []*commandpb.Caller // of all calls
+	outcomes  map[ticket]lease.Outcome
 }
 
 type pinned struct {
@@ -53,6 +54,7 @@ func newTestService() *testService {
 	return &testService{
 		state: lease.New(lease.DefaultSettings()), tokens: lease.NewTokens(testCluster, []byte("a secret of at least 32 bytes ...")),
 		applied: make(chan struct{}), pages: make(map[string]*pinned),
+		outcomes: make(map[ticket]lease.Outcome),
 	}
 }
 
@@ -71,8 +73,9 @@ func (s *testService) Write(_ context.Context, cmd *commandpb.Command, token str
 	}
 	if ref != nil {
 		ref.OpenTtlMs = cmd.GetSession().GetOpenTtlMs()
+		cmd.Session = ref
 	}
-	cmd.Session, s.proposed = ref, cmd
+	s.proposed = cmd
 	s.callers = append(s.callers, cmd.Caller)
 	s.level(cmd)
 	res := s.apply(cmd)
@@ -83,10 +86,6 @@ func (s *testService) Write(_ context.Context, cmd *commandpb.Command, token str
 		}
 	}
 	return res, nil
-}
-
-func (s *testService) Acquire(ctx context.Context, cmd *commandpb.Command, token string, _ time.Duration) (lease.Result, error) {
-	return s.Write(ctx, cmd, token)
 }
 
 // level raises the feature level when cmd is the first that needs a higher one,
@@ -118,6 +117,9 @@ func (s *testService) apply(cmd *commandpb.Command) lease.Result {
 	})
 	if err != nil {
 		panic(err)
+	}
+	for _, o := range res.Outcomes {
+		s.outcomes[ticket{o.Place, o.Attach}] = o
 	}
 	close(s.applied)
 	s.applied = make(chan struct{})

@@ -1,6 +1,7 @@
 package handlers
 
 import (
+	"cmp"
 	"context"
 	"strconv"
 	"time"
@@ -29,10 +30,10 @@ func (e *edge) CreateSession(ctx context.Context, q api.CreateSessionRequestObje
 	if err != nil {
 		return nil, err
 	}
-	if !res.Opened {
-		// The token's session was there already: a repeated request. What it
-		// has left is known to the leader only.
-		held, err := e.svc.Touch(ctx, callerOf(ctx), token, 0)
+	if !res.Opened || res.Replayed {
+		// The session was there already: a repeated request. What it has left is
+		// known to the leader only.
+		held, err := e.svc.Touch(ctx, callerOf(ctx), cmp.Or(token, res.Token), 0)
 		if err != nil {
 			return nil, decided(err, held.Zxid)
 		}
@@ -99,7 +100,8 @@ func (e *edge) GetSession(ctx context.Context, q api.GetSessionRequestObject) (a
 	}
 	body := renderSession(info, held.Remaining)
 	paths := append([]string{}, answer.Paths...) // none is an empty list
-	body.Ephemerals = &paths
+	holds := append([]string{}, answer.Holds...)
+	body.Ephemerals, body.Locks = &paths, &holds
 	return api.GetSession200JSONResponse{Body: body, Headers: api.GetSession200ResponseHeaders{
 		PerchZxid: int64(answer.Zxid), PerchSessionRemainingMs: body.RemainingMs}}, nil
 }
@@ -129,11 +131,12 @@ func (e *edge) CloseSession(ctx context.Context, q api.CloseSessionRequestObject
 		return nil, err
 	}
 	if id != 0 {
-		gone, err := e.mayClose(ctx, id, token)
+		gone, other, err := e.mayClose(ctx, id, token)
 		if err != nil {
 			return nil, err
 		}
-		if gone != 0 {
+		// With a key it may be that very request that has closed it.
+		if gone != 0 && (other || exchangeOf(ctx).key == nil) {
 			return closed(gone), nil
 		}
 	}
@@ -160,24 +163,25 @@ func closed(z quorum.Zxid) api.CloseSession204Response {
 }
 
 // mayClose says whether token is that of session id. gone is the position at
-// which the session was seen not to exist, else 0.
-func (e *edge) mayClose(ctx context.Context, id quorum.Zxid, token string) (gone quorum.Zxid, err error) {
+// which the session was seen not to exist, else 0; other, that the token is that
+// of another one which is alive.
+func (e *edge) mayClose(ctx context.Context, id quorum.Zxid, token string) (gone quorum.Zxid, other bool, err error) {
 	at := lease.At{Linearizable: true, Wait: floorPatience}
 	own, ownErr := e.readSession(ctx, 0, token, at)
 	if ownErr == nil && own.Sessions[0].ID == id {
-		return 0, nil
+		return 0, false, nil
 	}
 	if ownErr != nil && asFailure(ownErr).code != codeSessionExpired {
-		return 0, ownErr
+		return 0, false, ownErr
 	}
 	there, err := e.readSession(ctx, id, "", at)
 	if err == nil {
-		return 0, decided(errSessionExpired, there.Zxid) // another's session
+		return 0, false, decided(errSessionExpired, there.Zxid) // another's session
 	}
 	if f := asFailure(err); f.code == tree.ErrNoSession.String() && f.zxid != 0 {
-		return f.zxid, nil
+		return f.zxid, ownErr == nil, nil
 	}
-	return 0, err
+	return 0, false, err
 }
 
 // KeepSessionAlive implements POST /v1/sessions/{id}/keepalive.

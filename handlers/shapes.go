@@ -12,6 +12,9 @@ func list(items *jsonShape) *jsonShape { return &jsonShape{kind: jsonArray, item
 // needed is a body that the operation cannot do without.
 func needed(f fields) *jsonShape { return &jsonShape{kind: jsonObject, fields: f, needed: true} }
 
+// with says which fields a body cannot do without.
+func (s *jsonShape) with(must ...string) *jsonShape { s.must = must; return s }
+
 var (
 	anInteger = &jsonShape{kind: jsonInteger}
 	aString   = &jsonShape{kind: jsonString}
@@ -35,7 +38,8 @@ var (
 	multiBody = needed(fields{"ops": list(object(fields{
 		"op": aString, "path": aString, "data": someBytes, "text": aString, "version": anInteger, "etag": aString,
 		"mode": aString, "sequential": aBoolean, "parents": aBoolean, "recursive": aBoolean, "ttl_ms": anInteger,
-		"acl": aclEntries,
+		"acl": aclEntries, "lock": aString, "fencing_token": anInteger, "counter": aString, "add": anInteger,
+		"queue": aString, "receipt": aString,
 	}))})
 
 	tokenBody = needed(fields{
@@ -45,4 +49,39 @@ var (
 		"name": aString, "root": aString, "disabled": aBoolean,
 		"grants": list(object(fields{"prefix": aString, "perms": list(aString)})),
 	})
+)
+
+// Of what is held, counted and queued.
+var (
+	acquireBody = object(fields{"ttl_ms": anInteger, "wait_ms": anInteger, "stay_ms": anInteger, "owner": aString,
+		"mode": aString, "lock_delay_ms": anInteger})
+	semaphoreBody = needed(fields{"ttl_ms": anInteger, "wait_ms": anInteger, "stay_ms": anInteger, "owner": aString,
+		"limit": anInteger, "permits": anInteger})
+	campaignBody = object(fields{"ttl_ms": anInteger, "wait_ms": anInteger, "stay_ms": anInteger, "owner": aString,
+		"value": aString})
+	lockSetBody = needed(fields{"ttl_ms": anInteger, "wait_ms": anInteger, "stay_ms": anInteger, "owner": aString,
+		"locks": list(object(fields{"name": aString, "mode": aString}))})
+	onceBody = needed(fields{"ttl_ms": anInteger, "wait_ms": anInteger, "owner": aString, "key": aString,
+		"period_ms": anInteger, "offset_ms": anInteger, "max_attempts": anInteger, "keep_ms": anInteger})
+	namesBody    = object(fields{"names": list(aString)})
+	holderBody   = object(fields{"fencing_token": anInteger, "ttl_ms": anInteger})
+	releaseBody  = object(fields{"fencing_token": anInteger})
+	abandonBody  = object(fields{"fencing_token": anInteger, "key": aString})
+	revokeBody   = object(fields{"reason": aString, "break_after_ms": anInteger})
+	proclaimBody = needed(fields{"fencing_token": anInteger, "value": aString}).with("value")
+
+	enterBody = needed(fields{"count": anInteger, "wait_ms": anInteger, "ttl_ms": anInteger, "generation": anInteger,
+		"owner": aString})
+	leaveBody = object(fields{"generation": anInteger, "wait_ms": anInteger})
+
+	addBody = needed(fields{"add": anInteger, "expect": anInteger}).with("add")
+	setBody = needed(fields{"value": anInteger, "expect": anInteger}).with("value")
+
+	receipts    = list(aString)
+	queueBody   = needed(fields{"max_attempts": anInteger, "dead_letter": aString})
+	claimBody   = object(fields{"count": anInteger, "ttl_ms": anInteger, "wait_ms": anInteger})
+	ackBody     = needed(fields{"receipts": receipts})
+	nackBody    = needed(fields{"receipts": receipts, "delay_ms": anInteger})
+	extendBody  = needed(fields{"receipts": receipts, "ttl_ms": anInteger})
+	redriveBody = needed(fields{"to": aString, "limit": anInteger})
 )

@@ -20,7 +20,7 @@ func (e *edge) StatNode(ctx context.Context, q api.StatNodeRequestObject) (api.S
 		return nil, err
 	}
 	read.query.WithData = include.data || include.text
-	read.tag, read.scopes = statTag, scopeStat
+	read.tag, read.scopes = statTagOf, scopeStat
 	read.answer = func(got *polled) written {
 		body := renderNode(&got.Node)
 		body.Data, body.Text = include.value(got.Node.Data)

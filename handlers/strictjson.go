@@ -23,11 +23,12 @@ const (
 )
 
 // jsonShape is what a JSON body may look like: which fields, of which types.
-// Every field is optional; null is none of them.
+// null is no value of any field.
 type jsonShape struct {
 	kind   jsonKind
 	fields map[string]*jsonShape // of an object
 	items  *jsonShape            // of an array
+	must   []string              // of an object, what it cannot do without where 0 or "" would mean something
 	needed bool                  // a body of this shape cannot be left out; its absence is an empty object
 }
 
@@ -51,7 +52,7 @@ func checkJSON(body []byte, shape *jsonShape) *failure {
 	if len(p.rest) != 0 {
 		return fail(codeInvalidJSON, "there is text after the value")
 	}
-	return nil
+	return p.lack
 }
 
 // jsonChecker walks a JSON text. pointer names the value that is being read
@@ -59,6 +60,7 @@ func checkJSON(body []byte, shape *jsonShape) *failure {
 type jsonChecker struct {
 	rest    []byte
 	pointer []byte
+	lack    *failure // the first field that is missing
 }
 
 func (p *jsonChecker) fault(detail string) *failure {
@@ -103,22 +105,34 @@ func (p *jsonChecker) object(shape *jsonShape, depth int) *failure {
 	}
 	p.rest = p.rest[1:]
 	p.space()
+	seen := make(map[string]bool, len(shape.fields))
 	if p.eat('}') {
+		p.missing(shape, seen)
 		return nil
 	}
-	seen := make(map[string]bool, len(shape.fields))
 	for {
 		if f := p.member(shape, seen, depth); f != nil {
 			return f
 		}
 		p.space()
 		if p.eat('}') {
+			p.missing(shape, seen)
 			return nil
 		}
 		if !p.eat(',') {
 			return p.fault("a comma or the end of the object is missing")
 		}
 		p.space()
+	}
+}
+
+// missing notes a field that an object must have and has not. A fault of form
+// comes before that.
+func (p *jsonChecker) missing(shape *jsonShape, seen map[string]bool) {
+	for _, name := range shape.must {
+		if !seen[name] && p.lack == nil {
+			p.lack = badArgument(string(appendPointer(p.pointer, name)), "it is missing")
+		}
 	}
 }
 

@@ -18,25 +18,36 @@ import (
 // taken off at random, so that clients that were parked together do not come
 // back together.
 func (e *edge) patience(waitMs *int32, prefer *string) (time.Duration, error) {
-	ms := int64(0)
 	switch {
 	case waitMs != nil:
-		ms = int64(*waitMs)
-		if ms < 0 || ms > waitMsMax {
-			return 0, outOfRange("wait_ms", 0, waitMsMax)
-		}
+		return e.clampedWait("wait_ms", waitMs)
 	case prefer != nil:
 		seconds, err := preferredWait(*prefer)
 		if err != nil {
 			return 0, err
 		}
-		ms = seconds * 1000
+		return e.clamp(seconds * 1000), nil
 	}
-	if ms == 0 {
+	return 0, nil
+}
+
+// clampedWait is patience for a field that has no other name.
+func (e *edge) clampedWait(field string, ms *int32) (time.Duration, error) {
+	if ms == nil {
 		return 0, nil
 	}
+	if *ms < 0 || *ms > waitMsMax {
+		return 0, outOfRange(field, 0, waitMsMax)
+	}
+	return e.clamp(int64(*ms)), nil
+}
+
+func (e *edge) clamp(ms int64) time.Duration {
+	if ms == 0 {
+		return 0
+	}
 	wait := min(time.Duration(ms)*time.Millisecond, e.waitMax)
-	return wait - rand.N(wait/16+1), nil
+	return wait - rand.N(wait/16+1)
 }
 
 // preferredWait finds wait=SECONDS among preferences (RFC 7240). Preferences

@@ -54,7 +54,7 @@ func checkBody(x *exchange, op *operation, r *http.Request) *failure {
 	if err != nil {
 		return asFailure(err)
 	}
-	if op.json.needed && len(bytes.TrimSpace(body)) == 0 {
+	if op.json.needed && len(bytes.Trim(body, " \t\r\n")) == 0 {
 		body = []byte("{}") // for the operation to find fault with, after it has looked at the session
 	}
 	if f := checkJSON(body, op.json); f != nil {

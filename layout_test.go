@@ -52,7 +52,7 @@ var rooms = map[string]room{
 	"quorum/natsnet":      {perch: []string{"quorum", "quorum/certs", "quorum/wire"}},
 	"quorum/node": {perch: []string{"gen/commandpb", "gen/nodepb", "lease", "quorum", "quorum/disk",
 		"quorum/natsnet", "quorum/snap", "quorum/wal", "tree"}},
-	"quorum/sim":         {perch: []string{"quorum", "quorum/wire", "lease"}, pure: true},
+	"quorum/sim":         {perch: []string{"gen/commandpb", "lease", "quorum", "quorum/wire", "tree"}, pure: true},
 	"quorum/sim/simrun":  {perch: []string{"quorum/sim"}},
 	"quorum/sim/mutants": {}, // it builds others, and calls none
 

@@ -31,6 +31,12 @@ var assertions = [...]string{
 	27: "a watcher sees every event once, in order",
 	28: "no command that a member's program does not know (R6)",
 	24: "one cluster is founded, once (R8)",
+	29: "sessions and holds are the same on every node",
+	30: "a lock has one holder, or several that share; tokens rise (R14, R18)",
+	31: "places are granted in their order, and none is forgotten (R16, R17)",
+	32: "what has a key happens once (R13)",
+	33: "no write passes the fence of a hold that is over",
+	34: "no two clients may believe that they hold one lock (R12, R17)",
 }
 
 // observer sees everything and believes nothing.

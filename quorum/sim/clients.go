@@ -3,6 +3,7 @@ package sim
 import (
 	"encoding/binary"
 
+	"perch/gen/commandpb"
 	"perch/quorum"
 )
 
@@ -27,9 +28,10 @@ type write struct {
 	jumps int // of its home when it was submitted
 
 	kind    writeKind
-	session int           // that it opens or closes
-	epoch   quorum.Epoch  // writeCloses: of the leader that decided it
-	then    func(ok bool) // called once, when its home knows the end
+	session int                // that it opens or closes
+	epoch   quorum.Epoch       // writeCloses: of the leader that decided it
+	cmd     *commandpb.Command // writeHeld: what it asks for
+	then    func(ok bool)      // called once, when its home knows the end
 }
 
 // writeKind says what a write is about.
@@ -41,6 +43,7 @@ const (
 	writeNew              // a command that needs the new level
 	writeOpens
 	writeCloses
+	writeHeld   // a command of package lease
 	writeChange // of the members; it has no place of its own
 )
 

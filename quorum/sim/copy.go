@@ -4,6 +4,7 @@ import (
 	"reflect"
 	"unsafe"
 
+	"perch/lease"
 	"perch/quorum"
 )
 
@@ -18,6 +19,10 @@ var unchanging = map[reflect.Type]bool{
 	reflect.TypeFor[snapFile]():       true,
 	reflect.TypeFor[Cut]():            true,
 	reflect.TypeFor[Violation]():      true,
+	reflect.TypeFor[held]():           true, // no explorer has any
+	reflect.TypeFor[lease.State]():    true,
+	reflect.TypeFor[lease.Result]():   true,
+	reflect.TypeFor[lease.Tracker]():  true,
 }
 
 // memo holds the copies of what pointers lead to, by address.

@@ -91,8 +91,9 @@ func (im *image) forget(z quorum.Zxid) bool {
 type snapFile struct {
 	meta  quorum.SnapMeta
 	state appState
-	bad   bool  // damaged since it was written
-	named int64 // when it is renamed; from then to its end a crash may keep it
+	bad   bool   // damaged since it was written
+	named int64  // when it is renamed; from then to its end a crash may keep it
+	held  []byte // the state of package lease; nil: none
 }
 
 // disk is a node's storage: what is stable, what was written and not fsynced,

@@ -218,6 +218,7 @@ func (n *node) apply(e *quorum.Entry) {
 	n.w.obs.check28(n, e, kind)
 	n.app.apply(e)
 	n.w.obs.applied(n, e)
+	n.applyHeld(e)
 	if kind == writeRaises {
 		n.app.level = newLevel
 	}
@@ -237,7 +238,7 @@ func (n *node) maybeSnapshot() {
 	s := &snapFile{state: n.app, meta: quorum.SnapMeta{
 		Zxid: z, Chain: chain, Digest: n.app.fold, Size: 1000 + int64(n.app.pos), Hash: mix(n.app.fold, 1),
 		Config: n.app.config,
-	}}
+	}, held: n.heldSnapshot()}
 	n.mutateSnapshot(s)
 	took := n.rng.around(f.snapTakes)
 	s.named = n.w.now + took*3/4
@@ -389,6 +390,7 @@ func (n *node) pulled(p *pull) {
 		return
 	}
 	n.app, n.snapAt = p.file.state, p.file.state.pos
+	n.installHeld(p.file)
 	n.core.SetAge(n.app.age)
 	n.w.obs.installed(n, p.file)
 	n.w.watchers.wake(n)

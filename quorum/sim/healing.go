@@ -156,6 +156,9 @@ func (h *healing) missing() string {
 		}
 		return fmt.Sprintf("node %d is not in sync with leader %d at %v; %s", n.id, lead.id, end, h.w.states())
 	}
+	if why := h.w.held.remains(lead); why != "" {
+		return why + "; " + h.w.states()
+	}
 	if i := h.w.clients.openSession(); i >= 0 {
 		return fmt.Sprintf("session %v, which nobody renews, is still there; %s", h.w.clients.sessions[i].id, h.w.states())
 	}

@@ -19,6 +19,8 @@ var Mutants = []string{
 	"watch-resume",        // a watcher that comes back gets its last event again
 	"touch-unconfirmed",   // a renewal is answered without a confirmed round (R12)
 	"expire-any-epoch",    // an end that one leader decided has effect under another
+	"confirm-unconfirmed", // a grant is answered without a confirmed round (R12, R17)
+	"never-withdraw",      // what a dead home waits for stays (R17)
 }
 
 // mutateGate lets messages leave too early, or say too much.

@@ -59,6 +59,7 @@ type node struct {
 	doomed    bool // an error of its disk was injected in this life
 	pull      *pull
 	keeper    keeper
+	held      heldState
 	jumps     int    // snapshots installed in this life
 	reqs      []int  // by request number - 1: the write's number
 	asked     []int  // by read number - 1: the read's number
@@ -121,6 +122,7 @@ func (n *node) start() {
 	n.drawLevel()
 	st := n.disk.restored()
 	n.app, n.snapAt, n.restAt, n.rested = appState{}, 0, 0, false
+	n.openHeld(n.disk.newest())
 	if s := n.disk.newest(); s != nil {
 		n.app, n.snapAt = s.state, s.state.pos
 		w.obs.loaded(n, s)
@@ -210,7 +212,7 @@ func (n *node) crash(how survival) {
 		keep = n.rng.below(len(d.pending))
 	}
 	w.note("%d crashes; %d of %d unsynced records survive", n.id, keep, len(d.pending))
-	n.core, n.keeper = nil, keeper{}
+	n.core, n.keeper, n.held = nil, keeper{}, heldState{}
 	for i := range keep {
 		n.makeDurable(&d.pending[i])
 	}
@@ -362,6 +364,14 @@ func (n *node) input(e *event) {
 		n.touched(e.touch)
 	case evForget:
 		n.w.clients.forget(n, e.num)
+	case evBeat:
+		n.beaten(e)
+	case evWaitEnds:
+		n.waitEnds(e)
+	case evConfirm:
+		n.confirmed(e.confirm)
+	case evConfirmed:
+		n.confirmAnswered(e.confirm)
 	default:
 		panic(fmt.Sprintf("event kind %d at a node", e.kind))
 	}
@@ -425,4 +435,5 @@ func (n *node) tick() {
 	w.obs.look(n)
 	n.rest()
 	n.keep()
+	n.keepHeld()
 }

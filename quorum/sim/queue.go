@@ -41,6 +41,11 @@ const (
 	evTouched                           // its answer is at node, the session's home
 	evFlap                              // the links of node to from (0: all) close until num
 	evThaw                              // node's monotonic clock goes on
+	evWorker                            // the worker num takes a step
+	evWaitEnds                          // a request at node has waited long enough for the place num
+	evBeat                              // a home's beat reaches node
+	evConfirm                           // a home's CONFIRM reaches node
+	evConfirmed                         // its answer is at node
 	evClient                            // a client's call reaches node: num 1 reads, 0 writes
 )
 
@@ -60,6 +65,9 @@ type event struct {
 	pull  *pull
 	snap  *snapFile
 	touch touch
+
+	epoch   quorum.Epoch // evBeat: of the leader that it is meant for
+	confirm confirm
 }
 
 // queue is a heap of events by time, then by the order of scheduling.

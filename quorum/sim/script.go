@@ -67,10 +67,13 @@ import (
 //	expect starts 2 1          starts of 2 so far
 //	silent, aloud              nothing is written to the transcript in between
 //	mark                       forget what was sent
+//
+// Lines about what is held stand in scriptheld.go.
 type Schedule struct {
 	w        *World
 	names    map[string]int // writes
 	sessions map[string]int
+	clients  []*client // of what is held
 	sent     []sentMessage
 	out      io.Writer // of the transcript; nil: none
 }
@@ -212,6 +215,9 @@ func (s *Schedule) advance(long int64, enough func() bool) bool {
 // do carries out one line.
 func (s *Schedule) do(words []string) error {
 	args := words[1:]
+	if held, err := s.heldVerb(words); held {
+		return err
+	}
 	switch words[0] {
 	case "run":
 		d, err := time.ParseDuration(args[0])

@@ -37,6 +37,8 @@ func TestSchedulesBite(t *testing.T) {
 		{"R23-expiry-outlives-its-reign", "expire-any-epoch"},
 		{"R2-epochs-survive-purge", "forgotten-control"},
 		{"all-die-at-once", "send-before-fsync"},
+		{"R17-a-home-dies", "never-withdraw"},
+		{"R12-confirm-at-a-thawed-leader", "confirm-unconfirmed"},
 	} {
 		text, err := os.ReadFile("testdata/schedules/" + c.schedule + ".txt")
 		if err != nil {

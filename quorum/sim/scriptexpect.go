@@ -234,6 +234,9 @@ func (s *Schedule) synced(args []string) string {
 
 // expect checks the present.
 func (s *Schedule) expect(args []string) error {
+	if held, err := s.expectHeld(args); held {
+		return err
+	}
 	ok, err := s.holds(args)
 	if err == nil && !ok {
 		err = fmt.Errorf("it is not so: %s", s.w.states())

@@ -37,6 +37,7 @@ type faults struct {
 	every [faultKinds]int64 // mean time between two faults of a kind; 0: never
 
 	open, touch  int64 // likewise, of sessions
+	held         int64 // mean time between two steps of a worker; 0: no workers
 	submit, read int64 // mean time between two client calls; 0: none
 	writes       int   // most before the faults end
 	forget       int   // permille of writes whose client gives up

@@ -67,6 +67,7 @@ type World struct {
 	obs        observer
 	watchers   watchers
 	clients    clients
+	held       *held // nil: nothing is held in this world
 	heal       healing
 	healed     bool
 	early      int    // disks lost before a cluster was formed
@@ -152,6 +153,9 @@ func newWorld(opt Options) *World {
 	w.obs = newObserver(w)
 	w.clients = newClients(w)
 	w.watchers = newWatchers(w)
+	if drawHeld(&rng{state: scramble(opt.Seed ^ heldSalt)}, &w.faults); w.faults.held > 0 {
+		w.holds()
+	}
 	return w
 }
 
@@ -162,6 +166,7 @@ func (w *World) begin() {
 	}
 	w.armFaults()
 	w.clients.begin()
+	w.held.begin()
 }
 
 // config is what the operator gives a node at every start.
@@ -214,6 +219,8 @@ func (w *World) step(e *event) {
 		w.clients.openNext()
 	case evTouch:
 		w.clients.touchNext()
+	case evWorker:
+		w.held.step(e)
 	case evTouched:
 		w.clients.touchAnswered(e.touch)
 	case evFlap:

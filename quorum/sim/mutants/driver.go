@@ -18,6 +18,8 @@ var driverMutants = []mutant{
 	{"driver-commits-ahead", "ZAB.md 2.5", switched("commit-ahead"), seeds()},
 	{"driver-touches-unconfirmed", "RULES.md R12", switched("touch-unconfirmed"), schedule("R12-touch-at-a-thawed-leader")},
 	{"driver-expires-in-any-epoch", "RULES.md R23", switched("expire-any-epoch"), schedule("R23-expiry-outlives-its-reign")},
+	{"driver-confirms-without-a-round", "RULES.md R12, R17", switched("confirm-unconfirmed"), schedule("R12-confirm-at-a-thawed-leader")},
+	{"driver-never-withdraws", "RULES.md R17", switched("never-withdraw"), schedule("R17-a-home-dies")},
 	{"driver-resumes-a-watch-one-off", "RELIABILITY.md 2a", switched("watch-resume"), seeds()},
 	{"driver-raises-the-level-early", "RULES.md R6", switched("raise-early"), seeds()},
 	{"driver-installs-before-durable", "ZOOKEEPER-3642", one("quorum/sim/effects.go",

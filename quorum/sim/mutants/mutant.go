@@ -66,4 +66,4 @@ func (m *mutant) mutated(root string) (map[string]string, error) {
 
 // table is every mutant, in the order of the protocol.
 var table = slices.Concat(electionMutants, formingMutants, discoveryMutants, syncMutants, broadcastMutants, livesMutants, memberMutants, renewMutants, digestMutants,
-	requestMutants, clockMutants, driverMutants, storageMutants, stateMutants)
+	requestMutants, clockMutants, driverMutants, storageMutants, stateMutants, heldMutants)

@@ -55,7 +55,7 @@ Each connection sends one request after the other; only complete 2xx answers cou
 	f.DurationVar(&c.Warmup, "warmup", 500*time.Millisecond, "load before each measurement that does not count")
 	f.DurationVar(&c.Duration, "duration", 2*time.Second, "length of each measurement")
 	f.IntVar(&c.Value, "value", 256, "bytes of a value")
-	cmd.AddCommand(bareCommand())
+	cmd.AddCommand(bareCommand(), benchLockCommand())
 	return cmd
 }
 
@@ -104,14 +104,9 @@ func (c *benchConfig) matrix() (bench.Matrix, error) {
 		}
 		m.Modes = append(m.Modes, bench.Mode(mode))
 	}
-	for _, text := range c.URLs {
-		u, err := url.Parse(text)
-		if err != nil || u.Scheme != "http" || u.Port() == "" || strings.Trim(u.Path, "/") != "" {
-			faults = append(faults, fmt.Errorf("--url %q: must be http://host:port", text))
-			continue
-		}
-		m.Addrs = append(m.Addrs, u.Host)
-	}
+	var wrong []error
+	m.Addrs, wrong = benchAddrs(c.URLs)
+	faults = append(faults, wrong...)
 	if len(c.Modes) == 0 || len(c.Conns) == 0 || len(c.URLs) == 0 {
 		faults = append(faults, errors.New("--mode, --conns and --url need at least one entry each"))
 	}
@@ -124,6 +119,19 @@ func (c *benchConfig) matrix() (bench.Matrix, error) {
 		faults = append(faults, errors.New("--rounds and --duration must be above 0, --warmup not below, --value 0 to 1048576, --start 0 to 9"))
 	}
 	return m, errors.Join(faults...)
+}
+
+// benchAddrs are the host:port of nodes.
+func benchAddrs(urls []string) (addrs []string, faults []error) {
+	for _, text := range urls {
+		u, err := url.Parse(text)
+		if err != nil || u.Scheme != "http" || u.Port() == "" || strings.Trim(u.Path, "/") != "" {
+			faults = append(faults, fmt.Errorf("--url %q: must be http://host:port", text))
+			continue
+		}
+		addrs = append(addrs, u.Host)
+	}
+	return addrs, faults
 }
 
 // startNodes starts n nodes and returns their addresses once all are ready.

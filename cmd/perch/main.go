@@ -53,6 +53,10 @@ func exitCode(err error, stderr io.Writer) int {
 	if err == nil {
 		return 0
 	}
+	var exit exitError
+	if errors.As(err, &exit) {
+		return exit.code
+	}
 	for line := range strings.Lines(err.Error()) {
 		fmt.Fprintln(stderr, "perch:", strings.TrimSuffix(line, "\n"))
 	}
@@ -74,7 +78,7 @@ func rootCommand(env map[string]string) *cobra.Command {
 	}
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
-	root.AddCommand(serveCommand(env), tokenCommand(env), principalCommand(env), whoamiCommand(env),
+	root.AddCommand(serveCommand(env), tokenCommand(env), principalCommand(env), whoamiCommand(env), lockCommand(env),
 		benchCommand(), logCommand(), versionCommand())
 	for _, cmd := range append(root.Commands(), root) {
 		cmd.Args = asUsage(cmd.Args)

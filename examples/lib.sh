@@ -54,6 +54,21 @@ await() (
 	fail "no event like $4 at $1"
 )
 
+# await_state URL PATTERN waits until the state of a primitive matches, and
+# prints it. A wait without news ends with 304, which has no body.
+await_state() (
+	tag='""'
+	for _ in 1 2 3 4 5 6 7 8 9 10; do
+		answer=$(ask -H "If-None-Match: $tag" "$1?wait_ms=5000")
+		tag=$(echo "$answer" | field etag)
+		if echo "$answer" | grep -q "$2"; then
+			echo "$answer"
+			exit
+		fi
+	done
+	fail "no state like $2 at $1: $answer"
+)
+
 say() { echo "$(date +%T) $*"; }
 
 fail() {

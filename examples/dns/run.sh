@@ -31,6 +31,7 @@ wait_for() {
 	fail "resolver $1 did not learn $2"
 }
 
+cursor=$(ask "$H/v1/watch/$ZONE?scope=subtree" | field cursor) # now
 for n in 1 2 3; do
 	start resolver $n
 done
@@ -50,7 +51,7 @@ for n in 1 2 3; do
 	[ "$(paste -sd ' ' "$TMP/cache-$n")" = "10.0.0.7 10.0.0.8 NXDOMAIN" ] || fail "resolver $n saw $(paste -sd ' ' "$TMP/cache-$n")"
 done
 say "www is gone: three resolvers know"
-events=$(ask "$H/v1/watch/$ZONE?scope=subtree&since=0" | awk '{gsub(/\{"cause"/, "\n&"); print}' |
+events=$(ask "$H/v1/watch/$ZONE?scope=subtree&since=$cursor" | awk '{gsub(/\{"cause"/, "\n&"); print}' |
 	sed -n 's/.*"path":"[^"]*\/\([^"]*\)".*"type":"\([a-z]*\)".*/\1 \2/p' | paste -sd ,)
 [ "$events" = "zone created,www created,www changed,mail created,www deleted" ] || fail "the zone's history is: $events"
 say "the zone's history: $events"

@@ -11,13 +11,12 @@ machine() {
 	session=$(cat "$TMP/session-$1")
 	while kill -0 $$ 2>/dev/null; do
 		ask -X PUT -H "Perch-Session: $session" -d "load $(cut -d' ' -f1 /proc/loadavg 2>/dev/null || uptime)" -o /dev/null \
-			"$(gateway "$1")/v1/nodes/$GROUP/machine-$1?mode=ephemeral&ttl_ms=4000" || return 1
+			"$(gateway "$1")/v1/nodes/$GROUP/machine-$1?mode=ephemeral&parents=true&ttl_ms=4000" || return 1
 		sleep 0.5
 	done
 }
 
-ask -X PUT -d '' -o /dev/null -D "$TMP/head" "$H/v1/nodes/$GROUP?parents=true"
-cursor=$(sed -n 's/^Perch-Zxid: \([0-9]*\).*/\1/Ip' "$TMP/head")
+cursor=$(ask "$H/v1/watch/$GROUP?scope=children" | field cursor) # now
 
 for n in 1 2 3; do
 	token >"$TMP/session-$n"

@@ -60,7 +60,11 @@ var rooms = map[string]room{
 	"tree/cow": {pure: true},
 	"lease":    {perch: []string{"gen/commandpb", "gen/snapshotpb", "quorum", "tree", "tree/cow"}, pure: true},
 
-	"examples/search-engine": {}, // speaks HTTP like everybody else
+	// They speak HTTP like everybody else.
+	"examples/search-engine":     {},
+	"examples/functions/go":      {},
+	"examples/functions/harness": {perch: []string{"examples/functions/ledger"}},
+	"examples/functions/ledger":  {},
 }
 
 // impure are the packages that a pure room does not import, each with its reason.

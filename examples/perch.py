@@ -70,8 +70,9 @@ class Session:
         self.stopped = threading.Event()
 
     def register(self, path, value):
-        """Makes an ephemeral node, and keeps it."""
-        query = f"?mode=ephemeral&parents=true&ttl_ms={self.ttl_ms}"
+        """Makes an ephemeral node, and keeps it. One that is there is that of
+        an earlier life of the same program, and is taken over."""
+        query = f"?mode=ephemeral&parents=true&takeover=true&ttl_ms={self.ttl_ms}"
         call("PUT", "/v1/nodes" + path + query, value, self.gateway, Perch_Session=self.token).ok()
         threading.Thread(target=self._renew, daemon=True).start()
 

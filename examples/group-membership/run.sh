@@ -44,4 +44,6 @@ left=$(ask "$H/v1/children/$GROUP" | field path)
 [ "$left" = "/$GROUP/machine-3" ] || fail "the group is $left"
 [ "$(status -X POST -H "Perch-Session: $(cat "$TMP/session-2")" "$H/v1/sessions/self/keepalive")" = "410 session_expired" ] ||
 	fail "the session of machine-2 came back"
-say "machine-3 is what is left; a machine-2 that wakes up is told that it was given up"
+kill "$pid_3"
+ask -X DELETE -H "Perch-Session: $(cat "$TMP/session-3")" "$H/v1/sessions/self"
+say "machine-3 is what was left; a machine-2 that wakes up is told that it was given up"

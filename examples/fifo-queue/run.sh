@@ -9,7 +9,7 @@ put() { ask -o /dev/null -H "Idempotency-Key: $(token)" -d "$1" "$2/$Q/messages"
 
 # take WAIT TTL claims a message: prints receipt, attempt and text, or nothing.
 take() {
-	ask -H "Idempotency-Key: $(token)" -d '{"count":1,"wait_ms":'"$1"',"ttl_ms":'"$2"'}' "$3/$Q/claim" >"$TMP/claim-$4"
+	ask -H "Idempotency-Key: $(token)" -d '{"count":1,"wait_ms":'"$1"',"ttl_ms":'"$2"'}' "$3/$Q/claim?include=text" >"$TMP/claim-$4"
 	[ -z "$(field receipt <"$TMP/claim-$4")" ] ||
 		echo "$(field receipt <"$TMP/claim-$4") $(field attempts <"$TMP/claim-$4") $(field text <"$TMP/claim-$4")"
 }

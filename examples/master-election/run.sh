@@ -29,7 +29,7 @@ for n in 1 2 3; do
 	STARTED="$STARTED $!"
 	case $n in
 	1) await_state "$H/$E" '"value":"candidate 1"' >/dev/null ;;
-	*) await_state "$H/$E" "\"candidates\":$n" >/dev/null ;;
+	*) await_state "$H/$E" "\"candidates\":$((n - 1))" >/dev/null ;; # besides the leader
 	esac
 done
 first=$(ask "$H/$E" | field fencing_token)

@@ -6,7 +6,7 @@
 Q=v1/queues/$RUN
 
 put() { ask -o /dev/null -H "Idempotency-Key: $(token)" -d "$2" "$(gateway 1)/$Q/messages?priority=$1"; }
-claim() { ask -H "Idempotency-Key: $(token)" -d '{"ttl_ms":30000,"wait_ms":10000}' "$(gateway 2)/$Q/claim"; }
+claim() { ask -H "Idempotency-Key: $(token)" -d '{"ttl_ms":30000,"wait_ms":10000}' "$(gateway 2)/$Q/claim?include=text"; }
 
 put 5 e1; put 5 e2; put 1 a1; put 9 z1; put 1 a2; put -3 now; put 5 e3
 order=

@@ -30,7 +30,7 @@ done
 
 # One comes to the entrance and dies there: its place is not counted.
 dead=$(token)
-[ "$(status -H "Perch-Session: $dead" -d '{"count":'$COUNT',"ttl_ms":1500}' "$H/$B/enter")" = "409 barrier_waiting" ] || fail "one of four was let in alone"
+[ "$(status -H "Perch-Session: $dead" -d '{"count":'$COUNT',"ttl_ms":2500}' "$H/$B/enter")" = "409 barrier_waiting" ] || fail "one of four was let in alone"
 await_state "$H/$B" '"entered":1' >/dev/null
 await_state "$H/$B" '"entered":0' >/dev/null
 say "one came alone and died: it is not counted"

@@ -27,7 +27,7 @@ say "5 workers, 3 steps each: 15"
 
 # A holder freezes: it renews no more. Who waits gets the lock after the TTL.
 frozen=$(token) next=$(token)
-old=$(ask -H "Perch-Session: $frozen" -d '{"ttl_ms":1500,"owner":"frozen"}' "$H/$L/acquire" | field fencing_token)
+old=$(ask -H "Perch-Session: $frozen" -d '{"ttl_ms":3000,"owner":"frozen"}' "$H/$L/acquire" | field fencing_token)
 holder=$(curl -sS -d '{"ttl_ms":30000,"owner":"impatient"}' "$H/$L/acquire" | field owner)
 [ "$holder" = frozen ] || fail "a refusal names the holder; it named '$holder'"
 new=$(ask -H "Perch-Session: $next" -d '{"ttl_ms":30000,"wait_ms":50000,"owner":"next"}' "$(gateway 1)/$L/acquire" | field fencing_token)

@@ -32,7 +32,7 @@ ask -H "Perch-Session: $urgent" -X POST "$H/$L/release"
 
 deaf=$(token)
 three=$(acquire "$deaf" deaf)
-ask -o /dev/null -d '{"reason":"maintenance","break_after_ms":1500}' "$H/$L/revoke"
+ask -o /dev/null -d '{"reason":"maintenance","break_after_ms":2500}' "$H/$L/revoke"
 reason=$(ask "$H/$L" | field revoke_reason)
 [ "$reason" = maintenance ] || fail "the lock does not show why it is wanted: '$reason'"
 four=$(acquire "$urgent" urgent)

@@ -157,7 +157,7 @@ $(NPM_DONE): e2e/lint/package-lock.json
 # anybody else is told what is missing.
 tools:
 	@missing=; \
-	for pair in curl:curl openssl:openssl cc:gcc git:git npm:npm strace:strace; do \
+	for pair in curl:curl openssl:openssl cc:gcc git:git npm:npm python3:python3 strace:strace; do \
 		command -v $${pair%%:*} >/dev/null || missing="$$missing $${pair##*:}"; \
 	done; \
 	if command -v cc >/dev/null && ! echo '#include <stdlib.h>' | cc -E - >/dev/null 2>&1; then missing="$$missing libc6-dev"; fi; \

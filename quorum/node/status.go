@@ -3,6 +3,7 @@ package node
 import (
 	"fmt"
 	"slices"
+	"time"
 
 	"perch/lease"
 	"perch/quorum"
@@ -26,6 +27,7 @@ func (n *Node) Status() lease.Status {
 		Sessions: view.Sessions(), Nodes: view.Nodes(), Watches: n.watches.count(),
 		Snapshot: quorum.Zxid(n.snaps.newest.Load()), LogStart: quorum.Zxid(n.snaps.logStart.Load()),
 		Settings: view.Settings(), Level: view.Level(),
+		OldestRecord: time.Duration(view.OldestRecord()) * time.Millisecond,
 	}
 }
 

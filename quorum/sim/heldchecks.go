@@ -17,10 +17,7 @@ type lockModel struct {
 	shared    quorum.Zxid // … of a shared one
 }
 
-type placeModel struct {
-	id      quorum.Zxid
-	session quorum.Zxid
-}
+type placeModel struct{ id quorum.Zxid }
 
 // check holds the first application of a command against the rules, and every
 // other one against the first: 29, one state everywhere.

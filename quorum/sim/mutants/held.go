@@ -26,7 +26,7 @@ var heldMutants = []mutant{
 		"if !x.ownEpoch(op.Epoch) {\n\t\treturn tree.ErrInvalidArgument\n\t}\n\tx.Cause", "x.Cause"),
 		test("lease", "TestR17Withdraw")},
 	{"waiting-session-expires", "RULES.md R17", one("lease/readheld.go",
-		"if !ok || !n.transient {\n\t\treturn false", "if ok || !ok {\n\t\treturn false"),
+		"if !ok || !n.transient {\n\t\treturn false", "if !ok || !n.transient || true {\n\t\treturn false"),
 		schedule("R17-waiting-session-does-not-expire")},
 	{"holds-outlive-their-session", "RULES.md R18", one("lease/session.go",
 		"s.endHeld(x, n)\n", ""),

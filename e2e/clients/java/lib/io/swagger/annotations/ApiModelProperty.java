@@ -1,0 +1,10 @@
+package io.swagger.annotations;
+
+/** Stands in for the annotation of a library that Debian has not: the generated client only bears it. */
+public @interface ApiModelProperty {
+  String value() default "";
+
+  String example() default "";
+
+  boolean required() default false;
+}

@@ -26,6 +26,7 @@ PROTOS   := $(sort $(shell find lease quorum tree -name '*.proto'))
 SOURCES  := $(shell find cmd gen handlers lease quorum tree -name '*.go' -not -name '*_test.go') $(wildcard *.go) openapi.yaml go.mod
 GEN_CONFIGS := $(wildcard handlers/oapi-*.yaml)
 NPM_DONE := e2e/lint/node_modules/.package-lock.json
+CLIENTS_DONE := e2e/clients/node_modules/.package-lock.json
 
 .DEFAULT_GOAL := help
 
@@ -53,6 +54,7 @@ test: tools ## everything that CI checks; installs what it needs on a bare machi
 	@$(MAKE) --no-print-directory fuzz FUZZTIME=2000x
 	@$(MAKE) --no-print-directory sim SEEDS=6000
 	@$(MAKE) --no-print-directory e2e
+	@$(MAKE) --no-print-directory clients
 	@$(MAKE) --no-print-directory zk-diff
 
 unit: ## the tests of all packages, without the race detector
@@ -100,6 +102,9 @@ fuzz: ## every fuzz test, FUZZTIME=50000x inputs each, FUZZJOBS=1 at a time
 e2e: bin/perch ## tests with real processes
 	@cd e2e && PERCH_BIN=$(CURDIR)/bin/perch $(GO) test -count=1 -timeout 10m -v ./... $(E2E_ARGS)
 
+clients: bin/perch client-tools $(CLIENTS_DONE) ## clients that others generate from openapi.yaml, and what holds a node against it
+	@cd e2e/clients && PERCH_BIN=$(CURDIR)/bin/perch $(GO) test -count=1 -timeout 30m -v . $(E2E_ARGS)
+
 zk-diff: bin/perch zookeeper ## the same random calls to Perch and to a real ZooKeeper: OPS=5000, SEED=n to repeat a run
 	@cd e2e/zkdiff && $(GO) test ./... >/dev/null || $(GO) test ./...
 	@cd e2e/zkdiff && $(GO) build -o ../../bin/zkdiff .
@@ -108,6 +113,7 @@ zk-diff: bin/perch zookeeper ## the same random calls to Perch and to a real Zoo
 soak: bin/perch ## the same tests in their long versions, about an hour and a half
 	@PERCH_SOAK=1 $(GO) test -count=1 -run TestEveryPosition ./quorum/wal
 	@cd e2e && PERCH_SOAK=1 PERCH_BIN=$(CURDIR)/bin/perch $(GO) test -count=1 -timeout 60m -v ./... $(E2E_ARGS)
+	@PERCH_SOAK=1 $(MAKE) --no-print-directory clients
 	@$(MAKE) --no-print-directory zk-diff OPS=200000
 	@$(MAKE) --no-print-directory soak-fuzz
 
@@ -129,12 +135,14 @@ lint-go:
 	@$(GO) vet ./...
 	@cd e2e && $(GO) vet ./...
 	@cd e2e/zkdiff && $(GO) vet ./...
+	@cd e2e/clients && $(GO) vet ./...
 	@$(GO) build -o bin/staticcheck honnef.co/go/tools/cmd/staticcheck
 	@bin/staticcheck ./...
 	@$(GO) vet -tags mutants ./quorum/sim/mutants && bin/staticcheck -tags mutants ./quorum/sim/mutants
 	@$(GO) test -tags mutants ./quorum/sim/mutants >/dev/null || $(GO) test -tags mutants ./quorum/sim/mutants
 	@cd e2e && ../bin/staticcheck ./...
 	@cd e2e/zkdiff && ../../bin/staticcheck ./...
+	@cd e2e/clients && ../../bin/staticcheck ./...
 	@$(GO) test -run TestRoomsImportOnlyWhatTheyMay . >/dev/null || $(GO) test -run TestRoomsImportOnlyWhatTheyMay .
 	@echo "lint: Go code is clean"
 
@@ -149,8 +157,8 @@ lint-openapi: $(NPM_DONE)
 	@cd e2e/lint && REDOCLY_TELEMETRY=off REDOCLY_SUPPRESS_UPDATE_NOTICE=true npx --no-install redocly lint --config redocly.yaml ../../openapi.yaml
 	@cd e2e/lint && npx --no-install spectral lint --fail-severity warn --ruleset spectral.yaml ../../openapi.yaml
 
-$(NPM_DONE): e2e/lint/package-lock.json
-	@cd e2e/lint && npm ci --no-audit --no-fund --loglevel error
+$(NPM_DONE) $(CLIENTS_DONE): e2e/%/node_modules/.package-lock.json: e2e/%/package-lock.json
+	@cd $(<D) && npm ci --ignore-scripts --no-audit --no-fund --loglevel error
 	@touch $@
 
 # What the tests call besides Go. Installed only as root on a Debian machine;
@@ -182,8 +190,27 @@ zookeeper:
 		fi; \
 	fi
 
-clean: ## remove what was built; data directories stay
-	@rm -rf bin e2e/lint/node_modules
+# What compiles and runs the generated clients, from Debian's packages as well.
+client-tools:
+	@missing=; \
+	for pair in java:default-jre-headless javac:default-jdk-headless npm:npm; do \
+		command -v $${pair%%:*} >/dev/null || missing="$$missing $${pair##*:}"; \
+	done; \
+	test -e /usr/share/java/jackson-databind.jar || missing="$$missing libjackson2-databind-java"; \
+	imports='import certifi, dateutil, six, urllib3'; \
+	/usr/bin/python3 -c "$$imports" 2>/dev/null || python3 -c "$$imports" 2>/dev/null || \
+		missing="$$missing python3-certifi python3-dateutil python3-six python3-urllib3"; \
+	if [ -n "$$missing" ]; then \
+		if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+			echo "installing$$missing"; \
+			apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null; \
+		else \
+			echo "please install:$$missing"; exit 1; \
+		fi; \
+	fi
 
-.PHONY: help build run cluster generate test unit race sim sweep explore soak-sim fuzz e2e soak bench example-search zk-diff \
-	lint lint-go lint-generated lint-openapi tools zookeeper soak-fuzz clean
+clean: ## remove what was built; data directories stay
+	@rm -rf bin e2e/lint/node_modules e2e/clients/node_modules e2e/clients/out
+
+.PHONY: help build run cluster generate test unit race sim sweep explore soak-sim fuzz e2e soak bench example-search clients zk-diff \
+	lint lint-go lint-generated lint-openapi tools client-tools zookeeper soak-fuzz clean

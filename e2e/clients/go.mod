@@ -7,13 +7,15 @@ ignore (
 	./out
 )
 
-require perch v0.0.0
+require (
+	go.yaml.in/yaml/v3 v3.0.5
+	perch v0.0.0
+)
 
 require (
 	github.com/apapsch/go-jsonmerge/v2 v2.0.0 // indirect
 	github.com/google/uuid v1.6.0 // indirect
 	github.com/oapi-codegen/runtime v1.8.0 // indirect
-	go.yaml.in/yaml/v3 v3.0.5 // indirect
 )
 
 replace perch => ../..

@@ -55,6 +55,9 @@ func checkBody(x *exchange, op *operation, r *http.Request) *failure {
 		return asFailure(err)
 	}
 	if op.json.needed && len(bytes.Trim(body, " \t\r\n")) == 0 {
+		if op.json.wholly {
+			return fail(codeInvalidArgument, "the operation takes a body")
+		}
 		body = []byte("{}") // for the operation to find fault with, after it has looked at the session
 	}
 	if f := checkJSON(body, op.json); f != nil {

@@ -290,7 +290,7 @@ var badBodies = map[string][]string{
 	"POST /v1/barriers/ci/leave": {`{}`, `{"wait_ms":-1}`, `{"generation":-1}`},
 	"POST /v1/counters/ci/add":   {``, `{}`, `{"expect":1}`},
 	"POST /v1/counters/ci/set":   {``, `{}`, `{"expect":1}`},
-	"PUT /v1/queues/ci":          {`{"max_attempts":-1}`, `{"dead_letter":""}`, `{"dead_letter":"a/b"}`},
+	"PUT /v1/queues/ci":          {``, `{"max_attempts":-1}`, `{"dead_letter":""}`, `{"dead_letter":"a/b"}`},
 	"POST /v1/queues/ci/claim":   {`{"count":0}`, `{"count":101}`, `{"ttl_ms":999}`, `{"ttl_ms":43200001}`, `{"wait_ms":-1}`},
 	"POST /v1/queues/ci/ack":     {`{}`, `{"receipts":[]}`, `{"receipts":[""]}`, `{"receipts":["` + strings.Repeat("r", 129) + `"]}`},
 	"POST /v1/queues/ci/nack":    {`{"receipts":["1-1"],"delay_ms":-1}`, `{"receipts":["1-1"],"delay_ms":2592000001}`},

@@ -78,7 +78,7 @@ var (
 	setBody = needed(fields{"value": anInteger, "expect": anInteger}).with("value")
 
 	receipts    = list(aString)
-	queueBody   = needed(fields{"max_attempts": anInteger, "dead_letter": aString})
+	queueBody   = &jsonShape{kind: jsonObject, fields: fields{"max_attempts": anInteger, "dead_letter": aString}, needed: true, wholly: true}
 	claimBody   = object(fields{"count": anInteger, "ttl_ms": anInteger, "wait_ms": anInteger})
 	ackBody     = needed(fields{"receipts": receipts})
 	nackBody    = needed(fields{"receipts": receipts, "delay_ms": anInteger})

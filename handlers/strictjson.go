@@ -30,6 +30,7 @@ type jsonShape struct {
 	items  *jsonShape            // of an array
 	must   []string              // of an object, what it cannot do without where 0 or "" would mean something
 	needed bool                  // a body of this shape cannot be left out; its absence is an empty object
+	wholly bool                  // of one that is needed: an empty object would pass, its absence is a fault
 }
 
 const jsonDepthMax = 32

@@ -157,6 +157,9 @@ func (x *hmTxn) holdAgain(p *hmPlace, own *hmHold) tree.Code {
 		h.again = true
 	}
 	x.res.Token, x.res.Replayed = own.shown(), true
+	if own.place != 0 {
+		x.res.Place, x.res.Attach = own.place, own.attach
+	}
 	return tree.OK
 }
 
@@ -228,7 +231,7 @@ func (x *hmTxn) askAgain(op *commandpb.Acquire, p, old *hmPlace) (code tree.Code
 	barred := x.barred(old)
 	if code = x.spent(old); code == tree.OK && barred == "" {
 		x.drop(old)
-		x.res = hmResult{Token: x.grant(old, old.id), Outcomes: x.res.Outcomes}
+		x.res = hmResult{Token: x.grant(old, old.id), Place: old.id, Attach: old.attach, Outcomes: x.res.Outcomes}
 		return tree.OK, false
 	}
 	if barred == "" {

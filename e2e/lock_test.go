@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -196,12 +197,40 @@ func TestLockCommand(t *testing.T) {
 	}
 	n.must(200, "POST", "/v1/locks/job/acquire", `{"ttl_ms":600000,"owner":"somebody"}`, "Perch-Session", "holder-holder-holder-1")
 	ran := filepath.Join(t.TempDir(), "ran")
-	if code, out := lockCommand(t, n, "job", "--wait", "100ms", "--", "touch", ran); code != 75 || !strings.Contains(out, "lock_held") {
+	if code, out := lockCommand(t, n, "job", "--wait", "100ms", "--", "touch", ran); code != 75 || !strings.Contains(out, "lock_held") || !strings.Contains(out, "somebody") {
 		t.Errorf("exit code %d: %s", code, out)
 	}
 	if _, err := os.Stat(ran); err == nil {
 		t.Error("the command ran without the lock")
 	}
+}
+
+// A perch lock that is told to end while it waits says so, and leaves no place.
+func TestLockCommandEndsWhileItWaits(t *testing.T) {
+	n := startOne(t)
+	n.must(200, "POST", "/v1/locks/l/acquire", `{"ttl_ms":600000}`, "Perch-Session", "holder-holder-holder-1")
+	cmd := exec.Command(perchBinary(t), "lock", "l", "--", "true")
+	cmd.Env = append(cleanEnv(t), "PERCH_URL="+n.url())
+	var out strings.Builder
+	cmd.Stdout, cmd.Stderr = &out, &out
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	waits := func(want int) {
+		eventually(t, patience, fmt.Sprintf("%d wait", want), func() error {
+			if got := waiting(t, n); got != want {
+				return fmt.Errorf("%d wait", got)
+			}
+			return nil
+		})
+	}
+	waits(1)
+	_ = cmd.Process.Signal(syscall.SIGTERM)
+	_ = cmd.Wait()
+	if code := cmd.ProcessState.ExitCode(); code != 75 || !strings.Contains(out.String(), "was not run") {
+		t.Errorf("exit code %d: %s", code, out.String())
+	}
+	waits(0)
 }
 
 // When the lock is broken the command is ended, and that is said.
@@ -262,6 +291,9 @@ func TestBenchLock(t *testing.T) {
 	code, out := runToEnd(t, nil, "bench", "lock", "--start", "3", "--workers", "1,4", "--duration", "300ms", "--warmup", "100ms")
 	if code != 0 {
 		t.Fatalf("exit code %d: %s", code, out)
+	}
+	if code, out := runToEnd(t, nil, "bench", "lock", "--url", "http://"+freeAddrs(t, 1)[0], "--workers", "1", "--duration", "100ms"); code != 1 {
+		t.Errorf("without a server: exit code %d: %s", code, out)
 	}
 	if lines := regexp.MustCompile(`(?m)^\| (1|4) \| (one|its own) \| [1-9].*\| 0 \| 0 \|$`).FindAllString(out, -1); len(lines) != 4 {
 		t.Errorf("%d lines of 4:\n%s", len(lines), out)

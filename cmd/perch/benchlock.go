@@ -69,6 +69,9 @@ func (c *benchLockConfig) run(ctx context.Context, out, progress io.Writer) (err
 			}
 			r.Line(out, load)
 			overlaps += r.Overlaps
+			if r.Cycles == 0 {
+				return fmt.Errorf("%d workers: not one cycle; the first failure: %s", workers, r.Error)
+			}
 			if r.Errors > 0 {
 				fmt.Fprintf(progress, "%d workers: %d requests failed, the first: %s\n", workers, r.Errors, r.Error)
 			}

@@ -176,5 +176,11 @@ func problemOf(resp *http.Response, body []byte) error {
 	case p.Field != nil || p.Detail != nil:
 		text += " (" + deref(p.Field) + deref(p.Detail) + ")"
 	}
+	if h := p.Holder; h != nil && deref(h.Owner) != "" {
+		text += " Its holder: " + *h.Owner
+		if h.RemainingMs != nil {
+			text += fmt.Sprintf(", whose time is over in %v unless it is renewed", (time.Duration(*h.RemainingMs) * time.Millisecond).Round(time.Second))
+		}
+	}
 	return errors.New(text)
 }

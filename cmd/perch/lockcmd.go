@@ -63,8 +63,14 @@ func lockCommand(env map[string]string) *cobra.Command {
 When the lock is lost, because no node could be reached for its whole time or an administrator broke it, the command is
 told to end (SIGTERM), and killed after 5 seconds.
 The command finds the fencing token in PERCH_FENCING_TOKEN, and the session in PERCH_SESSION.
-Exit status: that of the command; 75 when the lock was not to be had in time; 76 when it was lost; 127 when the command could not be run.`,
-		Args: cobra.MinimumNArgs(2),
+Exit status: that of the command; 75 when the lock was not to be had in time; 76 when it was lost; 127 when the command could not be run;
+1 when the lock was refused for another reason; 2 for wrong arguments.`,
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) < 2 {
+				return errors.New("want the name of a lock and a command: perch lock NAME -- COMMAND [ARGUMENT]...")
+			}
+			return nil
+		},
 	}
 	host, _ := os.Hostname()
 	f := cmd.Flags()
@@ -144,7 +150,8 @@ func (l *lockRun) acquire(ctx context.Context) error {
 		switch {
 		case ctx.Err() != nil:
 			l.release()
-			return ctx.Err()
+			l.stderr("told to end while it waits for the lock %s; the command was not run", l.name)
+			return exitError{exitNotHeld}
 		case !again:
 			return last
 		case l.wait >= 0 && time.Since(began) >= l.wait:

@@ -198,12 +198,16 @@ func TestVerifyBesideWriting(t *testing.T) {
 }
 
 func readSome(l *Log) error {
-	l.mu.Lock()
-	start := l.state.history.Start()
-	chain, _ := l.state.history.Chain(start)
-	l.mu.Unlock()
+	begins := func() (quorum.Zxid, uint64) {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		start := l.state.history.Start()
+		chain, _ := l.state.history.Chain(start)
+		return start, chain
+	}
+	start, chain := begins()
 	entries, err := l.Read(start, 20000)
-	if errors.Is(err, ErrNotFound) {
+	if now, other := begins(); errors.Is(err, ErrNotFound) || now != start || other != chain {
 		return nil // purged, or replaced by a snapshot, meanwhile
 	}
 	if err != nil {

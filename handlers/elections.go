@@ -2,7 +2,6 @@ package handlers
 
 import (
 	"context"
-	"unicode/utf8"
 
 	"perch/gen/api"
 	"perch/gen/commandpb"
@@ -65,10 +64,7 @@ func leaderValue(value string) (string, error) {
 	if len(value) > leaderValueMax {
 		return "", badArgument("/value", "it is too long").met(leaderValueMax)
 	}
-	if !utf8.ValidString(value) {
-		return "", badArgument("/value", "it is not UTF-8")
-	}
-	return value, nil
+	return value, checkText("/value", value)
 }
 
 // RenewLeadership implements POST /v1/elections/{name}/renew.

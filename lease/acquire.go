@@ -31,18 +31,18 @@ func (s *State) acquire(x *txn, op *commandpb.Acquire, key *commandpb.Key, res *
 		return tree.ErrInvalidArgument // without a session that was to be opened either
 	}
 	p.session = x.sess.id
+	if op.Kind == commandpb.Kind_KIND_SEMAPHORE {
+		if t := s.thing(p.paths[0]); t != nil && t.limit != op.Limit {
+			res.Held = s.heldState(t.path)
+			return tree.ErrLimitMismatch
+		}
+	}
 	if h := s.holdFor(p); h != nil {
 		return s.holdAgain(x, p, h, res)
 	}
 	old, code := s.waitsFor(p)
 	if code != tree.OK {
 		return code
-	}
-	if op.Kind == commandpb.Kind_KIND_SEMAPHORE {
-		if t := s.thing(p.paths[0]); t != nil && t.limit != op.Limit {
-			res.Held = s.heldState(t.path)
-			return tree.ErrLimitMismatch
-		}
 	}
 	if old != nil {
 		return s.askAgain(x, op, p, old, res)

@@ -97,6 +97,9 @@ func (x *hmTxn) acquire(token string, op *commandpb.Acquire) (code tree.Code, ke
 		p.things = append(p.things, thingOf(op.Kind, name))
 	}
 	slices.Sort(p.things)
+	if limit := x.limits[p.things[0]]; op.Kind == kindSemaphore && limit > 0 && limit != op.Limit {
+		return tree.ErrLimitMismatch, false
+	}
 	if own := x.own(p); own != nil {
 		return x.holdAgain(p, own), false
 	}
@@ -107,13 +110,7 @@ func (x *hmTxn) acquire(token string, op *commandpb.Acquire) (code tree.Code, ke
 		if !slices.Equal(old.things, p.things) || old.shared != p.shared || old.permits != p.permits {
 			return tree.ErrModeMismatch, false
 		}
-		if limit := x.limits[p.things[0]]; limit != op.Limit {
-			return tree.ErrLimitMismatch, false
-		}
 		return x.askAgain(op, p, old)
-	}
-	if limit := x.limits[p.things[0]]; op.Kind == kindSemaphore && limit > 0 && limit != op.Limit {
-		return tree.ErrLimitMismatch, false
 	}
 	return x.askFirst(op, p), false
 }

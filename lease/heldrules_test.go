@@ -447,3 +447,16 @@ func TestTransientSessions(t *testing.T) {
 	b.must(held(with(byToken("own"), closeSession(0))))
 	b.must(unlock("own", "l"))
 }
+
+// Whoever holds permits may not ask for them again under another limit.
+func TestHolderOfAnotherLimit(t *testing.T) {
+	b := newHeldBench(t)
+	first := b.holds(semaphore("h", "s", 1, 2, false))
+	r := b.refused(tree.ErrLimitMismatch, semaphore("h", "s", 1, 3, false))
+	if r.Held.Limit != 2 || len(r.Held.Holders) != 1 {
+		t.Errorf("%+v", r.Held)
+	}
+	if again := b.must(semaphore("h", "s", 1, 2, false)); !again.Replayed || again.Hold.Token != first.Token {
+		t.Errorf("%+v", again)
+	}
+}

@@ -43,8 +43,7 @@ func stateOf(t *thing, path string, holds func(*hold, func(*hold) bool)) HeldSta
 
 // nothingAt is the state of what nobody holds, or has ever used.
 func nothingAt(path string) HeldState {
-	at := strings.LastIndex(path, tree.Reserved+"/")
-	room, name, _ := strings.Cut(path[at+len(tree.Reserved)+1:], "/")
+	room, name, _ := strings.Cut(path[len(tree.OwnTop(path))+1:], "/")
 	out := HeldState{Name: name}
 	for kind, r := range rooms {
 		if r == room {

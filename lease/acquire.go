@@ -172,6 +172,11 @@ func (s *State) waitsFor(p *place) (old *place, code tree.Code) {
 
 // askFirst grants what p asks for, or gives it a place.
 func (s *State) askFirst(x *txn, op *commandpb.Acquire, p *place, res *Result) tree.Code {
+	for _, path := range p.paths {
+		if code := s.housed(path); code != tree.OK {
+			return code
+		}
+	}
 	barred, code := s.barred(x, p), spent(s.thing(p.paths[0]), &p.run)
 	l, _ := s.loads.Get(load{session: p.session})
 	waits := code == tree.OK && barred != "" && (op.Wait || p.stay > 0)

@@ -133,14 +133,27 @@ func (s *State) alterBarrier(x *txn, path string, f func(b *barrier)) {
 		next.tag = x.Zxid
 		x.affect(path, (*State).passBarrier)
 	}
+	if next.closed != (was && old.closed) {
+		s.countClosed(&next)
+	}
 	s.sum += next.digest()
 	s.barriers.Set(&next)
+}
+
+// countClosed notes whether a barrier is closed.
+func (s *State) countClosed(b *barrier) {
+	n := int64(-1)
+	if b.closed {
+		n = 1
+	}
+	s.count(tallyClosed, b.path, 0, n)
 }
 
 // addEntry lets a session in.
 func (s *State) addEntry(x *txn, e *entry) {
 	s.entries.Set(e)
 	s.burden(e.session, 1)
+	s.count(tallyEntries, e.path, 0, 1)
 	s.sum += e.digest()
 	s.alterBarrier(x, e.path, func(b *barrier) { b.tallyOf(e, 1) })
 }
@@ -150,6 +163,7 @@ func (s *State) addEntry(x *txn, e *entry) {
 func (s *State) dropEntry(x *txn, e *entry) {
 	s.entries.Delete(e)
 	s.burden(e.session, -1)
+	s.count(tallyEntries, e.path, 0, -1)
 	s.sum -= e.digest()
 	x.loosen(e.session)
 	if e.generation > s.barrierAt(e.path).generation {
@@ -235,7 +249,7 @@ func (s *State) enter(x *txn, op *commandpb.Enter, res *Result) tree.Code {
 	if code := s.admits(x, b, e); code != tree.OK {
 		return code
 	}
-	if code := s.rooted(x); code != tree.OK {
+	if code := s.housed(path); code != tree.OK {
 		return code
 	}
 	if e != nil {
@@ -289,7 +303,7 @@ func (s *State) closeBarrier(x *txn, op *commandpb.CloseBarrier, res *Result) tr
 	if code != tree.OK {
 		return code
 	}
-	if code := s.rooted(x); code != tree.OK {
+	if code := s.housed(path); code != tree.OK {
 		return code
 	}
 	if !s.barrierAt(path).closed {

@@ -108,6 +108,9 @@ func (s *State) claim(x *txn, op *commandpb.Claim, res *Result) tree.Code {
 	case ahead >= int64(s.settings.Waiting):
 		return tree.ErrTooManyWaiters
 	}
+	if code := s.housed(path); code != tree.OK {
+		return code
+	}
 	s.addWaiter(w)
 	res.Place = Place{ID: w.place, Attach: w.attach, Position: int(ahead) + 1}
 	return tree.OK

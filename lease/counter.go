@@ -24,7 +24,7 @@ func (s *State) counter(x *txn, name string) (c Counter, path string, there bool
 }
 
 // counterOf reads a counter from its node; one that is missing stands at 0, as
-// does one that an administrator has made something else of.
+// does one where something else stood before there was a tenant.
 func counterOf(name string, n tree.Node) Counter {
 	v, err := strconv.ParseInt(string(n.Data), 10, 64)
 	if err != nil {
@@ -62,10 +62,10 @@ func (s *State) setCounter(x *txn, op *commandpb.SetCounter, res *Result) tree.C
 
 // writeCounter gives the counter in res another value.
 func (s *State) writeCounter(x *txn, path string, value int64, res *Result) tree.Code {
-	n, ok := s.tree.PutOwn(&x.Txn, path, strconv.AppendInt(nil, value, 10))
-	if !ok {
-		return tree.ErrNoParent // the caller's root is gone
+	if code := s.housed(path); code != tree.OK {
+		return code
 	}
+	n, _ := s.tree.PutOwn(&x.Txn, path, strconv.AppendInt(nil, value, 10))
 	res.Counter.Value, res.Counter.Tag = value, n.Stat.Mzxid
 	return tree.OK
 }
@@ -80,7 +80,7 @@ func (s *State) deleteCounter(x *txn, op *commandpb.DeleteCounter) tree.Code {
 	}
 	s.tree.DropOwn(&x.Txn, path)
 	if _, code := s.tree.Get(new(tree.Txn), path); code == tree.OK {
-		return tree.ErrNotEmpty // an administrator has made nodes below it
+		return tree.ErrNotEmpty // nodes stood below it before there was a tenant
 	}
 	return tree.OK
 }

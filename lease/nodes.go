@@ -30,10 +30,33 @@ func (a *access) target(path string) (string, tree.Code) {
 	return a.resolve(path)
 }
 
+// target is access.target, which refuses also what is reserved below the root of
+// somebody else.
+func (s *State) target(x *txn, path string) (string, tree.Code) {
+	path, code := x.who.target(path)
+	if code == tree.OK && s.foreign(x, path) {
+		return "", tree.ErrReservedPath
+	}
+	return path, code
+}
+
 // place is the path in the whole tree of a node that a command may make. A root
 // that is gone is not made again by those who see nothing but it: what is above
 // is not theirs.
 func (s *State) place(x *txn, path string, sequential bool) (string, tree.Code) {
+	path, code := s.placeOwn(x, path, sequential)
+	made := path
+	if sequential {
+		made += "0" // more of the name is to come
+	}
+	if code == tree.OK && s.foreign(x, made) {
+		code = tree.ErrReservedPath
+	}
+	return path, code
+}
+
+// placeOwn is place as far as it goes by the caller's own root.
+func (s *State) placeOwn(x *txn, path string, sequential bool) (string, tree.Code) {
 	if x.who.root == "" {
 		return path, tree.OK
 	}
@@ -94,11 +117,15 @@ func (s *State) delete(x *txn, op *commandpb.Delete) tree.Code {
 	if !ok || op.Path == tree.Root {
 		return tree.ErrInvalidArgument
 	}
-	path, code := x.who.target(op.Path)
+	path, code := s.target(x, op.Path)
 	if code != tree.OK {
 		return code
 	}
-	return s.tree.Delete(&x.Txn, tree.DeleteOp{Path: path, Recursive: op.Recursive, Condition: cond})
+	code = s.tree.Delete(&x.Txn, tree.DeleteOp{Path: path, Recursive: op.Recursive, Condition: cond})
+	if code == tree.OK && !s.vacate(path) {
+		code = tree.ErrReservedPath
+	}
+	return code
 }
 
 // condition reads c; false when it says nothing that can be checked.
@@ -206,7 +233,7 @@ func tag(ops []OpResult) {
 }
 
 func (s *State) setACL(x *txn, op *commandpb.SetAcl, res *Result) tree.Code {
-	path, code := x.who.target(op.Path)
+	path, code := s.target(x, op.Path)
 	if code != tree.OK {
 		return code
 	}
@@ -218,7 +245,7 @@ func (s *State) setACL(x *txn, op *commandpb.SetAcl, res *Result) tree.Code {
 }
 
 func (s *State) setDefaultACL(x *txn, op *commandpb.SetDefaultAcl, res *Result) tree.Code {
-	path, code := x.who.target(op.Path)
+	path, code := s.target(x, op.Path)
 	if code != tree.OK {
 		return code
 	}

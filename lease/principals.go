@@ -147,13 +147,21 @@ func (s *State) principal(name string) *principal {
 func (s *State) setPrincipal(old, next *principal) {
 	if old != nil {
 		s.sum -= old.digest()
+		s.countRoot(old, -1)
 	}
 	if next == nil {
 		s.principals.Delete(old)
 		return
 	}
 	s.sum += next.digest()
+	s.countRoot(next, 1)
 	s.principals.Set(next)
+}
+
+func (s *State) countRoot(p *principal, n int64) {
+	if p.Root != "" {
+		s.count(tallyRoots, p.Root, 0, n)
+	}
 }
 
 // admins says whether somebody may administer the cluster, and whether an API
@@ -197,12 +205,18 @@ func (s *State) putPrincipal(x *txn, op *commandpb.PutPrincipal, res *Result) tr
 	if code := unmet(op.GetCondition(), etag); code != tree.OK {
 		return code
 	}
+	if old != nil {
+		s.setPrincipal(old, nil) // its old root is not in the way of the new one
+	}
+	if moves := old == nil || old.Root != want.Root; moves && !s.settles(want.Root) {
+		return tree.ErrReservedPath
+	}
 	want.ETag = x.Zxid
 	next := newPrincipal(want)
 	if code := s.makeRoot(x, want.Root); code != tree.OK {
 		return code
 	}
-	s.setPrincipal(old, next)
+	s.setPrincipal(nil, next)
 	res.Principal, res.Created = want, old == nil
 	return tree.OK
 }

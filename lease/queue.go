@@ -276,18 +276,6 @@ func (s *State) passQueue(x *txn, path string) {
 	}{q.ready, q.leased, q.delayed, q.attempts, q.dead})
 }
 
-// rooted says whether there is a place for what a caller makes: his root may be
-// gone, and is not made again.
-func (s *State) rooted(x *txn) tree.Code {
-	if x.who.root == "" {
-		return tree.OK
-	}
-	if _, code := s.tree.Get(new(tree.Txn), x.who.root); code != tree.OK {
-		return tree.ErrNoParent
-	}
-	return tree.OK
-}
-
 // enqueue adds a message. Its queue is made when there is none.
 func (s *State) enqueue(x *txn, op *commandpb.Enqueue, res *Result) tree.Code {
 	path, code := x.who.named(commandpb.Kind_KIND_QUEUE, op.Queue, PermUse)
@@ -299,7 +287,7 @@ func (s *State) enqueue(x *txn, op *commandpb.Enqueue, res *Result) tree.Code {
 	case len(op.Data) > s.settings.ValueBytes:
 		return tree.ErrTooLarge
 	}
-	if code := s.rooted(x); code != tree.OK {
+	if code := s.housed(path); code != tree.OK {
 		return code
 	}
 	if !s.takes(x, path, 1, int64(len(op.Data))) {
@@ -380,7 +368,7 @@ func (s *State) configureQueue(x *txn, op *commandpb.ConfigureQueue, res *Result
 	case op.MaxAttempts > attemptsMost, dead == op.Queue:
 		return tree.ErrInvalidArgument
 	}
-	if code := s.rooted(x); code != tree.OK {
+	if code := s.housed(path); code != tree.OK {
 		return code
 	}
 	s.alterQueue(x, path, func(q *queue) { q.attempts, q.dead = op.MaxAttempts, op.DeadLetter })
@@ -441,7 +429,7 @@ func (s *State) redrive(x *txn, op *commandpb.Redrive, res *Result) tree.Code {
 	case s.queueAt(from) == nil:
 		return tree.ErrNoQueue
 	}
-	if code := s.rooted(x); code != tree.OK {
+	if code := s.housed(to); code != tree.OK {
 		return code
 	}
 	limit := s.settings.TxnNodes

@@ -185,6 +185,9 @@ func readBarrier(s *State, f *frameReader) error {
 	}
 	s.barriers.Set(b)
 	s.sum += b.digest()
+	if b.closed {
+		s.countClosed(b)
+	}
 	return tree.CheckPath(b.path, tree.PathLimits{})
 }
 

@@ -22,6 +22,9 @@ const (
 	tallyAllRecords tallyKind = 1 // bytes of idempotency records
 	tallyRecords    tallyKind = 2 // those of a principal
 	tallyWaiters    tallyKind = 3 // claims that wait for a queue
+	tallyRoots      tallyKind = 4 // principals with a root
+	tallyEntries    tallyKind = 5 // sessions inside of a barrier
+	tallyClosed     tallyKind = 6 // 1 for a barrier that is closed
 )
 
 func tallyLess(a, b tally) bool {

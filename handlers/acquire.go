@@ -2,6 +2,7 @@ package handlers
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"perch/gen/api"
@@ -126,14 +127,19 @@ func (e *edge) renew(ctx context.Context, r renewal) (grant, error) {
 		return grant{}, err
 	}
 	session, err := e.svc.Touch(ctx, callerOf(ctx), token, time.Duration(ttl)*time.Millisecond)
-	if err != nil {
+	gone := errors.Is(err, tree.ErrSessionExpired)
+	if err != nil && !gone {
 		return grant{}, decided(err, session.Zxid)
 	}
-	answer, err := e.read(ctx, lease.Read{
+	// A session that has ended may have done so with the hold that was broken.
+	answer, lost := e.read(ctx, lease.Read{
 		Kind: lease.ReadHold, Of: r.kind, Name: r.name, Fencing: quorum.Zxid(fencing), Token: token,
 		At: lease.At{Floor: session.Zxid, Wait: floorPatience}})
-	if err != nil {
-		return grant{}, about(err, r.name)
+	switch {
+	case lost != nil:
+		return grant{}, about(lost, r.name)
+	case gone:
+		return grant{}, decided(err, session.Zxid) // another one has come up since
 	}
 	return grant{Hold: answer.Hold, zxid: answer.Zxid, remaining: session.Remaining, waited: time.Since(exchangeOf(ctx).begun)}, nil
 }

@@ -201,6 +201,30 @@ func TestLockRevoke(t *testing.T) {
 	e.do("POST /v1/locks/ci/renew", "", held(tokenA)).want("410 hold_lost")
 }
 
+// TestLockBroken: who lost a hold learns that, though the session that acquire
+// has opened is gone with it.
+func TestLockBroken(t *testing.T) {
+	e := newEdgeTest(t)
+	write, renew := "PUT /v1/nodes/x?fence=ci", "POST /v1/locks/ci/renew"
+	token := jsonNumber(int(e.do(acquireCI, aMinute, held(tokenA)).want("200").number("fencing_token")))
+	e.do(write, "1", held(tokenA)).want("201")
+	e.do("DELETE /v1/locks/ci", "").want("204")
+	a := e.do(renew, "", held(tokenA)).want("410 hold_lost")
+	if a.json()["name"] != "ci" || a.Header.Get("Perch-Zxid") == "" {
+		t.Errorf("%s", a.body)
+	}
+	e.do(renew, `{"fencing_token":`+token+`}`, held(tokenA)).want("410 hold_lost")
+	e.do("POST /v1/locks/other/renew", "", held(tokenA)).want("410 session_expired")
+	e.do(write, "2", held(tokenA)).want("412 fence_stale")
+	e.do(write+":"+token, "2", held(tokenA)).want("412 fence_stale")
+	e.do("PUT /v1/nodes/x", "2", held(tokenA)).want("410 session_expired")
+	e.do(acquireCI, aMinute, held(tokenA)).want("200")
+	e.do(renew, "", held(tokenA)).want("200")
+	e.svc.expire(t, tokenA)
+	e.do(renew, "", held(tokenA)).want("410 session_expired")
+	e.do(write, "2", held(tokenA)).want("412 fence_stale")
+}
+
 // TestLockSet: all or none, with one token.
 func TestLockSet(t *testing.T) {
 	e := newEdgeTest(t)

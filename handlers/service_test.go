@@ -201,6 +201,10 @@ func (s *testService) Read(ctx context.Context, q lease.Read) (a lease.Answer, e
 	if q.Token != "" {
 		info, err := s.alive(view, q.Caller, q.Token)
 		if err != nil {
+			ref, _ := s.tokens.Resolve(q.Token)
+			if ref != nil && q.Kind == lease.ReadHold && view.Lost(q, ref, s.wall()) {
+				err = tree.ErrHoldLost
+			}
 			return lease.Answer{Zxid: view.Zxid()}, err
 		}
 		if q.Session == 0 {
@@ -297,6 +301,12 @@ func (s *testService) TouchLater(caller *commandpb.Caller, _ string) {
 	defer s.mu.Unlock()
 	s.callers = append(s.callers, caller)
 	s.touches++
+}
+
+func (s *testService) touched() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.touches
 }
 
 func (s *testService) Transfer(_ context.Context, caller *commandpb.Caller, to quorum.NodeID) error {

@@ -460,3 +460,47 @@ func TestHolderOfAnotherLimit(t *testing.T) {
 		t.Errorf("%+v", again)
 	}
 }
+
+// A fenced write of a session that has ended with its hold, or its hold with it,
+// says that the hold is gone; of what it never held, that the session is.
+func TestFenceOfEndedSession(t *testing.T) {
+	b := newHeldBench(t)
+	broken, expired := b.holds(lock("a", "l", false)), b.holds(lock("e", "m", false))
+	b.holds(lock("r", "n", false))
+	b.must(breaking(kindLock, "l"))
+	b.must(expire(expired.Session))
+	b.must(unlock("r", "n"))
+	write := func(token, name string, fence quorum.Zxid) *commandpb.Command {
+		return fenced(with(byToken(token), put(&commandpb.Put{Path: "/w"})), fenceOf(kindLock, name, fence))
+	}
+	b.restart()
+	for _, c := range []*commandpb.Command{
+		write("a", "l", 0), write("a", "l", broken.Token), write("e", "m", 0), write("e", "m", expired.Token), write("r", "n", 0),
+	} {
+		b.refused(tree.ErrFenceStale, c)
+	}
+	for _, c := range []*commandpb.Command{
+		write("a", "m", 0), write("a", "l", 1), write("x", "l", broken.Token), with(byToken("a"), put(&commandpb.Put{Path: "/w"})),
+	} {
+		b.refused(tree.ErrSessionExpired, c)
+	}
+	lost := func(token, name string, fence quorum.Zxid) bool {
+		return b.s.View().Lost(Read{Kind: ReadHold, Of: kindLock, Name: name, Fencing: fence}, byToken(token), b.wall)
+	}
+	if !lost("a", "l", 0) || !lost("a", "l", broken.Token) || lost("a", "l", 1) || lost("e", "m", 0) || lost("r", "n", 0) || lost("a", "", 0) {
+		t.Error("what was broken is lost, and nothing else")
+	}
+}
+
+// Whoever may use a lock may ask its holders, and not break their holds.
+func TestRevokeNeedsAdmin(t *testing.T) {
+	b := newPolicyBench(t)
+	b.must(raise(heldLevel))
+	b.principal("user", "", granting("/", PermUse)[0])
+	b.principal("chief", "", granting("/", PermAdmin)[0])
+	ask, end := &commandpb.Revoke{Name: "l"}, &commandpb.Revoke{Name: "l", BreakAfterMs: proto.Uint64(0)}
+	b.must(held(by(named("user"), revoking(ask))))
+	b.refused(tree.ErrPermissionDenied, held(by(named("user"), revoking(end))))
+	b.must(held(by(named("chief"), revoking(end))))
+	b.refused(tree.ErrPermissionDenied, held(by(named("chief"), revoking(ask))))
+}

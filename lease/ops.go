@@ -37,10 +37,27 @@ func (s *State) attach(x *txn, cmd *commandpb.Command) tree.Code {
 		}
 	}
 	if live == nil {
-		return tree.ErrSessionExpired
+		return s.gone(x, cmd)
 	}
 	x.sess, x.Owner, x.ref = live, live.id, live.ref()
 	return tree.OK
+}
+
+// gone is why a command is refused whose session is not alive: where it depends
+// on a hold that is remembered to have ended with the session, that is the
+// reason, since the session may have ended with the hold.
+func (s *State) gone(x *txn, cmd *commandpb.Command) tree.Code {
+	ref := refOf(cmd.Session, x.who.name)
+	for _, f := range cmd.Fences[:min(len(cmd.Fences), wantsMost)] {
+		path, code := s.heldPath(x, f.Kind, f.Name, PermUse|PermRead)
+		if code != tree.OK {
+			continue
+		}
+		if _, ended := s.endedHow(path, ref, quorum.Zxid(f.Token)); ended {
+			return tree.ErrFenceStale
+		}
+	}
+	return tree.ErrSessionExpired
 }
 
 // opensByUse says whether cmd may open its session: it gives a TTL and makes an

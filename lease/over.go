@@ -95,11 +95,16 @@ func (s *State) forgetOvers() {
 // endedHow is how what a session held at a path has ended: the hold with the token,
 // or with none the last one. False when that is not known.
 func (s *State) endedHow(path, ref string, token quorum.Zxid) (how endHow, known bool) {
+	return endedHow(s.overs.Ascend, path, ref, token)
+}
+
+// endedHow is the same; overs lists what is remembered, in order.
+func endedHow(overs func(*over, func(*over) bool), path, ref string, token quorum.Zxid) (how endHow, known bool) {
 	from := &over{path: path, ref: ref, token: token}
 	if token == 0 {
 		from.token = ^quorum.Zxid(0)
 	}
-	s.overs.Ascend(from, func(o *over) bool {
+	overs(from, func(o *over) bool {
 		if o.path == path && o.ref == ref && (token == 0 || o.token == token) {
 			how, known = o.how, true
 		}

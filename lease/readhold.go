@@ -32,6 +32,22 @@ func (s *sight) ownHold(a *Answer) tree.Code {
 	return tree.OK
 }
 
+// Lost says whether the session of ref, which is not alive any more, had what q
+// asks for, a ReadHold, and lost it before its time: the hold was broken, and a
+// session that was opened for it ended with it. At wall, Unix milliseconds.
+func (v *View) Lost(q Read, ref *commandpb.SessionRef, wall int64) bool {
+	who, code := v.policy().access(q.Caller, wall)
+	if code != tree.OK {
+		return false
+	}
+	path, code := who.named(q.Of, q.Name, PermUse)
+	if code != tree.OK {
+		return false
+	}
+	how, known := endedHow(v.overs.Ascend, path, refOf(ref, q.Caller.GetPrincipal()), q.Fencing)
+	return known && (how == howBroken || how == howLost)
+}
+
 // told is a hold of one thing as its holder is told of it.
 func (s *sight) told(h *hold) Hold {
 	t, _ := s.things.Get(&thing{path: h.path})

@@ -250,9 +250,14 @@ func (s *State) breakUpTo(x *txn, path string, last quorum.Zxid) {
 	}
 }
 
-// revoke asks the present holders of a lock to give it up.
+// revoke asks the present holders of a lock to give it up. What breaks their
+// holds in the end needs the right to break them.
 func (s *State) revoke(x *txn, op *commandpb.Revoke) tree.Code {
-	path, code := x.who.named(commandpb.Kind_KIND_LOCK, op.Name, PermUse)
+	need := PermUse
+	if op.BreakAfterMs != nil {
+		need = PermAdmin
+	}
+	path, code := x.who.named(commandpb.Kind_KIND_LOCK, op.Name, need)
 	switch {
 	case code != tree.OK:
 		return code

@@ -1169,7 +1169,7 @@ type ReleaseRef struct {
 
 // RevokeSpec defines model for RevokeSpec.
 type RevokeSpec struct {
-	// BreakAfterMs Holds of now that still stand after this are broken; without it none is.
+	// BreakAfterMs Holds of now that still stand after this are broken, which needs admin as breaking them at once does; without it none is.
 	BreakAfterMs *int64 `json:"break_after_ms,omitempty"`
 
 	// Reason Why, for the holders.

@@ -1171,7 +1171,7 @@ type ReleaseRef struct {
 
 // RevokeSpec defines model for RevokeSpec.
 type RevokeSpec struct {
-	// BreakAfterMs Holds of now that still stand after this are broken; without it none is.
+	// BreakAfterMs Holds of now that still stand after this are broken, which needs admin as breaking them at once does; without it none is.
 	BreakAfterMs *int64 `json:"break_after_ms,omitempty"`
 
 	// Reason Why, for the holders.
@@ -2930,7 +2930,7 @@ type ClientInterface interface {
 
 	// EnterBarrierWithBody Enter a barrier and wait for the others
 	//
-	// Joins the coming generation, which opens when count sessions have entered; all of them must say the same count, else 409 limit_mismatch. Not open until the end of the wait is 409 barrier_waiting; the session stays inside, and may ask again. With a generation that is past it is through at once. An entry lives as long as its session; with ttl_ms one is opened as by acquireLock.
+	// Joins the coming generation, which opens when count sessions have entered; all of them must say the same count, else 409 limit_mismatch. Not open until the end of the wait is 409 barrier_waiting; the session stays inside, and may ask again, also after the opening. Once it was told that it is through, and did not leave, it enters the next generation. With a generation that is past it is through at once. An entry lives as long as its session; with ttl_ms one is opened as by acquireLock, and does not expire while the request waits.
 	//
 	// Takes any type of body and a specified content type.
 	//
@@ -2939,7 +2939,7 @@ type ClientInterface interface {
 
 	// EnterBarrier Enter a barrier and wait for the others
 	//
-	// Joins the coming generation, which opens when count sessions have entered; all of them must say the same count, else 409 limit_mismatch. Not open until the end of the wait is 409 barrier_waiting; the session stays inside, and may ask again. With a generation that is past it is through at once. An entry lives as long as its session; with ttl_ms one is opened as by acquireLock.
+	// Joins the coming generation, which opens when count sessions have entered; all of them must say the same count, else 409 limit_mismatch. Not open until the end of the wait is 409 barrier_waiting; the session stays inside, and may ask again, also after the opening. Once it was told that it is through, and did not leave, it enters the next generation. With a generation that is past it is through at once. An entry lives as long as its session; with ttl_ms one is opened as by acquireLock, and does not expire while the request waits.
 	//
 	// Takes a body of the `application/json` content type.
 	//
@@ -3277,7 +3277,7 @@ type ClientInterface interface {
 
 	// RevokeLockWithBody Ask the holders to give a lock up
 	//
-	// Shows a reason in the lock and in the renewals of its holders until they have given it up; with break_after_ms those that still hold it then are broken.
+	// Shows a reason in the lock and in the renewals of its holders until they have given it up; with break_after_ms those that still hold it then are broken, which needs admin.
 	//
 	// Takes any type of body and a specified content type.
 	//
@@ -3286,7 +3286,7 @@ type ClientInterface interface {
 
 	// RevokeLock Ask the holders to give a lock up
 	//
-	// Shows a reason in the lock and in the renewals of its holders until they have given it up; with break_after_ms those that still hold it then are broken.
+	// Shows a reason in the lock and in the renewals of its holders until they have given it up; with break_after_ms those that still hold it then are broken, which needs admin.
 	//
 	// Takes a body of the `application/json` content type.
 	//
@@ -4097,7 +4097,7 @@ func (c *Client) CloseBarrier(ctx context.Context, name Name, params *CloseBarri
 
 // EnterBarrierWithBody Enter a barrier and wait for the others
 //
-// Joins the coming generation, which opens when count sessions have entered; all of them must say the same count, else 409 limit_mismatch. Not open until the end of the wait is 409 barrier_waiting; the session stays inside, and may ask again. With a generation that is past it is through at once. An entry lives as long as its session; with ttl_ms one is opened as by acquireLock.
+// Joins the coming generation, which opens when count sessions have entered; all of them must say the same count, else 409 limit_mismatch. Not open until the end of the wait is 409 barrier_waiting; the session stays inside, and may ask again, also after the opening. Once it was told that it is through, and did not leave, it enters the next generation. With a generation that is past it is through at once. An entry lives as long as its session; with ttl_ms one is opened as by acquireLock, and does not expire while the request waits.
 //
 // Takes any type of body and a specified content type.
 //
@@ -4116,7 +4116,7 @@ func (c *Client) EnterBarrierWithBody(ctx context.Context, name Name, params *En
 
 // EnterBarrier Enter a barrier and wait for the others
 //
-// Joins the coming generation, which opens when count sessions have entered; all of them must say the same count, else 409 limit_mismatch. Not open until the end of the wait is 409 barrier_waiting; the session stays inside, and may ask again. With a generation that is past it is through at once. An entry lives as long as its session; with ttl_ms one is opened as by acquireLock.
+// Joins the coming generation, which opens when count sessions have entered; all of them must say the same count, else 409 limit_mismatch. Not open until the end of the wait is 409 barrier_waiting; the session stays inside, and may ask again, also after the opening. Once it was told that it is through, and did not leave, it enters the next generation. With a generation that is past it is through at once. An entry lives as long as its session; with ttl_ms one is opened as by acquireLock, and does not expire while the request waits.
 //
 // Takes a body of the `application/json` content type.
 //
@@ -4854,7 +4854,7 @@ func (c *Client) RenewLock(ctx context.Context, name Name, params *RenewLockPara
 
 // RevokeLockWithBody Ask the holders to give a lock up
 //
-// Shows a reason in the lock and in the renewals of its holders until they have given it up; with break_after_ms those that still hold it then are broken.
+// Shows a reason in the lock and in the renewals of its holders until they have given it up; with break_after_ms those that still hold it then are broken, which needs admin.
 //
 // Takes any type of body and a specified content type.
 //
@@ -4873,7 +4873,7 @@ func (c *Client) RevokeLockWithBody(ctx context.Context, name Name, params *Revo
 
 // RevokeLock Ask the holders to give a lock up
 //
-// Shows a reason in the lock and in the renewals of its holders until they have given it up; with break_after_ms those that still hold it then are broken.
+// Shows a reason in the lock and in the renewals of its holders until they have given it up; with break_after_ms those that still hold it then are broken, which needs admin.
 //
 // Takes a body of the `application/json` content type.
 //
@@ -14440,7 +14440,7 @@ type ClientWithResponsesInterface interface {
 
 	// EnterBarrierWithBodyWithResponse Enter a barrier and wait for the others
 	//
-	// Joins the coming generation, which opens when count sessions have entered; all of them must say the same count, else 409 limit_mismatch. Not open until the end of the wait is 409 barrier_waiting; the session stays inside, and may ask again. With a generation that is past it is through at once. An entry lives as long as its session; with ttl_ms one is opened as by acquireLock.
+	// Joins the coming generation, which opens when count sessions have entered; all of them must say the same count, else 409 limit_mismatch. Not open until the end of the wait is 409 barrier_waiting; the session stays inside, and may ask again, also after the opening. Once it was told that it is through, and did not leave, it enters the next generation. With a generation that is past it is through at once. An entry lives as long as its session; with ttl_ms one is opened as by acquireLock, and does not expire while the request waits.
 	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -14449,7 +14449,7 @@ type ClientWithResponsesInterface interface {
 
 	// EnterBarrierWithResponse Enter a barrier and wait for the others
 	//
-	// Joins the coming generation, which opens when count sessions have entered; all of them must say the same count, else 409 limit_mismatch. Not open until the end of the wait is 409 barrier_waiting; the session stays inside, and may ask again. With a generation that is past it is through at once. An entry lives as long as its session; with ttl_ms one is opened as by acquireLock.
+	// Joins the coming generation, which opens when count sessions have entered; all of them must say the same count, else 409 limit_mismatch. Not open until the end of the wait is 409 barrier_waiting; the session stays inside, and may ask again, also after the opening. Once it was told that it is through, and did not leave, it enters the next generation. With a generation that is past it is through at once. An entry lives as long as its session; with ttl_ms one is opened as by acquireLock, and does not expire while the request waits.
 	//
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -14809,7 +14809,7 @@ type ClientWithResponsesInterface interface {
 
 	// RevokeLockWithBodyWithResponse Ask the holders to give a lock up
 	//
-	// Shows a reason in the lock and in the renewals of its holders until they have given it up; with break_after_ms those that still hold it then are broken.
+	// Shows a reason in the lock and in the renewals of its holders until they have given it up; with break_after_ms those that still hold it then are broken, which needs admin.
 	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -14818,7 +14818,7 @@ type ClientWithResponsesInterface interface {
 
 	// RevokeLockWithResponse Ask the holders to give a lock up
 	//
-	// Shows a reason in the lock and in the renewals of its holders until they have given it up; with break_after_ms those that still hold it then are broken.
+	// Shows a reason in the lock and in the renewals of its holders until they have given it up; with break_after_ms those that still hold it then are broken, which needs admin.
 	//
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -23777,7 +23777,7 @@ func (c *ClientWithResponses) CloseBarrierWithResponse(ctx context.Context, name
 
 // EnterBarrierWithBodyWithResponse Enter a barrier and wait for the others
 //
-// Joins the coming generation, which opens when count sessions have entered; all of them must say the same count, else 409 limit_mismatch. Not open until the end of the wait is 409 barrier_waiting; the session stays inside, and may ask again. With a generation that is past it is through at once. An entry lives as long as its session; with ttl_ms one is opened as by acquireLock.
+// Joins the coming generation, which opens when count sessions have entered; all of them must say the same count, else 409 limit_mismatch. Not open until the end of the wait is 409 barrier_waiting; the session stays inside, and may ask again, also after the opening. Once it was told that it is through, and did not leave, it enters the next generation. With a generation that is past it is through at once. An entry lives as long as its session; with ttl_ms one is opened as by acquireLock, and does not expire while the request waits.
 //
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
@@ -23792,7 +23792,7 @@ func (c *ClientWithResponses) EnterBarrierWithBodyWithResponse(ctx context.Conte
 
 // EnterBarrierWithResponse Enter a barrier and wait for the others
 //
-// Joins the coming generation, which opens when count sessions have entered; all of them must say the same count, else 409 limit_mismatch. Not open until the end of the wait is 409 barrier_waiting; the session stays inside, and may ask again. With a generation that is past it is through at once. An entry lives as long as its session; with ttl_ms one is opened as by acquireLock.
+// Joins the coming generation, which opens when count sessions have entered; all of them must say the same count, else 409 limit_mismatch. Not open until the end of the wait is 409 barrier_waiting; the session stays inside, and may ask again, also after the opening. Once it was told that it is through, and did not leave, it enters the next generation. With a generation that is past it is through at once. An entry lives as long as its session; with ttl_ms one is opened as by acquireLock, and does not expire while the request waits.
 //
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //
@@ -24392,7 +24392,7 @@ func (c *ClientWithResponses) RenewLockWithResponse(ctx context.Context, name Na
 
 // RevokeLockWithBodyWithResponse Ask the holders to give a lock up
 //
-// Shows a reason in the lock and in the renewals of its holders until they have given it up; with break_after_ms those that still hold it then are broken.
+// Shows a reason in the lock and in the renewals of its holders until they have given it up; with break_after_ms those that still hold it then are broken, which needs admin.
 //
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
@@ -24407,7 +24407,7 @@ func (c *ClientWithResponses) RevokeLockWithBodyWithResponse(ctx context.Context
 
 // RevokeLockWithResponse Ask the holders to give a lock up
 //
-// Shows a reason in the lock and in the renewals of its holders until they have given it up; with break_after_ms those that still hold it then are broken.
+// Shows a reason in the lock and in the renewals of its holders until they have given it up; with break_after_ms those that still hold it then are broken, which needs admin.
 //
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //

@@ -341,3 +341,21 @@ func TestAcquireIsRefusedWhileDraining(t *testing.T) {
 		t.Fatalf("after the stop: %v", err)
 	}
 }
+
+// Who asks for a hold that was broken is told so, also when the session that was
+// opened for it has ended with it.
+func TestABrokenHoldIsLost(t *testing.T) {
+	n := start(t, alone(t, t.TempDir()))
+	held := locks(t, n.Node, lockCommand("l", "a", time.Minute, false), "")
+	must(t, n.Node, &commandpb.Command{Op: &commandpb.Command_Break{Break: &commandpb.Break{Name: "l"}}}, "")
+	for name, want := range map[string]error{"l": tree.ErrHoldLost, "m": tree.ErrSessionExpired} {
+		if _, err := n.Read(t.Context(), lease.Read{Kind: lease.ReadHold, Name: name, Token: held.Token}); !errors.Is(err, want) {
+			t.Errorf("%s: %v, want %v", name, err, want)
+		}
+	}
+	fenced := putCommand("/a", "x")
+	fenced.Fences = []*commandpb.Fence{{Name: "l"}}
+	if res, err := n.Write(t.Context(), fenced, held.Token); err != nil || res.Code != tree.ErrFenceStale {
+		t.Errorf("a fenced write: %v, %v", res.Code, err)
+	}
+}

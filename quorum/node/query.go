@@ -43,7 +43,7 @@ func (n *Node) read(ctx context.Context, q lease.Read) (lease.Answer, error) {
 	if q.Token != "" {
 		var info lease.Info
 		if view, info, err = n.sessionAt(ctx, view, q.Caller, q.Token); err != nil {
-			return lease.Answer{Zxid: view.Zxid()}, err
+			return lease.Answer{Zxid: view.Zxid()}, n.lost(view, q, err)
 		}
 		if q.Session == 0 {
 			q.Session = info.ID
@@ -58,6 +58,19 @@ func (n *Node) read(ctx context.Context, q lease.Read) (lease.Answer, error) {
 		n.fillHeld(ctx, held...)
 	}
 	return answer, err
+}
+
+// lost is why q cannot be answered to a session, given why that session was not
+// found: one that was opened for a hold ends when that is broken, and what its
+// holder wants to know is that.
+func (n *Node) lost(view *lease.View, q lease.Read, why error) error {
+	if q.Kind != lease.ReadHold || !errors.Is(why, tree.ErrSessionExpired) {
+		return why
+	}
+	if ref, err := n.tokens().Resolve(q.Token); err == nil && ref != nil && view.Lost(q, ref, wall()) {
+		return tree.ErrHoldLost
+	}
+	return why
 }
 
 // evaluate answers q from view. A list that goes on has the view pinned.

@@ -3,11 +3,13 @@ package handlers
 import (
 	"context"
 	"math"
+	"sync/atomic"
 	"time"
 
 	"perch/gen/api"
 	"perch/gen/commandpb"
 	"perch/lease"
+	"perch/tree"
 )
 
 // ListBarriers implements GET /v1/barriers.
@@ -138,9 +140,11 @@ func (e *edge) enter(x *exchange, n *entry) (body api.BarrierState, err error) {
 		return body, err
 	}
 	mine := n.result.Barrier.Mine
-	through := func(a *lease.Answer) bool { return a.Barrier.Open || mine != 0 && a.Barrier.Generation >= mine }
-	if err := e.stand(x, n, through); err != nil {
+	if err := e.gather(x, n); err != nil {
 		e.giveUp(x, n)
+		return body, err
+	}
+	if err := e.noteThrough(x, n); err != nil {
 		return body, err
 	}
 	body = renderBarrier(&n.barrier.Barrier)
@@ -154,6 +158,63 @@ func (e *edge) enter(x *exchange, n *entry) (body api.BarrierState, err error) {
 		return body, nil // an earlier request with the key was told its session
 	}
 	return body, e.tellSession(x, n, &body)
+}
+
+// gather waits until the generation of an entry has opened. Where the request
+// may have opened the session, that does not expire meanwhile.
+func (e *edge) gather(x *exchange, n *entry) error {
+	mine := n.result.Barrier.Mine
+	through := func(a *lease.Answer) bool { return a.Barrier.Open || mine != 0 && a.Barrier.Generation >= mine }
+	opens, ttl := n.cmd.Session.GetOpenTtlMs() != 0, n.result.Session.TTL
+	if opens && n.token != "" && ttl > 0 && n.wait > ttl/keptAlive {
+		defer e.keepAlive(x.caller, n.token, ttl)()
+	}
+	return e.stand(x, n, n.token, through)
+}
+
+// keptAlive is how often a session is renewed in its TTL while it is kept alive.
+const keptAlive = 3
+
+// keepAlive renews a session at best effort until stop is called.
+func (e *edge) keepAlive(caller *commandpb.Caller, token string, ttl time.Duration) (stop func()) {
+	var stopped atomic.Bool
+	var beat *time.Timer
+	beat = time.AfterFunc(ttl, func() {
+		if !stopped.Load() {
+			e.svc.TouchLater(caller, token)
+			beat.Reset(ttl / keptAlive)
+		}
+	})
+	beat.Reset(ttl / keptAlive) // from here on, and with it: beat is known
+	return func() {
+		stopped.Store(true)
+		beat.Stop()
+	}
+}
+
+// noteThrough has the state know that the session is told now that it is
+// through, where that has come out while it waited: its next entry is then one
+// into the next generation. The generation is named, so that it may be done
+// twice. The session of an entry that an earlier request with the key has made
+// is found by the key alone.
+func (e *edge) noteThrough(x *exchange, n *entry) error {
+	if n.result.Barrier.Open {
+		return nil // its own apply has noted it
+	}
+	cmd := n.cmd
+	if n.token != "" {
+		enter, mine := cmd.GetEnter(), uint64(n.result.Barrier.Mine)
+		cmd = &commandpb.Command{Caller: x.caller, Op: &commandpb.Command_Enter{Enter: &commandpb.Enter{
+			Name: enter.Name, Count: enter.Count, Owner: enter.Owner, Generation: &mine}}}
+	}
+	res, err := e.svc.Write(x, cmd, n.token)
+	switch {
+	case err != nil:
+		return decided(err, res.Zxid)
+	case res.Code != tree.OK:
+		return e.refused(cmd, &res)
+	}
+	return nil
 }
 
 // propose has the command of an entry done.
@@ -171,10 +232,11 @@ func (e *edge) propose(x *exchange, n *entry) error {
 	return nil
 }
 
-// stand waits until the barrier is as the entry wants it to be.
-func (e *edge) stand(x *exchange, n *entry, enough func(*lease.Answer) bool) (err error) {
+// stand waits until the barrier is as the entry wants it to be; with a token, as
+// long as that session lives.
+func (e *edge) stand(x *exchange, n *entry, token string, enough func(*lease.Answer) bool) (err error) {
 	n.barrier, err = e.awaitThing(x, n.wait, n.barrier,
-		lease.Read{Kind: lease.ReadBarrier, Of: commandpb.Kind_KIND_BARRIER, Name: n.name, Token: n.token}, enough)
+		lease.Read{Kind: lease.ReadBarrier, Of: commandpb.Kind_KIND_BARRIER, Name: n.name, Token: token}, enough)
 	if err != nil || enough(&n.barrier) {
 		return err
 	}
@@ -244,14 +306,15 @@ func (e *edge) LeaveBarrier(ctx context.Context, q api.LeaveBarrierRequestObject
 }
 
 // depart takes the session out and waits until all of its generation have left.
-// A later generation that has opened means that, too.
+// A later generation that has opened means that, too. The session may have ended
+// with its entry.
 func (e *edge) depart(x *exchange, n *entry) (body api.BarrierState, err error) {
 	if err := e.propose(x, n); err != nil {
 		return body, err
 	}
 	mine := n.result.Barrier.Generation
 	gone := func(a *lease.Answer) bool { return a.Barrier.Leaving == 0 || a.Barrier.Generation > mine }
-	if err := e.stand(x, n, gone); err != nil {
+	if err := e.stand(x, n, "", gone); err != nil {
 		return body, err
 	}
 	return renderBarrier(&n.barrier.Barrier), nil

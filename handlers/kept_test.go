@@ -4,6 +4,7 @@ import (
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 )
 
 // TestCounter counts, compares and is waited for.
@@ -132,6 +133,83 @@ func TestBarrier(t *testing.T) {
 		e.do(leave, "", held(tokenB)).want("200")
 		(<-waiter).want("200")
 		e.do(leave, "", held(tokenA)).want("200")
+	})
+}
+
+// TestBarrierPolled: who asks again is told of an opening that came in between,
+// and who waits for it goes on to the next.
+func TestBarrierPolled(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := newEdgeTest(t)
+		enter, two := "POST /v1/barriers/ci/enter", `{"ttl_ms":60000,"count":2}`
+		e.do(enter, two, held(tokenA)).want("409 barrier_waiting")
+		e.do(enter, two, held(tokenB)).want("200")
+		if m := e.do(enter, two, held(tokenA)).want("200").json(); m["generation"] != 1.0 || m["open"] != true || m["replayed"] != nil {
+			t.Errorf("%v", m)
+		}
+		for round := range 3 {
+			waiter := e.background(enter, `{"ttl_ms":60000,"count":2,"wait_ms":20000}`, held(tokenA))
+			e.do(enter, two, held(tokenB)).want("200")
+			if m := (<-waiter).want("200").json(); m["generation"] != float64(round+2) {
+				t.Errorf("round %d: %v", round, m)
+			}
+		}
+		drawn := e.background(enter, `{"ttl_ms":60000,"count":2,"wait_ms":20000}`, "Idempotency-Key: k")
+		again := e.background(enter, `{"ttl_ms":60000,"count":2,"wait_ms":20000}`, "Idempotency-Key: k")
+		e.do(enter, two, held(tokenB)).want("200")
+		for _, a := range []<-chan *answer{drawn, again} {
+			if m := (<-a).want("200").json(); m["generation"] != 5.0 {
+				t.Errorf("%v", m)
+			}
+		}
+	})
+}
+
+// TestBarrierSessionWaits: the session that a request has opened lives while
+// that waits.
+func TestBarrierSessionWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := newEdgeTest(t)
+		enter := "POST /v1/barriers/ci/enter"
+		waiter := e.background(enter, `{"ttl_ms":1500,"count":2,"wait_ms":20000}`)
+		for range 15 {
+			before := e.svc.touched()
+			<-time.After(time.Second) // of the bubble
+			synctest.Wait()
+			if e.svc.touched() < before+1 {
+				t.Fatal("nobody renews the session")
+			}
+		}
+		e.do("POST /v1/sessions", `{"ttl_ms":1500}`, held(tokenB)).want("201")
+		e.do(enter, `{"count":2}`, held(tokenB)).want("200")
+		(<-waiter).want("200")
+		before := e.svc.touched()
+		<-time.After(time.Minute)
+		if e.svc.touched() != before {
+			t.Error("it goes on when nobody waits any more")
+		}
+		// A session that is there for its own sake is not kept alive by a request.
+		parked := e.background(enter, `{"count":2,"wait_ms":20000}`, held(tokenB))
+		before = e.svc.touched()
+		(<-parked).want("409 barrier_waiting")
+		if e.svc.touched() != before {
+			t.Error("a parked request renews a session")
+		}
+	})
+}
+
+// TestLeaveWithoutSession: the session ends with the entry, and the request waits
+// for the others all the same.
+func TestLeaveWithoutSession(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := newEdgeTest(t)
+		enter, leave, two := "POST /v1/barriers/ci/enter", "POST /v1/barriers/ci/leave", `{"ttl_ms":60000,"count":2,"wait_ms":20000}`
+		first := e.background(enter, two)
+		e.do(enter, two, held(tokenB)).want("200")
+		own := held((<-first).want("200").json()["session_token"].(string))
+		waiter := e.background(leave, `{"wait_ms":20000}`, own)
+		e.do(leave, "", held(tokenB)).want("200")
+		(<-waiter).want("200")
 	})
 }
 

@@ -81,6 +81,7 @@ type entry struct {
 	generation uint64
 	owner      string
 	made       quorum.Zxid // the command that made it
+	told       bool        // an Enter has answered that its generation is through
 }
 
 func entryLess(a, b *entry) bool {
@@ -91,7 +92,11 @@ func entryLess(a, b *entry) bool {
 }
 
 func (e *entry) digest() uint64 {
-	return sumOf(digestEntry, []uint64{uint64(e.session), e.generation, uint64(e.made)}, e.path, e.owner)
+	told := uint64(0)
+	if e.told {
+		told = 1
+	}
+	return sumOf(digestEntry, []uint64{uint64(e.session), e.generation, uint64(e.made), told}, e.path, e.owner)
 }
 
 // gathering are the tables of barriers.
@@ -210,7 +215,9 @@ func (s *State) through(x *txn, op *commandpb.Enter, h *snapshotpb.Handle) bool 
 }
 
 // enter lets the session of the request into the coming generation of a barrier,
-// and opens that when it was the last to come.
+// and opens that when it was the last to come. A session that is inside of a
+// generation which has opened, and has not been told so, is told that first: it
+// may be asking since then.
 func (s *State) enter(x *txn, op *commandpb.Enter, res *Result) tree.Code {
 	path, code := x.who.named(commandpb.Kind_KIND_BARRIER, op.Name, PermUse)
 	switch {
@@ -223,24 +230,52 @@ func (s *State) enter(x *txn, op *commandpb.Enter, res *Result) tree.Code {
 	coming := b.generation + 1
 	switch {
 	case x.key.through:
-		res.Barrier, res.Replayed = b.told(uint64(x.key.handle.Generation)), true
+		res.Replayed = true
+		s.tellThrough(x, b, uint64(x.key.handle.Generation), res)
 		return tree.OK
 	case op.Generation != nil && *op.Generation < coming:
 		if x.opened && x.sess.transient { // it opened for nothing
 			s.drop(x, x.sess)
 			x.sess, x.opened, x.ended = nil, false, nil
 		}
-		res.Barrier = b.told(*op.Generation)
-		res.Barrier.Open = true
+		s.tellThrough(x, b, *op.Generation, res)
 		return tree.OK
 	case op.Generation != nil && *op.Generation > coming, x.sess == nil:
 		return tree.ErrInvalidArgument
 	}
+	if e := s.entryOf(x.sess.id, path); e != nil && e.generation < coming && !e.told && op.Generation == nil {
+		s.tellThrough(x, b, e.generation, res)
+		return tree.OK
+	}
+	return s.join(x, b, op, res)
+}
+
+// tellThrough answers that a generation of b is through, and notes it where the
+// session of the request is inside of that one or of an earlier one. It is no
+// change of the barrier.
+func (s *State) tellThrough(x *txn, b *barrier, generation uint64, res *Result) {
+	res.Barrier = b.told(generation)
+	res.Barrier.Open = true
+	if x.sess == nil {
+		return
+	}
+	e := s.entryOf(x.sess.id, b.path)
+	if e == nil || e.told || e.generation > generation {
+		return
+	}
+	next := *e
+	next.told = true
+	s.entries.Set(&next)
+	s.sum += next.digest() - e.digest()
+}
+
+// join lets the session of the request into the coming generation of b.
+func (s *State) join(x *txn, b *barrier, op *commandpb.Enter, res *Result) tree.Code {
 	res.Barrier = b.told(0)
 	if b.entered > 0 && b.count != op.Count {
 		return tree.ErrLimitMismatch
 	}
-	e := s.entryOf(x.sess.id, path)
+	e, coming := s.entryOf(x.sess.id, b.path), b.generation+1
 	if e != nil && e.generation == coming {
 		res.Barrier = b.told(coming)
 		res.Replayed = x.key.old != nil && uint64(x.key.handle.Generation) == coming
@@ -255,13 +290,17 @@ func (s *State) enter(x *txn, op *commandpb.Enter, res *Result) tree.Code {
 	if e != nil {
 		s.dropEntry(x, e)
 	}
-	s.addEntry(x, &entry{path: path, session: x.sess.id, generation: coming, owner: op.Owner, made: x.Zxid})
-	s.alterBarrier(x, path, func(b *barrier) {
+	s.addEntry(x, &entry{path: b.path, session: x.sess.id, generation: coming, owner: op.Owner, made: x.Zxid})
+	s.alterBarrier(x, b.path, func(b *barrier) {
 		if b.count = op.Count; uint64(b.entered) >= b.count && !b.closed {
 			b.open()
 		}
 	})
-	res.Barrier = s.barrierAt(path).told(coming)
+	if b = s.barrierAt(b.path); b.generation == coming {
+		s.tellThrough(x, b, coming, res)
+		return tree.OK
+	}
+	res.Barrier = b.told(coming)
 	return tree.OK
 }
 

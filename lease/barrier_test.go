@@ -48,6 +48,23 @@ type mbarrier struct {
 	generation, count int64
 	closed            bool
 	inside            map[string]int64 // by token
+	told              map[string]bool  // those who know that they are through
+}
+
+func newBarrierModel() *mbarrier {
+	return &mbarrier{inside: map[string]int64{}, told: map[string]bool{}}
+}
+
+// tell answers that a generation is through.
+func (m *mbarrier) tell(who string, generation int64) {
+	if g := m.inside[who]; g > 0 && g <= generation {
+		m.told[who] = true
+	}
+}
+
+func (m *mbarrier) leave(who string) {
+	delete(m.inside, who)
+	delete(m.told, who)
 }
 
 func (m *mbarrier) in(generation int64) (n int64) {
@@ -59,7 +76,7 @@ func (m *mbarrier) in(generation int64) (n int64) {
 	return n
 }
 
-func (m *mbarrier) told(name string, mine int64) Barrier {
+func (m *mbarrier) shown(name string, mine int64) Barrier {
 	b := Barrier{
 		Name: name, Entered: m.in(m.generation + 1), Leaving: m.in(m.generation), Count: m.count,
 		Generation: m.generation, Mine: mine,
@@ -70,17 +87,22 @@ func (m *mbarrier) told(name string, mine int64) Barrier {
 	return b
 }
 
-func (m *mbarrier) enter(who string, count int64) (int64, tree.Code) {
+func (m *mbarrier) enter(who string, count int64, next bool) (int64, tree.Code) {
 	coming := m.generation + 1
-	switch {
+	switch g := m.inside[who]; {
+	case g > 0 && g < coming && !m.told[who] && !next:
+		m.tell(who, g)
+		return g, tree.OK
 	case m.in(coming) > 0 && m.count != count:
 		return 0, tree.ErrLimitMismatch
 	case m.inside[who] == coming:
 		return coming, tree.OK
 	}
+	m.leave(who)
 	m.inside[who], m.count = coming, count
 	if m.in(coming) >= count && !m.closed {
 		m.generation++
+		m.tell(who, coming)
 	}
 	return coming, tree.OK
 }
@@ -89,7 +111,7 @@ func (m *mbarrier) enter(who string, count int64) (int64, tree.Code) {
 func TestBarriersAgainstModel(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		b := newHeldBench(rapidTB{t: t})
-		model := map[string]*mbarrier{"a": {inside: map[string]int64{}}, "b": {inside: map[string]int64{}}}
+		model := map[string]*mbarrier{"a": newBarrierModel(), "b": newBarrierModel()}
 		live := map[string]quorum.Zxid{}
 		for range rapid.IntRange(1, 60).Draw(t, "steps") {
 			name := rapid.SampledFrom([]string{"a", "b"}).Draw(t, "barrier")
@@ -105,22 +127,26 @@ func TestBarriersAgainstModel(t *testing.T) {
 			case 0, 1, 2, 3:
 				count := int64(rapid.IntRange(1, 3).Draw(t, "count"))
 				var mine int64
-				cmd = with(ref, enter(name, uint64(count)))
-				mine, code = m.enter(who, count)
-				want = m.told(name, mine)
+				next := rapid.Bool().Draw(t, "next")
+				if cmd = with(ref, enter(name, uint64(count))); next {
+					cmd = with(ref, enter(name, uint64(count), uint64(m.generation+1)))
+				}
+				mine, code = m.enter(who, count, next)
+				want = m.shown(name, mine)
 			case 4:
 				past := int64(rapid.IntRange(0, int(m.generation)).Draw(t, "past"))
 				cmd = with(ref, enter(name, 2, uint64(past)))
-				want = m.told(name, past)
+				m.tell(who, past)
+				want = m.shown(name, past)
 				want.Open = true
 			case 5, 6:
 				failed := rapid.Bool().Draw(t, "failed")
 				cmd = with(ref, depart(name, failed))
 				mine := m.inside[who]
 				if !failed {
-					delete(m.inside, who)
+					m.leave(who)
 				}
-				want = m.told(name, mine)
+				want = m.shown(name, mine)
 			case 7:
 				if rapid.Bool().Draw(t, "close") {
 					cmd, m.closed = closeBarrier(name), true
@@ -130,12 +156,12 @@ func TestBarriersAgainstModel(t *testing.T) {
 					}
 					m.closed = false
 				}
-				want = m.told(name, 0)
+				want = m.shown(name, 0)
 			default:
 				cmd = expire(live[who])
 				delete(live, who)
 				for _, m := range model {
-					delete(m.inside, who)
+					m.leave(who)
 				}
 				model = maps.Clone(model)
 			}
@@ -160,8 +186,8 @@ func compareBarriers(t *rapid.T, b *bench, model map[string]*mbarrier, live map[
 		}
 		for _, who := range append([]string{""}, slices.Sorted(maps.Keys(live))...) {
 			a, err := b.read(nil, Read{Kind: ReadBarrier, Name: name, Session: live[who]})
-			if a.Barrier.Tag = 0; err != nil || a.Barrier != m.told(name, m.inside[who]) {
-				t.Fatalf("%s for %q: %+v, want %+v", name, who, a.Barrier, m.told(name, m.inside[who]))
+			if a.Barrier.Tag = 0; err != nil || a.Barrier != m.shown(name, m.inside[who]) {
+				t.Fatalf("%s for %q: %+v, want %+v", name, who, a.Barrier, m.shown(name, m.inside[who]))
 			}
 		}
 	}
@@ -214,6 +240,61 @@ func TestBarrierRules(t *testing.T) {
 		b.must(with(opening(byToken(fmt.Sprint("many", i)), ttl), enter("full", 9)))
 	}
 	b.refused(tree.ErrTooManyWaiters, with(opening(byToken("many3"), ttl), enter("full", 9)))
+}
+
+// A session that asks again and again learns that it is through, however late it
+// comes, and enters the next generation once it has been told.
+func TestPolledBarrier(t *testing.T) {
+	b := newHeldBench(t)
+	one, two := opening(byToken("1"), ttl), opening(byToken("2"), ttl)
+	b.must(with(one, enter("b", 2)))
+	b.must(with(two, enter("b", 2)))
+	tag := func() quorum.Zxid {
+		a, _ := b.read(nil, Read{Kind: ReadBarrier, Name: "b"})
+		return a.Barrier.Tag
+	}
+	// The other one knows, and asks for more: with another count.
+	if r := b.must(with(two, enter("b", 3))); r.Barrier.Mine != 2 || r.Barrier.Open {
+		t.Fatalf("%+v", r.Barrier)
+	}
+	b.must(with(two, depart("b", false)))
+	opened := tag()
+	b.restart()
+	if r := b.must(with(one, enter("b", 2))); r.Barrier.Mine != 1 || !r.Barrier.Open || r.Barrier.Leaving != 1 || tag() != opened {
+		t.Fatalf("%+v", r.Barrier)
+	}
+	b.restart()
+	if r := b.must(with(one, enter("b", 2))); r.Barrier.Mine != 2 || r.Barrier.Open || r.Barrier.Leaving != 0 {
+		t.Fatalf("%+v", r.Barrier)
+	}
+	b.must(openBarrier("b"))
+	b.must(openBarrier("b")) // nothing is left to open
+	if r := b.must(with(one, enter("b", 2))); r.Barrier.Mine != 2 || !r.Barrier.Open {
+		t.Fatalf("%+v", r.Barrier)
+	}
+	// The key of a later request is told as well, and tells it again.
+	three := opening(byToken("3"), ttl)
+	b.must(with(three, enter("c", 2)))
+	b.must(openBarrier("c"))
+	keyed := withKey("k", with(three, enter("c", 2)))
+	for range 2 {
+		if r := b.must(keyed); r.Barrier.Mine != 1 || !r.Barrier.Open {
+			t.Fatalf("%+v", r.Barrier)
+		}
+	}
+	if r := b.must(with(three, enter("c", 2))); r.Barrier.Mine != 2 || r.Barrier.Open {
+		t.Fatalf("%+v", r.Barrier)
+	}
+	// A generation that it names is told, too, and the coming one needs no telling.
+	b.must(openBarrier("c"))
+	b.must(with(three, enter("c", 2, 2)))
+	if r := b.must(with(three, enter("c", 2))); r.Barrier.Mine != 3 || r.Barrier.Open {
+		t.Fatalf("%+v", r.Barrier)
+	}
+	b.must(openBarrier("c"))
+	if r := b.must(with(three, enter("c", 2, 4))); r.Barrier.Mine != 4 || r.Barrier.Open {
+		t.Fatalf("%+v", r.Barrier)
+	}
 }
 
 // The key of an entry: the same generation, as long as there is one.

@@ -195,6 +195,7 @@ func writeEntries(v *View, f *frameWriter) {
 	var m snapshotpb.Entry
 	v.entries.Scan(func(e *entry) bool {
 		m.Path, m.Session, m.Generation, m.Owner, m.Made = e.path, uint64(e.session), e.generation, e.owner, uint64(e.made)
+		m.Told = e.told
 		return f.frame(frameEntry, &m)
 	})
 }
@@ -204,10 +205,13 @@ func readEntry(s *State, f *frameReader) error {
 	if err := f.next(frameEntry, &m); err != nil {
 		return err
 	}
-	e := &entry{path: m.Path, session: quorum.Zxid(m.Session), generation: m.Generation, owner: m.Owner, made: quorum.Zxid(m.Made)}
+	e := &entry{
+		path: m.Path, session: quorum.Zxid(m.Session), generation: m.Generation, owner: m.Owner, made: quorum.Zxid(m.Made), told: m.Told,
+	}
 	_, live := s.sessions.Get(&session{id: e.session})
 	b, known := s.barriers.Get(&barrier{path: e.path})
-	if !live || !known || s.entryOf(e.session, e.path) != nil || e.generation > b.generation+1 || e.made > s.zxid {
+	if !live || !known || s.entryOf(e.session, e.path) != nil || e.generation > b.generation+1 || e.made > s.zxid ||
+		e.told && e.generation > b.generation {
 		return errors.New("an impossible entry")
 	}
 	s.addEntry(nil, e)

@@ -1660,6 +1660,7 @@ type Entry struct {
 	Generation    uint64                 `protobuf:"varint,3,opt,name=generation,proto3" json:"generation,omitempty"`
 	Owner         string                 `protobuf:"bytes,4,opt,name=owner,proto3" json:"owner,omitempty"`
 	Made          uint64                 `protobuf:"varint,5,opt,name=made,proto3" json:"made,omitempty"` // the command that made it
+	Told          bool                   `protobuf:"varint,6,opt,name=told,proto3" json:"told,omitempty"` // it has been answered that its generation is through
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1727,6 +1728,13 @@ func (x *Entry) GetMade() uint64 {
 		return x.Made
 	}
 	return 0
+}
+
+func (x *Entry) GetTold() bool {
+	if x != nil {
+		return x.Told
+	}
+	return false
 }
 
 var File_lease_snapshot_kept_proto protoreflect.FileDescriptor
@@ -1898,7 +1906,7 @@ const file_lease_snapshot_kept_proto_rawDesc = "" +
 	"generation\x18\x03 \x01(\x04R\n" +
 	"generation\x12\x14\n" +
 	"\x05count\x18\x04 \x01(\x04R\x05count\x12\x16\n" +
-	"\x06closed\x18\x05 \x01(\bR\x06closed\"\x7f\n" +
+	"\x06closed\x18\x05 \x01(\bR\x06closed\"\x93\x01\n" +
 	"\x05Entry\x12\x12\n" +
 	"\x04path\x18\x01 \x01(\tR\x04path\x12\x18\n" +
 	"\asession\x18\x02 \x01(\x04R\asession\x12\x1e\n" +
@@ -1906,7 +1914,8 @@ const file_lease_snapshot_kept_proto_rawDesc = "" +
 	"generation\x18\x03 \x01(\x04R\n" +
 	"generation\x12\x14\n" +
 	"\x05owner\x18\x04 \x01(\tR\x05owner\x12\x12\n" +
-	"\x04made\x18\x05 \x01(\x04R\x04madeB\x16Z\x14perch/gen/snapshotpbb\x06proto3"
+	"\x04made\x18\x05 \x01(\x04R\x04made\x12\x12\n" +
+	"\x04told\x18\x06 \x01(\bR\x04toldB\x16Z\x14perch/gen/snapshotpbb\x06proto3"
 
 var (
 	file_lease_snapshot_kept_proto_rawDescOnce sync.Once

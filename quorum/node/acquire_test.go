@@ -346,6 +346,7 @@ func TestAcquireIsRefusedWhileDraining(t *testing.T) {
 // opened for it has ended with it.
 func TestABrokenHoldIsLost(t *testing.T) {
 	n := start(t, alone(t, t.TempDir()))
+	defer n.end(t)
 	held := locks(t, n.Node, lockCommand("l", "a", time.Minute, false), "")
 	must(t, n.Node, &commandpb.Command{Op: &commandpb.Command_Break{Break: &commandpb.Break{Name: "l"}}}, "")
 	for name, want := range map[string]error{"l": tree.ErrHoldLost, "m": tree.ErrSessionExpired} {

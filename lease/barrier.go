@@ -284,7 +284,7 @@ func (s *State) join(x *txn, b *barrier, op *commandpb.Enter, res *Result) tree.
 	if code := s.admits(x, b, e); code != tree.OK {
 		return code
 	}
-	if code := s.housed(path); code != tree.OK {
+	if code := s.housed(b.path); code != tree.OK {
 		return code
 	}
 	if e != nil {

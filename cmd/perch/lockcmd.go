@@ -67,7 +67,7 @@ Exit status: that of the command; 75 when the lock was not to be had in time; 76
 1 when the lock was refused for another reason; 2 for wrong arguments.`,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) < 2 {
-				return errors.New("want the name of a lock and a command: perch lock NAME -- COMMAND [ARGUMENT]...")
+				return errors.New("want the name of a lock and a command: perch lock NAME -- COMMAND")
 			}
 			return nil
 		},

@@ -472,6 +472,8 @@ type PageRequest struct {
 	WithData      bool                   `protobuf:"varint,5,opt,name=with_data,json=withData,proto3" json:"with_data,omitempty"`
 	Caller        *commandpb.Caller      `protobuf:"bytes,6,opt,name=caller,proto3" json:"caller,omitempty"`
 	Depth         uint32                 `protobuf:"varint,7,opt,name=depth,proto3" json:"depth,omitempty"`
+	Name          string                 `protobuf:"bytes,8,opt,name=name,proto3" json:"name,omitempty"`                         // of lease.Read …
+	Of            commandpb.Kind         `protobuf:"varint,9,opt,name=of,proto3,enum=perch.command.v1.Kind" json:"of,omitempty"` // … what things, and their name or its prefix
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -555,6 +557,20 @@ func (x *PageRequest) GetDepth() uint32 {
 	return 0
 }
 
+func (x *PageRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *PageRequest) GetOf() commandpb.Kind {
+	if x != nil {
+		return x.Of
+	}
+	return commandpb.Kind(0)
+}
+
 type PageAnswer struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Code          uint32                 `protobuf:"varint,1,opt,name=code,proto3" json:"code,omitempty"`              // tree.Code decided on state
@@ -566,6 +582,9 @@ type PageAnswer struct {
 	NextPage      string                 `protobuf:"bytes,7,opt,name=next_page,json=nextPage,proto3" json:"next_page,omitempty"`
 	Principals    []*Principal           `protobuf:"bytes,8,rep,name=principals,proto3" json:"principals,omitempty"`
 	Tokens        []*Token               `protobuf:"bytes,9,rep,name=tokens,proto3" json:"tokens,omitempty"`
+	Held          []*Held                `protobuf:"bytes,10,rep,name=held,proto3" json:"held,omitempty"`
+	Messages      []*Message             `protobuf:"bytes,11,rep,name=messages,proto3" json:"messages,omitempty"`
+	Names         []string               `protobuf:"bytes,12,rep,name=names,proto3" json:"names,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -659,6 +678,27 @@ func (x *PageAnswer) GetPrincipals() []*Principal {
 func (x *PageAnswer) GetTokens() []*Token {
 	if x != nil {
 		return x.Tokens
+	}
+	return nil
+}
+
+func (x *PageAnswer) GetHeld() []*Held {
+	if x != nil {
+		return x.Held
+	}
+	return nil
+}
+
+func (x *PageAnswer) GetMessages() []*Message {
+	if x != nil {
+		return x.Messages
+	}
+	return nil
+}
+
+func (x *PageAnswer) GetNames() []string {
+	if x != nil {
+		return x.Names
 	}
 	return nil
 }
@@ -1040,6 +1080,424 @@ func (x *Token) GetExpiresMs() int64 {
 	return 0
 }
 
+// Held is a lock, a semaphore, an election or a run of once.
+type Held struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Kind          commandpb.Kind         `protobuf:"varint,1,opt,name=kind,proto3,enum=perch.command.v1.Kind" json:"kind,omitempty"`
+	Name          string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	Tag           uint64                 `protobuf:"varint,3,opt,name=tag,proto3" json:"tag,omitempty"`
+	Holders       []*Holder              `protobuf:"bytes,4,rep,name=holders,proto3" json:"holders,omitempty"`
+	Held          uint64                 `protobuf:"varint,5,opt,name=held,proto3" json:"held,omitempty"`
+	Waiting       uint64                 `protobuf:"varint,6,opt,name=waiting,proto3" json:"waiting,omitempty"`
+	Limit         int64                  `protobuf:"varint,7,opt,name=limit,proto3" json:"limit,omitempty"`
+	Value         string                 `protobuf:"bytes,8,opt,name=value,proto3" json:"value,omitempty"`
+	Revoked       bool                   `protobuf:"varint,9,opt,name=revoked,proto3" json:"revoked,omitempty"`
+	Reason        string                 `protobuf:"bytes,10,opt,name=reason,proto3" json:"reason,omitempty"`
+	Run           *Run                   `protobuf:"bytes,11,opt,name=run,proto3" json:"run,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Held) Reset() {
+	*x = Held{}
+	mi := &file_quorum_node_ask_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Held) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Held) ProtoMessage() {}
+
+func (x *Held) ProtoReflect() protoreflect.Message {
+	mi := &file_quorum_node_ask_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Held.ProtoReflect.Descriptor instead.
+func (*Held) Descriptor() ([]byte, []int) {
+	return file_quorum_node_ask_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *Held) GetKind() commandpb.Kind {
+	if x != nil {
+		return x.Kind
+	}
+	return commandpb.Kind(0)
+}
+
+func (x *Held) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Held) GetTag() uint64 {
+	if x != nil {
+		return x.Tag
+	}
+	return 0
+}
+
+func (x *Held) GetHolders() []*Holder {
+	if x != nil {
+		return x.Holders
+	}
+	return nil
+}
+
+func (x *Held) GetHeld() uint64 {
+	if x != nil {
+		return x.Held
+	}
+	return 0
+}
+
+func (x *Held) GetWaiting() uint64 {
+	if x != nil {
+		return x.Waiting
+	}
+	return 0
+}
+
+func (x *Held) GetLimit() int64 {
+	if x != nil {
+		return x.Limit
+	}
+	return 0
+}
+
+func (x *Held) GetValue() string {
+	if x != nil {
+		return x.Value
+	}
+	return ""
+}
+
+func (x *Held) GetRevoked() bool {
+	if x != nil {
+		return x.Revoked
+	}
+	return false
+}
+
+func (x *Held) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *Held) GetRun() *Run {
+	if x != nil {
+		return x.Run
+	}
+	return nil
+}
+
+type Holder struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Owner         string                 `protobuf:"bytes,1,opt,name=owner,proto3" json:"owner,omitempty"`
+	Session       uint64                 `protobuf:"varint,2,opt,name=session,proto3" json:"session,omitempty"`
+	Token         uint64                 `protobuf:"varint,3,opt,name=token,proto3" json:"token,omitempty"`
+	Shared        bool                   `protobuf:"varint,4,opt,name=shared,proto3" json:"shared,omitempty"`
+	Permits       int64                  `protobuf:"varint,5,opt,name=permits,proto3" json:"permits,omitempty"`
+	Since         int64                  `protobuf:"varint,6,opt,name=since,proto3" json:"since,omitempty"`
+	RemainingMs   int64                  `protobuf:"varint,7,opt,name=remaining_ms,json=remainingMs,proto3" json:"remaining_ms,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Holder) Reset() {
+	*x = Holder{}
+	mi := &file_quorum_node_ask_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Holder) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Holder) ProtoMessage() {}
+
+func (x *Holder) ProtoReflect() protoreflect.Message {
+	mi := &file_quorum_node_ask_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Holder.ProtoReflect.Descriptor instead.
+func (*Holder) Descriptor() ([]byte, []int) {
+	return file_quorum_node_ask_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *Holder) GetOwner() string {
+	if x != nil {
+		return x.Owner
+	}
+	return ""
+}
+
+func (x *Holder) GetSession() uint64 {
+	if x != nil {
+		return x.Session
+	}
+	return 0
+}
+
+func (x *Holder) GetToken() uint64 {
+	if x != nil {
+		return x.Token
+	}
+	return 0
+}
+
+func (x *Holder) GetShared() bool {
+	if x != nil {
+		return x.Shared
+	}
+	return false
+}
+
+func (x *Holder) GetPermits() int64 {
+	if x != nil {
+		return x.Permits
+	}
+	return 0
+}
+
+func (x *Holder) GetSince() int64 {
+	if x != nil {
+		return x.Since
+	}
+	return 0
+}
+
+func (x *Holder) GetRemainingMs() int64 {
+	if x != nil {
+		return x.RemainingMs
+	}
+	return 0
+}
+
+type Run struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Key           string                 `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
+	State         string                 `protobuf:"bytes,2,opt,name=state,proto3" json:"state,omitempty"`
+	Attempts      int64                  `protobuf:"varint,3,opt,name=attempts,proto3" json:"attempts,omitempty"`
+	Data          []byte                 `protobuf:"bytes,4,opt,name=data,proto3" json:"data,omitempty"`
+	Completed     int64                  `protobuf:"varint,5,opt,name=completed,proto3" json:"completed,omitempty"`
+	Next          int64                  `protobuf:"varint,6,opt,name=next,proto3" json:"next,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Run) Reset() {
+	*x = Run{}
+	mi := &file_quorum_node_ask_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Run) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Run) ProtoMessage() {}
+
+func (x *Run) ProtoReflect() protoreflect.Message {
+	mi := &file_quorum_node_ask_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Run.ProtoReflect.Descriptor instead.
+func (*Run) Descriptor() ([]byte, []int) {
+	return file_quorum_node_ask_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *Run) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
+func (x *Run) GetState() string {
+	if x != nil {
+		return x.State
+	}
+	return ""
+}
+
+func (x *Run) GetAttempts() int64 {
+	if x != nil {
+		return x.Attempts
+	}
+	return 0
+}
+
+func (x *Run) GetData() []byte {
+	if x != nil {
+		return x.Data
+	}
+	return nil
+}
+
+func (x *Run) GetCompleted() int64 {
+	if x != nil {
+		return x.Completed
+	}
+	return 0
+}
+
+func (x *Run) GetNext() int64 {
+	if x != nil {
+		return x.Next
+	}
+	return 0
+}
+
+// Message is one of a queue.
+type Message struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            int64                  `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
+	Receipt       string                 `protobuf:"bytes,2,opt,name=receipt,proto3" json:"receipt,omitempty"`
+	Data          []byte                 `protobuf:"bytes,3,opt,name=data,proto3" json:"data,omitempty"`
+	State         string                 `protobuf:"bytes,4,opt,name=state,proto3" json:"state,omitempty"`
+	Attempts      int64                  `protobuf:"varint,5,opt,name=attempts,proto3" json:"attempts,omitempty"`
+	Priority      int32                  `protobuf:"zigzag32,6,opt,name=priority,proto3" json:"priority,omitempty"`
+	Token         uint64                 `protobuf:"varint,7,opt,name=token,proto3" json:"token,omitempty"`
+	Enqueued      int64                  `protobuf:"varint,8,opt,name=enqueued,proto3" json:"enqueued,omitempty"`
+	DeadFrom      string                 `protobuf:"bytes,9,opt,name=dead_from,json=deadFrom,proto3" json:"dead_from,omitempty"`
+	RemainingMs   int64                  `protobuf:"varint,10,opt,name=remaining_ms,json=remainingMs,proto3" json:"remaining_ms,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Message) Reset() {
+	*x = Message{}
+	mi := &file_quorum_node_ask_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Message) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Message) ProtoMessage() {}
+
+func (x *Message) ProtoReflect() protoreflect.Message {
+	mi := &file_quorum_node_ask_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Message.ProtoReflect.Descriptor instead.
+func (*Message) Descriptor() ([]byte, []int) {
+	return file_quorum_node_ask_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *Message) GetId() int64 {
+	if x != nil {
+		return x.Id
+	}
+	return 0
+}
+
+func (x *Message) GetReceipt() string {
+	if x != nil {
+		return x.Receipt
+	}
+	return ""
+}
+
+func (x *Message) GetData() []byte {
+	if x != nil {
+		return x.Data
+	}
+	return nil
+}
+
+func (x *Message) GetState() string {
+	if x != nil {
+		return x.State
+	}
+	return ""
+}
+
+func (x *Message) GetAttempts() int64 {
+	if x != nil {
+		return x.Attempts
+	}
+	return 0
+}
+
+func (x *Message) GetPriority() int32 {
+	if x != nil {
+		return x.Priority
+	}
+	return 0
+}
+
+func (x *Message) GetToken() uint64 {
+	if x != nil {
+		return x.Token
+	}
+	return 0
+}
+
+func (x *Message) GetEnqueued() int64 {
+	if x != nil {
+		return x.Enqueued
+	}
+	return 0
+}
+
+func (x *Message) GetDeadFrom() string {
+	if x != nil {
+		return x.DeadFrom
+	}
+	return ""
+}
+
+func (x *Message) GetRemainingMs() int64 {
+	if x != nil {
+		return x.RemainingMs
+	}
+	return 0
+}
+
 // ChunkRequest reads a piece of a snapshot file.
 type ChunkRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1053,7 +1511,7 @@ type ChunkRequest struct {
 
 func (x *ChunkRequest) Reset() {
 	*x = ChunkRequest{}
-	mi := &file_quorum_node_ask_proto_msgTypes[13]
+	mi := &file_quorum_node_ask_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1065,7 +1523,7 @@ func (x *ChunkRequest) String() string {
 func (*ChunkRequest) ProtoMessage() {}
 
 func (x *ChunkRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_quorum_node_ask_proto_msgTypes[13]
+	mi := &file_quorum_node_ask_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1078,7 +1536,7 @@ func (x *ChunkRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChunkRequest.ProtoReflect.Descriptor instead.
 func (*ChunkRequest) Descriptor() ([]byte, []int) {
-	return file_quorum_node_ask_proto_rawDescGZIP(), []int{13}
+	return file_quorum_node_ask_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *ChunkRequest) GetZxid() uint64 {
@@ -1119,7 +1577,7 @@ type ChunkAnswer struct {
 
 func (x *ChunkAnswer) Reset() {
 	*x = ChunkAnswer{}
-	mi := &file_quorum_node_ask_proto_msgTypes[14]
+	mi := &file_quorum_node_ask_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1131,7 +1589,7 @@ func (x *ChunkAnswer) String() string {
 func (*ChunkAnswer) ProtoMessage() {}
 
 func (x *ChunkAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_quorum_node_ask_proto_msgTypes[14]
+	mi := &file_quorum_node_ask_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1144,7 +1602,7 @@ func (x *ChunkAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChunkAnswer.ProtoReflect.Descriptor instead.
 func (*ChunkAnswer) Descriptor() ([]byte, []int) {
-	return file_quorum_node_ask_proto_rawDescGZIP(), []int{14}
+	return file_quorum_node_ask_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *ChunkAnswer) GetData() []byte {
@@ -1172,7 +1630,7 @@ type SpaceReport struct {
 
 func (x *SpaceReport) Reset() {
 	*x = SpaceReport{}
-	mi := &file_quorum_node_ask_proto_msgTypes[15]
+	mi := &file_quorum_node_ask_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1184,7 +1642,7 @@ func (x *SpaceReport) String() string {
 func (*SpaceReport) ProtoMessage() {}
 
 func (x *SpaceReport) ProtoReflect() protoreflect.Message {
-	mi := &file_quorum_node_ask_proto_msgTypes[15]
+	mi := &file_quorum_node_ask_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1197,7 +1655,7 @@ func (x *SpaceReport) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SpaceReport.ProtoReflect.Descriptor instead.
 func (*SpaceReport) Descriptor() ([]byte, []int) {
-	return file_quorum_node_ask_proto_rawDescGZIP(), []int{15}
+	return file_quorum_node_ask_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *SpaceReport) GetLow() bool {
@@ -1217,7 +1675,7 @@ type SpaceAnswer struct {
 
 func (x *SpaceAnswer) Reset() {
 	*x = SpaceAnswer{}
-	mi := &file_quorum_node_ask_proto_msgTypes[16]
+	mi := &file_quorum_node_ask_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1229,7 +1687,7 @@ func (x *SpaceAnswer) String() string {
 func (*SpaceAnswer) ProtoMessage() {}
 
 func (x *SpaceAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_quorum_node_ask_proto_msgTypes[16]
+	mi := &file_quorum_node_ask_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1242,7 +1700,7 @@ func (x *SpaceAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SpaceAnswer.ProtoReflect.Descriptor instead.
 func (*SpaceAnswer) Descriptor() ([]byte, []int) {
-	return file_quorum_node_ask_proto_rawDescGZIP(), []int{16}
+	return file_quorum_node_ask_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *SpaceAnswer) GetNotLeader() bool {
@@ -1270,7 +1728,7 @@ type GiveRequest struct {
 
 func (x *GiveRequest) Reset() {
 	*x = GiveRequest{}
-	mi := &file_quorum_node_ask_proto_msgTypes[17]
+	mi := &file_quorum_node_ask_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1282,7 +1740,7 @@ func (x *GiveRequest) String() string {
 func (*GiveRequest) ProtoMessage() {}
 
 func (x *GiveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_quorum_node_ask_proto_msgTypes[17]
+	mi := &file_quorum_node_ask_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1295,7 +1753,7 @@ func (x *GiveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GiveRequest.ProtoReflect.Descriptor instead.
 func (*GiveRequest) Descriptor() ([]byte, []int) {
-	return file_quorum_node_ask_proto_rawDescGZIP(), []int{17}
+	return file_quorum_node_ask_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *GiveRequest) GetEpoch() uint32 {
@@ -1323,7 +1781,7 @@ type GiveAnswer struct {
 
 func (x *GiveAnswer) Reset() {
 	*x = GiveAnswer{}
-	mi := &file_quorum_node_ask_proto_msgTypes[18]
+	mi := &file_quorum_node_ask_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1335,7 +1793,7 @@ func (x *GiveAnswer) String() string {
 func (*GiveAnswer) ProtoMessage() {}
 
 func (x *GiveAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_quorum_node_ask_proto_msgTypes[18]
+	mi := &file_quorum_node_ask_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1348,7 +1806,7 @@ func (x *GiveAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GiveAnswer.ProtoReflect.Descriptor instead.
 func (*GiveAnswer) Descriptor() ([]byte, []int) {
-	return file_quorum_node_ask_proto_rawDescGZIP(), []int{18}
+	return file_quorum_node_ask_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *GiveAnswer) GetNotLeader() bool {
@@ -1377,13 +1835,15 @@ type PageToken struct {
 	AfterId       uint64                 `protobuf:"varint,7,opt,name=after_id,json=afterId,proto3" json:"after_id,omitempty"` // … the name and the id
 	Principal     string                 `protobuf:"bytes,8,opt,name=principal,proto3" json:"principal,omitempty"`             // whose list it is
 	Depth         uint32                 `protobuf:"varint,9,opt,name=depth,proto3" json:"depth,omitempty"`
+	Name          string                 `protobuf:"bytes,10,opt,name=name,proto3" json:"name,omitempty"` // as in PageRequest
+	Of            commandpb.Kind         `protobuf:"varint,11,opt,name=of,proto3,enum=perch.command.v1.Kind" json:"of,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *PageToken) Reset() {
 	*x = PageToken{}
-	mi := &file_quorum_node_ask_proto_msgTypes[19]
+	mi := &file_quorum_node_ask_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1395,7 +1855,7 @@ func (x *PageToken) String() string {
 func (*PageToken) ProtoMessage() {}
 
 func (x *PageToken) ProtoReflect() protoreflect.Message {
-	mi := &file_quorum_node_ask_proto_msgTypes[19]
+	mi := &file_quorum_node_ask_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1408,7 +1868,7 @@ func (x *PageToken) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PageToken.ProtoReflect.Descriptor instead.
 func (*PageToken) Descriptor() ([]byte, []int) {
-	return file_quorum_node_ask_proto_rawDescGZIP(), []int{19}
+	return file_quorum_node_ask_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *PageToken) GetNode() uint32 {
@@ -1474,6 +1934,20 @@ func (x *PageToken) GetDepth() uint32 {
 	return 0
 }
 
+func (x *PageToken) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *PageToken) GetOf() commandpb.Kind {
+	if x != nil {
+		return x.Of
+	}
+	return commandpb.Kind(0)
+}
+
 var File_quorum_node_ask_proto protoreflect.FileDescriptor
 
 const file_quorum_node_ask_proto_rawDesc = "" +
@@ -1511,7 +1985,7 @@ const file_quorum_node_ask_proto_rawDesc = "" +
 	"\fremaining_ms\x18\x02 \x03(\x04R\vremainingMs\"B\n" +
 	"\bHomeBeat\x12\x1a\n" +
 	"\binstance\x18\x01 \x01(\x06R\binstance\x12\x1a\n" +
-	"\bdraining\x18\x02 \x01(\bR\bdraining\"\xcf\x01\n" +
+	"\bdraining\x18\x02 \x01(\bR\bdraining\"\x8b\x02\n" +
 	"\vPageRequest\x12\x12\n" +
 	"\x04kind\x18\x01 \x01(\rR\x04kind\x12\x12\n" +
 	"\x04path\x18\x02 \x01(\tR\x04path\x12\x14\n" +
@@ -1520,7 +1994,9 @@ const file_quorum_node_ask_proto_rawDesc = "" +
 	"page_token\x18\x04 \x01(\tR\tpageToken\x12\x1b\n" +
 	"\twith_data\x18\x05 \x01(\bR\bwithData\x120\n" +
 	"\x06caller\x18\x06 \x01(\v2\x18.perch.command.v1.CallerR\x06caller\x12\x14\n" +
-	"\x05depth\x18\a \x01(\rR\x05depth\"\xe9\x02\n" +
+	"\x05depth\x18\a \x01(\rR\x05depth\x12\x12\n" +
+	"\x04name\x18\b \x01(\tR\x04name\x12&\n" +
+	"\x02of\x18\t \x01(\x0e2\x16.perch.command.v1.KindR\x02of\"\xdc\x03\n" +
 	"\n" +
 	"PageAnswer\x12\x12\n" +
 	"\x04code\x18\x01 \x01(\rR\x04code\x12 \n" +
@@ -1533,7 +2009,11 @@ const file_quorum_node_ask_proto_rawDesc = "" +
 	"\n" +
 	"principals\x18\b \x03(\v2\x18.perch.node.v1.PrincipalR\n" +
 	"principals\x12,\n" +
-	"\x06tokens\x18\t \x03(\v2\x14.perch.node.v1.TokenR\x06tokens\"\x86\x03\n" +
+	"\x06tokens\x18\t \x03(\v2\x14.perch.node.v1.TokenR\x06tokens\x12'\n" +
+	"\x04held\x18\n" +
+	" \x03(\v2\x13.perch.node.v1.HeldR\x04held\x122\n" +
+	"\bmessages\x18\v \x03(\v2\x16.perch.node.v1.MessageR\bmessages\x12\x14\n" +
+	"\x05names\x18\f \x03(\tR\x05names\"\x86\x03\n" +
 	"\x04Node\x12\x12\n" +
 	"\x04path\x18\x01 \x01(\tR\x04path\x12\x12\n" +
 	"\x04data\x18\x02 \x01(\fR\x04data\x12\x14\n" +
@@ -1572,7 +2052,47 @@ const file_quorum_node_ask_proto_rawDesc = "" +
 	"\n" +
 	"created_ms\x18\x04 \x01(\x03R\tcreatedMs\x12\x1d\n" +
 	"\n" +
-	"expires_ms\x18\x05 \x01(\x03R\texpiresMs\"f\n" +
+	"expires_ms\x18\x05 \x01(\x03R\texpiresMs\"\xbb\x02\n" +
+	"\x04Held\x12*\n" +
+	"\x04kind\x18\x01 \x01(\x0e2\x16.perch.command.v1.KindR\x04kind\x12\x12\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\x12\x10\n" +
+	"\x03tag\x18\x03 \x01(\x04R\x03tag\x12/\n" +
+	"\aholders\x18\x04 \x03(\v2\x15.perch.node.v1.HolderR\aholders\x12\x12\n" +
+	"\x04held\x18\x05 \x01(\x04R\x04held\x12\x18\n" +
+	"\awaiting\x18\x06 \x01(\x04R\awaiting\x12\x14\n" +
+	"\x05limit\x18\a \x01(\x03R\x05limit\x12\x14\n" +
+	"\x05value\x18\b \x01(\tR\x05value\x12\x18\n" +
+	"\arevoked\x18\t \x01(\bR\arevoked\x12\x16\n" +
+	"\x06reason\x18\n" +
+	" \x01(\tR\x06reason\x12$\n" +
+	"\x03run\x18\v \x01(\v2\x12.perch.node.v1.RunR\x03run\"\xb9\x01\n" +
+	"\x06Holder\x12\x14\n" +
+	"\x05owner\x18\x01 \x01(\tR\x05owner\x12\x18\n" +
+	"\asession\x18\x02 \x01(\x04R\asession\x12\x14\n" +
+	"\x05token\x18\x03 \x01(\x04R\x05token\x12\x16\n" +
+	"\x06shared\x18\x04 \x01(\bR\x06shared\x12\x18\n" +
+	"\apermits\x18\x05 \x01(\x03R\apermits\x12\x14\n" +
+	"\x05since\x18\x06 \x01(\x03R\x05since\x12!\n" +
+	"\fremaining_ms\x18\a \x01(\x03R\vremainingMs\"\x8f\x01\n" +
+	"\x03Run\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05state\x18\x02 \x01(\tR\x05state\x12\x1a\n" +
+	"\battempts\x18\x03 \x01(\x03R\battempts\x12\x12\n" +
+	"\x04data\x18\x04 \x01(\fR\x04data\x12\x1c\n" +
+	"\tcompleted\x18\x05 \x01(\x03R\tcompleted\x12\x12\n" +
+	"\x04next\x18\x06 \x01(\x03R\x04next\"\x87\x02\n" +
+	"\aMessage\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\x03R\x02id\x12\x18\n" +
+	"\areceipt\x18\x02 \x01(\tR\areceipt\x12\x12\n" +
+	"\x04data\x18\x03 \x01(\fR\x04data\x12\x14\n" +
+	"\x05state\x18\x04 \x01(\tR\x05state\x12\x1a\n" +
+	"\battempts\x18\x05 \x01(\x03R\battempts\x12\x1a\n" +
+	"\bpriority\x18\x06 \x01(\x11R\bpriority\x12\x14\n" +
+	"\x05token\x18\a \x01(\x04R\x05token\x12\x1a\n" +
+	"\benqueued\x18\b \x01(\x03R\benqueued\x12\x1b\n" +
+	"\tdead_from\x18\t \x01(\tR\bdeadFrom\x12!\n" +
+	"\fremaining_ms\x18\n" +
+	" \x01(\x03R\vremainingMs\"f\n" +
 	"\fChunkRequest\x12\x12\n" +
 	"\x04zxid\x18\x01 \x01(\x04R\x04zxid\x12\x12\n" +
 	"\x04hash\x18\x02 \x01(\x04R\x04hash\x12\x16\n" +
@@ -1594,7 +2114,7 @@ const file_quorum_node_ask_proto_rawDesc = "" +
 	"GiveAnswer\x12\x1d\n" +
 	"\n" +
 	"not_leader\x18\x01 \x01(\bR\tnotLeader\x12 \n" +
-	"\vunavailable\x18\x02 \x01(\tR\vunavailable\"\xda\x01\n" +
+	"\vunavailable\x18\x02 \x01(\tR\vunavailable\"\x96\x02\n" +
 	"\tPageToken\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\rR\x04node\x12\x18\n" +
 	"\acluster\x18\x02 \x01(\fR\acluster\x12\x12\n" +
@@ -1604,7 +2124,10 @@ const file_quorum_node_ask_proto_rawDesc = "" +
 	"\x05after\x18\x06 \x01(\tR\x05after\x12\x19\n" +
 	"\bafter_id\x18\a \x01(\x04R\aafterId\x12\x1c\n" +
 	"\tprincipal\x18\b \x01(\tR\tprincipal\x12\x14\n" +
-	"\x05depth\x18\t \x01(\rR\x05depthB\x12Z\x10perch/gen/nodepbb\x06proto3"
+	"\x05depth\x18\t \x01(\rR\x05depth\x12\x12\n" +
+	"\x04name\x18\n" +
+	" \x01(\tR\x04name\x12&\n" +
+	"\x02of\x18\v \x01(\x0e2\x16.perch.command.v1.KindR\x02ofB\x12Z\x10perch/gen/nodepbb\x06proto3"
 
 var (
 	file_quorum_node_ask_proto_rawDescOnce sync.Once
@@ -1618,7 +2141,7 @@ func file_quorum_node_ask_proto_rawDescGZIP() []byte {
 	return file_quorum_node_ask_proto_rawDescData
 }
 
-var file_quorum_node_ask_proto_msgTypes = make([]protoimpl.MessageInfo, 20)
+var file_quorum_node_ask_proto_msgTypes = make([]protoimpl.MessageInfo, 24)
 var file_quorum_node_ask_proto_goTypes = []any{
 	(*TouchRequest)(nil),     // 0: perch.node.v1.TouchRequest
 	(*Grant)(nil),            // 1: perch.node.v1.Grant
@@ -1633,31 +2156,43 @@ var file_quorum_node_ask_proto_goTypes = []any{
 	(*Session)(nil),          // 10: perch.node.v1.Session
 	(*Principal)(nil),        // 11: perch.node.v1.Principal
 	(*Token)(nil),            // 12: perch.node.v1.Token
-	(*ChunkRequest)(nil),     // 13: perch.node.v1.ChunkRequest
-	(*ChunkAnswer)(nil),      // 14: perch.node.v1.ChunkAnswer
-	(*SpaceReport)(nil),      // 15: perch.node.v1.SpaceReport
-	(*SpaceAnswer)(nil),      // 16: perch.node.v1.SpaceAnswer
-	(*GiveRequest)(nil),      // 17: perch.node.v1.GiveRequest
-	(*GiveAnswer)(nil),       // 18: perch.node.v1.GiveAnswer
-	(*PageToken)(nil),        // 19: perch.node.v1.PageToken
-	(*commandpb.Caller)(nil), // 20: perch.command.v1.Caller
-	(*commandpb.Grant)(nil),  // 21: perch.command.v1.Grant
+	(*Held)(nil),             // 13: perch.node.v1.Held
+	(*Holder)(nil),           // 14: perch.node.v1.Holder
+	(*Run)(nil),              // 15: perch.node.v1.Run
+	(*Message)(nil),          // 16: perch.node.v1.Message
+	(*ChunkRequest)(nil),     // 17: perch.node.v1.ChunkRequest
+	(*ChunkAnswer)(nil),      // 18: perch.node.v1.ChunkAnswer
+	(*SpaceReport)(nil),      // 19: perch.node.v1.SpaceReport
+	(*SpaceAnswer)(nil),      // 20: perch.node.v1.SpaceAnswer
+	(*GiveRequest)(nil),      // 21: perch.node.v1.GiveRequest
+	(*GiveAnswer)(nil),       // 22: perch.node.v1.GiveAnswer
+	(*PageToken)(nil),        // 23: perch.node.v1.PageToken
+	(*commandpb.Caller)(nil), // 24: perch.command.v1.Caller
+	(commandpb.Kind)(0),      // 25: perch.command.v1.Kind
+	(*commandpb.Grant)(nil),  // 26: perch.command.v1.Grant
 }
 var file_quorum_node_ask_proto_depIdxs = []int32{
 	1,  // 0: perch.node.v1.TouchRequest.grants:type_name -> perch.node.v1.Grant
 	3,  // 1: perch.node.v1.TouchAnswer.touched:type_name -> perch.node.v1.Touched
-	20, // 2: perch.node.v1.PageRequest.caller:type_name -> perch.command.v1.Caller
-	9,  // 3: perch.node.v1.PageAnswer.node:type_name -> perch.node.v1.Node
-	9,  // 4: perch.node.v1.PageAnswer.children:type_name -> perch.node.v1.Node
-	10, // 5: perch.node.v1.PageAnswer.sessions:type_name -> perch.node.v1.Session
-	11, // 6: perch.node.v1.PageAnswer.principals:type_name -> perch.node.v1.Principal
-	12, // 7: perch.node.v1.PageAnswer.tokens:type_name -> perch.node.v1.Token
-	21, // 8: perch.node.v1.Principal.grants:type_name -> perch.command.v1.Grant
-	9,  // [9:9] is the sub-list for method output_type
-	9,  // [9:9] is the sub-list for method input_type
-	9,  // [9:9] is the sub-list for extension type_name
-	9,  // [9:9] is the sub-list for extension extendee
-	0,  // [0:9] is the sub-list for field type_name
+	24, // 2: perch.node.v1.PageRequest.caller:type_name -> perch.command.v1.Caller
+	25, // 3: perch.node.v1.PageRequest.of:type_name -> perch.command.v1.Kind
+	9,  // 4: perch.node.v1.PageAnswer.node:type_name -> perch.node.v1.Node
+	9,  // 5: perch.node.v1.PageAnswer.children:type_name -> perch.node.v1.Node
+	10, // 6: perch.node.v1.PageAnswer.sessions:type_name -> perch.node.v1.Session
+	11, // 7: perch.node.v1.PageAnswer.principals:type_name -> perch.node.v1.Principal
+	12, // 8: perch.node.v1.PageAnswer.tokens:type_name -> perch.node.v1.Token
+	13, // 9: perch.node.v1.PageAnswer.held:type_name -> perch.node.v1.Held
+	16, // 10: perch.node.v1.PageAnswer.messages:type_name -> perch.node.v1.Message
+	26, // 11: perch.node.v1.Principal.grants:type_name -> perch.command.v1.Grant
+	25, // 12: perch.node.v1.Held.kind:type_name -> perch.command.v1.Kind
+	14, // 13: perch.node.v1.Held.holders:type_name -> perch.node.v1.Holder
+	15, // 14: perch.node.v1.Held.run:type_name -> perch.node.v1.Run
+	25, // 15: perch.node.v1.PageToken.of:type_name -> perch.command.v1.Kind
+	16, // [16:16] is the sub-list for method output_type
+	16, // [16:16] is the sub-list for method input_type
+	16, // [16:16] is the sub-list for extension type_name
+	16, // [16:16] is the sub-list for extension extendee
+	0,  // [0:16] is the sub-list for field type_name
 }
 
 func init() { file_quorum_node_ask_proto_init() }
@@ -1671,7 +2206,7 @@ func file_quorum_node_ask_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_quorum_node_ask_proto_rawDesc), len(file_quorum_node_ask_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   20,
+			NumMessages:   24,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

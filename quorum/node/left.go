@@ -18,15 +18,13 @@ const leftPatience = 200 * time.Millisecond
 
 // fillHeld fills in what the sessions of holders have left, at best effort: only
 // the leader knows it.
-func (n *Node) fillHeld(ctx context.Context, held ...*lease.HeldState) {
+func (n *Node) fillHeld(ctx context.Context, h *lease.HeldState) {
 	var ids []uint64
 	seen := make(map[quorum.Zxid]time.Duration)
-	for _, h := range held {
-		for _, at := range h.Holders {
-			if _, known := seen[at.Session]; !known && len(ids) < touchIDs {
-				seen[at.Session] = 0
-				ids = append(ids, uint64(at.Session))
-			}
+	for _, at := range h.Holders {
+		if _, known := seen[at.Session]; !known && len(ids) < touchIDs {
+			seen[at.Session] = 0
+			ids = append(ids, uint64(at.Session))
 		}
 	}
 	if len(ids) == 0 {
@@ -36,10 +34,8 @@ func (n *Node) fillHeld(ctx context.Context, held ...*lease.HeldState) {
 	for i, ms := range left {
 		seen[quorum.Zxid(ids[i])] = time.Duration(ms) * time.Millisecond
 	}
-	for _, h := range held {
-		for i := range h.Holders {
-			h.Holders[i].Remaining = seen[h.Holders[i].Session]
-		}
+	for i := range h.Holders {
+		h.Holders[i].Remaining = seen[h.Holders[i].Session]
 	}
 }
 

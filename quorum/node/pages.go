@@ -57,6 +57,7 @@ func (p *pages) pin(view *lease.View, q lease.Read, at lease.Cursor) string {
 	return p.seal(&nodepb.PageToken{
 		Node: uint32(p.node), Zxid: uint64(view.Zxid()), Kind: uint32(q.Kind), Path: q.Path,
 		After: at.Name, AfterId: uint64(at.ID), Principal: q.Caller.GetPrincipal(), Depth: uint32(q.Depth),
+		Name: q.Name, Of: q.Of,
 	})
 }
 
@@ -175,6 +176,7 @@ func (n *Node) readPage(ctx context.Context, q lease.Read) (lease.Answer, error)
 // continues says whether t is a page of the list that q asks for.
 func continues(t *nodepb.PageToken, q lease.Read) bool {
 	return lease.ReadKind(t.GetKind()) == q.Kind && t.GetPath() == q.Path && t.GetPrincipal() == q.Caller.GetPrincipal() &&
+		t.GetOf() == q.Of && t.GetName() == q.Name &&
 		(q.Depth == 0 || int(t.GetDepth()) == q.Depth)
 }
 
@@ -204,7 +206,7 @@ func (n *Node) distantPage(ctx context.Context, q lease.Read, to quorum.NodeID) 
 	gone := lease.Answer{Zxid: n.positions.now()}
 	body, err := proto.Marshal(&nodepb.PageRequest{
 		Kind: uint32(q.Kind), Path: q.Path, Limit: uint32(q.Limit), PageToken: q.PageToken, WithData: q.WithData,
-		Caller: q.Caller, Depth: uint32(q.Depth),
+		Caller: q.Caller, Depth: uint32(q.Depth), Name: q.Name, Of: q.Of,
 	})
 	if err != nil {
 		return gone, lease.ErrPageExpired
@@ -234,6 +236,7 @@ func (n *Node) servePage(_ quorum.NodeID, body []byte) ([]byte, error) {
 	q := lease.Read{
 		Kind: lease.ReadKind(req.GetKind()), Path: req.GetPath(), Limit: int(req.GetLimit()),
 		PageToken: req.GetPageToken(), WithData: req.GetWithData(), Caller: req.GetCaller(), Depth: int(req.GetDepth()),
+		Name: req.GetName(), Of: req.GetOf(),
 	}
 	t, ok := n.pages.open(q.PageToken)
 	if !ok || quorum.NodeID(t.GetNode()) != n.cfg.ID || !continues(t, q) {

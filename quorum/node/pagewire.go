@@ -14,7 +14,7 @@ import (
 // toPage turns an answer, or the error instead of it, into what goes over the
 // wire.
 func toPage(a lease.Answer, err error) *nodepb.PageAnswer {
-	out := &nodepb.PageAnswer{Zxid: uint64(a.Zxid), NextPage: a.NextPage, Node: toNode(&a.Node)}
+	out := &nodepb.PageAnswer{Zxid: uint64(a.Zxid), NextPage: a.NextPage, Node: toNode(&a.Node), Names: a.Names}
 	var code tree.Code
 	var gone lease.Unavailable
 	switch {
@@ -43,12 +43,20 @@ func toPage(a lease.Answer, err error) *nodepb.PageAnswer {
 			Id: t.ID, Principal: t.Principal, Label: t.Label, CreatedMs: t.Created, ExpiresMs: t.Expires,
 		})
 	}
+	for i := range a.Held {
+		out.Held = append(out.Held, toHeld(&a.Held[i]))
+	}
+	for i := range a.Messages {
+		out.Messages = append(out.Messages, toMessage(&a.Messages[i]))
+	}
 	return out
 }
 
 // fromPage is the reverse of toPage.
 func fromPage(in *nodepb.PageAnswer) (lease.Answer, error) {
-	a := lease.Answer{Zxid: quorum.Zxid(in.GetZxid()), NextPage: in.GetNextPage(), Node: fromNode(in.GetNode())}
+	a := lease.Answer{
+		Zxid: quorum.Zxid(in.GetZxid()), NextPage: in.GetNextPage(), Node: fromNode(in.GetNode()), Names: in.GetNames(),
+	}
 	for _, c := range in.GetChildren() {
 		a.Children = append(a.Children, fromNode(c))
 	}
@@ -65,6 +73,12 @@ func fromPage(in *nodepb.PageAnswer) (lease.Answer, error) {
 		a.APITokens = append(a.APITokens, lease.APIToken{
 			ID: t.GetId(), Principal: t.GetPrincipal(), Label: t.GetLabel(), Created: t.GetCreatedMs(), Expires: t.GetExpiresMs(),
 		})
+	}
+	for _, h := range in.GetHeld() {
+		a.Held = append(a.Held, fromHeld(h))
+	}
+	for _, m := range in.GetMessages() {
+		a.Messages = append(a.Messages, fromMessage(m))
 	}
 	switch {
 	case in.GetUnavailable() != "":

@@ -50,12 +50,8 @@ func (n *Node) read(ctx context.Context, q lease.Read) (lease.Answer, error) {
 		}
 	}
 	answer, err := n.evaluate(view, view, q, lease.Cursor{})
-	if err == nil && q.At.Linearizable && len(answer.Held) > 0 {
-		held := make([]*lease.HeldState, len(answer.Held))
-		for i := range answer.Held {
-			held[i] = &answer.Held[i]
-		}
-		n.fillHeld(ctx, held...)
+	if err == nil && q.At.Linearizable && q.Kind == lease.ReadHeld {
+		n.fillHeld(ctx, &answer.Held[0]) // lists do not tell: their later pages are of the past
 	}
 	return answer, err
 }

@@ -75,6 +75,8 @@ func (a *acquisition) proceed(ctx context.Context) (lease.Result, error) {
 	switch {
 	case queued(&res):
 		return a.await(ctx)
+	case res.Code == tree.ErrLimitMismatch:
+		return res, nil // told again to the same key, as it is
 	case res.Code != tree.OK:
 		a.node.fillHeld(ctx, &res.Held)
 		return res, nil

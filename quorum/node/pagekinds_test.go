@@ -13,6 +13,7 @@ import (
 	"perch/gen/commandpb"
 	"perch/gen/nodepb"
 	"perch/lease"
+	"perch/tree"
 )
 
 // pagedList is a list that comes in pages, and what makes its i-th entry.
@@ -177,5 +178,19 @@ func TestListsDoNotTellWhatIsLeft(t *testing.T) {
 		if err != nil || len(a.Held) != 1 || (a.Held[0].Holders[0].Remaining > 0) != told {
 			t.Errorf("kind %d: %+v, %v", kind, a.Held, err)
 		}
+	}
+}
+
+// A refusal that is told again to the same key says nothing that changes.
+func TestStoredRefusalsDoNotTellWhatIsLeft(t *testing.T) {
+	n := start(t, alone(t, t.TempDir()))
+	defer n.end(t)
+	permits := acquireOf(commandpb.Kind_KIND_SEMAPHORE, 1)
+	locks(t, n.Node, permits(0), "")
+	other := permits(0)
+	other.GetAcquire().Limit++
+	res, err := n.Acquire(t.Context(), other, "", 0)
+	if err != nil || res.Code != tree.ErrLimitMismatch || len(res.Held.Holders) != 1 || res.Held.Holders[0].Remaining != 0 {
+		t.Fatalf("%+v, %v", res, err)
 	}
 }

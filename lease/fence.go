@@ -8,13 +8,17 @@ import (
 	"perch/tree"
 )
 
-// fences says whether all that must be held for a command is held.
-func (s *State) fences(x *txn, list []*commandpb.Fence) tree.Code {
+// fences says whether all that must be held for a command is held. What is not
+// stands in res by its name.
+func (s *State) fences(x *txn, list []*commandpb.Fence, res *Result) tree.Code {
 	if len(list) > wantsMost {
 		return tree.ErrInvalidArgument
 	}
 	for _, f := range list {
 		if code := s.fence(x, f); code != tree.OK {
+			if code == tree.ErrFenceStale {
+				res.Held = HeldState{Kind: f.Kind, Name: f.Name}
+			}
 			return code
 		}
 	}

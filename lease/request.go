@@ -247,7 +247,7 @@ type Result struct {
 	Ended     []quorum.Zxid // sessions that this command ended; for the leader's Tracker
 	Hold      Hold          // Acquire: what is held, also by an earlier one that it repeats
 	Place     Place         // Acquire, Claim: the place that was taken instead
-	Held      HeldState     // of what was asked for: what is in the way with a refusal, the state after Revoke, Proclaim, Complete
+	Held      HeldState     // of what was asked for: what is in the way with a refusal, the state after Revoke, Proclaim, Complete; with ErrFenceStale: kind and name of the fence
 	Claimed   []Message     // Claim
 	Receipts  Receipts      // Settle, also with ErrReceiptLost
 	Queue     QueueState    // ConfigureQueue

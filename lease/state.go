@@ -298,7 +298,7 @@ func (s *State) run(x *txn, cmd *commandpb.Command, res *Result) tree.Code {
 		}
 	}
 	if x.key.old == nil { // else they were met when it was handed out
-		if code := s.fences(x, cmd.Fences); code != tree.OK {
+		if code := s.fences(x, cmd.Fences, res); code != tree.OK {
 			return code
 		}
 	}

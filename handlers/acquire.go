@@ -3,6 +3,7 @@ package handlers
 import (
 	"context"
 	"errors"
+	"strconv"
 	"time"
 
 	"perch/gen/api"
@@ -25,6 +26,7 @@ type ask struct {
 	session *string
 	ttl     *int64
 	wait    *int32
+	prefer  *string
 	stay    *int32
 	owner   *string
 }
@@ -47,7 +49,7 @@ func (e *edge) asking(ctx context.Context, a ask, acquire *commandpb.Acquire) (q
 	if acquire.Owner, err = checkLine("/owner", a.owner, ownerBytesMax); err != nil {
 		return q, err
 	}
-	if q.wait, err = e.clampedWait("/wait_ms", a.wait); err != nil {
+	if q.wait, err = e.patience("/wait_ms", a.wait, a.prefer); err != nil {
 		return q, err
 	}
 	stay, err := within("/stay_ms", a.stay, 0, stayMsMax)
@@ -174,8 +176,12 @@ func (g *grant) left() *int64 { return some(milliseconds(g.remaining)) }
 
 // release ends what the session has of a thing, or the hold that has a token.
 func (e *edge) release(ctx context.Context, session *string, release *commandpb.Release, token *int64) (lease.Result, error) {
-	for _, name := range release.Names {
-		if err := checkThing("name", name); err != nil {
+	for i, name := range release.Names {
+		field := "name"
+		if release.Set {
+			field = "/names/" + strconv.Itoa(i)
+		}
+		if err := checkThing(field, name); err != nil {
 			return lease.Result{}, err
 		}
 	}

@@ -83,7 +83,7 @@ type entry struct {
 // EnterBarrier implements POST /v1/barriers/{name}/enter.
 func (e *edge) EnterBarrier(ctx context.Context, q api.EnterBarrierRequestObject) (api.EnterBarrierResponseObject, error) {
 	enter := &commandpb.Enter{Name: q.Name}
-	n, err := e.newEntry(q.Name, q.Body.WaitMs)
+	n, err := e.newEntry(q.Name, q.Body.WaitMs, q.Params.Prefer)
 	if err != nil {
 		return nil, err
 	}
@@ -115,11 +115,11 @@ func (e *edge) EnterBarrier(ctx context.Context, q api.EnterBarrierRequestObject
 	return work.begin(ctx, later)
 }
 
-func (e *edge) newEntry(name string, waitMs *int32) (*entry, error) {
+func (e *edge) newEntry(name string, waitMs *int32, prefer *string) (*entry, error) {
 	if err := checkThing("name", name); err != nil {
 		return nil, err
 	}
-	wait, err := e.clampedWait("/wait_ms", waitMs)
+	wait, err := e.patience("/wait_ms", waitMs, prefer)
 	return &entry{name: name, wait: wait}, err
 }
 
@@ -277,7 +277,7 @@ func (e *edge) tellSession(x *exchange, n *entry, body *api.BarrierState) error 
 func (e *edge) LeaveBarrier(ctx context.Context, q api.LeaveBarrierRequestObject) (api.LeaveBarrierResponseObject, error) {
 	spec := deref(q.Body)
 	depart := &commandpb.Depart{Name: q.Name}
-	n, err := e.newEntry(q.Name, spec.WaitMs)
+	n, err := e.newEntry(q.Name, spec.WaitMs, q.Params.Prefer)
 	if err != nil {
 		return nil, err
 	}

@@ -40,7 +40,7 @@ func (e *edge) Campaign(ctx context.Context, q api.CampaignRequestObject) (api.C
 	if err != nil {
 		return nil, err
 	}
-	asked, err := e.asking(ctx, ask{q.Params.PerchSession, spec.TTLMs, spec.WaitMs, spec.StayMs, spec.Owner}, &commandpb.Acquire{
+	asked, err := e.asking(ctx, ask{q.Params.PerchSession, spec.TTLMs, spec.WaitMs, q.Params.Prefer, spec.StayMs, spec.Owner}, &commandpb.Acquire{
 		Kind: commandpb.Kind_KIND_ELECTION, Wants: []*commandpb.Want{{Name: q.Name}}, Value: value})
 	if err != nil {
 		return nil, err

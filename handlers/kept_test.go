@@ -37,7 +37,10 @@ func TestCounter(t *testing.T) {
 			t.Errorf("%v", r)
 		}
 		e.do("DELETE /v1/counters/ci", "").want("204")
-		e.do("DELETE /v1/counters/ci", "").want("404 no_node")
+		gone := e.do("DELETE /v1/counters/ci", "").want("404 no_node")
+		if gone.Header.Get("ETag") != "" || gone.json()["name"] != "ci" { // absent is no tag of counters
+			t.Errorf("%v %s", gone.Header, gone.body)
+		}
 	})
 }
 

@@ -60,7 +60,7 @@ func (e *edge) AcquireLock(ctx context.Context, q api.AcquireLockRequestObject) 
 	if err != nil {
 		return nil, err
 	}
-	asked, err := e.asking(ctx, ask{q.Params.PerchSession, spec.TTLMs, spec.WaitMs, spec.StayMs, spec.Owner}, &commandpb.Acquire{
+	asked, err := e.asking(ctx, ask{q.Params.PerchSession, spec.TTLMs, spec.WaitMs, q.Params.Prefer, spec.StayMs, spec.Owner}, &commandpb.Acquire{
 		Wants: []*commandpb.Want{{Name: q.Name, Shared: shared}}, LockDelayMs: uint64(delay)})
 	if err != nil {
 		return nil, err

@@ -21,7 +21,7 @@ func (e *edge) AcquireLockSet(ctx context.Context, q api.AcquireLockSetRequestOb
 	for _, want := range wants {
 		exchangeOf(ctx).concerns(want.Name)
 	}
-	asked, err := e.asking(ctx, ask{q.Params.PerchSession, q.Body.TTLMs, q.Body.WaitMs, q.Body.StayMs, q.Body.Owner},
+	asked, err := e.asking(ctx, ask{q.Params.PerchSession, q.Body.TTLMs, q.Body.WaitMs, q.Params.Prefer, q.Body.StayMs, q.Body.Owner},
 		&commandpb.Acquire{Wants: wants, Set: true})
 	if err != nil {
 		return nil, err

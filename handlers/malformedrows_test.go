@@ -99,6 +99,9 @@ func badQueries() (rows []malformed) {
 		}
 		for _, name := range op.query {
 			for _, query := range []string{name, name + "=", name + "=%zz", name + "=1&" + name + "=1", name + "=a;b"} {
+				if query == queryPrefix+"=" {
+					continue // every name begins so
+				}
 				if name != queryFence || !strings.Contains(query, "&") {
 					rows = append(rows, malformed{wire(target+"?"+query, ""), badValue})
 				}
@@ -115,7 +118,7 @@ func badQueries() (rows []malformed) {
 		rows = append(rows, badNames(&operations[i])...)
 	}
 	for target, values := range map[string][]string{
-		"GET /v1/locks?limit=": {"0", "1001", "x"}, "GET /v1/locks?prefix=": {strings.Repeat("a", 256), "%00", "%FF"},
+		"GET /v1/locks?limit=": {"0", "1001", "x"}, "GET /v1/locks?prefix=": {strings.Repeat("a", 256), "%00", "%FF", ":", "%2F", "a%2F", "-a"},
 		"GET /v1/locks/ci?wait_ms=": {"-1", "300001"}, "GET /v1/once/ci?key=": {strings.Repeat("k", 256), "%00", "a%0Ab", "%FF"},
 		"GET /v1/once/ci?include=": {"all"}, "DELETE /v1/once/ci?key=": {strings.Repeat("k", 256), "%00"},
 		"POST /v1/once/ci/complete?failed=": {"1", "TRUE", "yes"}, "DELETE /v1/queues/ci?force=": {"1", "T"},
@@ -173,6 +176,14 @@ func badHeaders() (rows []malformed) {
 		if op := &operations[i]; op.keyed {
 			for _, key := range badKeys {
 				rows = append(rows, malformed{wire(op.method+" "+example(op.path), wellFormed[op.id], "Idempotency-Key: "+key), badValue})
+			}
+		}
+	}
+	for i := range operations {
+		op := &operations[i]
+		for _, name := range []string{ifMatch, ifNoneMatch} {
+			if !op.ops && !slices.Contains(op.ifs, name) {
+				rows = append(rows, malformed{wire(op.method+" "+example(op.path), wellFormed[op.id], name+": \"1\""), badValue})
 			}
 		}
 	}
@@ -320,16 +331,22 @@ func badFields(shape *jsonShape, before, after string, add func(body, want strin
 	}
 	for name, field := range shape.fields {
 		open := before + "{\"" + name + "\":"
-		for _, v := range wrongFor[field.kind] {
+		kind := field.kind
+		if kind == jsonInt32 {
+			kind = jsonInteger
+			add(open+"2147483648}"+after, badValue)
+			add(open+"-2147483649}"+after, badValue)
+		}
+		for _, v := range wrongFor[kind] {
 			add(open+v+"}"+after, badField)
 		}
 		good := map[jsonKind]string{jsonInteger: "1", jsonString: "\"x\"", jsonBoolean: "true", jsonObject: "{}", jsonArray: "[]",
-			jsonBytes: "\"eA==\"", jsonTime: "\"2026-09-01T00:00:00Z\""}[field.kind]
+			jsonBytes: "\"eA==\"", jsonTime: "\"2026-09-01T00:00:00Z\""}[kind]
 		add(before+"{\""+strings.ToUpper(name)+"\":"+good+"}"+after, badField)
 		add(open+good+",\""+name+"\":"+good+"}"+after, badField)
 		add(open+good+",}"+after, badField)
 		add(open+good+after, badField)
-		if field.kind == jsonInteger {
+		if kind == jsonInteger {
 			add(open+"9223372036854775808}"+after, badValue)
 			add(open+"-9223372036854775809}"+after, badValue)
 			add(open+strings.Repeat("9", 400)+"}"+after, badValue)

@@ -76,7 +76,7 @@ func (e *edge) ClaimMessages(ctx context.Context, q api.ClaimMessagesRequestObje
 	if err := checkThing("name", q.Name); err != nil {
 		return nil, err
 	}
-	wait, err := e.clampedWait("/wait_ms", spec.WaitMs)
+	wait, err := e.patience("/wait_ms", spec.WaitMs, q.Params.Prefer)
 	if err != nil {
 		return nil, err
 	}

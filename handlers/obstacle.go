@@ -22,11 +22,15 @@ var aboutThings = map[tree.Code]bool{
 	tree.ErrSuperseded: true, tree.ErrNotLeader: true, tree.ErrBarrierWaiting: true, tree.ErrOnceRunning: true, tree.ErrOnceDone: true,
 	tree.ErrOnceFailed: true, tree.ErrCounterOverflow: true, tree.ErrVersionMismatch: true, tree.ErrNoQueue: true, tree.ErrHoldLost: true,
 	tree.ErrReceiptLost: true, tree.ErrTooManyWaiters: true, tree.ErrNotEmpty: true, tree.ErrQuotaExceeded: true,
+	tree.ErrNoNode: true, // a counter
 }
 
 // obstacle is what stood in the way of a command on a thing; nil when it is not
 // about one.
 func obstacle(cmd *commandpb.Command, res *lease.Result) *inTheWay {
+	if res.Code == tree.ErrFenceStale {
+		return staleFence(&res.Held)
+	}
 	name := thingName(cmd)
 	if res.Held.Name != "" {
 		name = res.Held.Name // of a lock set, which one
@@ -42,6 +46,15 @@ func obstacle(cmd *commandpb.Command, res *lease.Result) *inTheWay {
 		w.waiting = max(w.waiting, int(res.Barrier.Entered))
 	}
 	return w
+}
+
+// staleFence names the fence that was not met; nil when it was no fence but a
+// part of a multi.
+func staleFence(h *lease.HeldState) *inTheWay {
+	if h.Name == "" {
+		return nil
+	}
+	return &inTheWay{name: rooms[h.Kind] + "/" + h.Name}
 }
 
 // thingName is the name of the one thing that a command is about; "" without

@@ -91,7 +91,7 @@ func (e *edge) BeginOnce(ctx context.Context, q api.BeginOnceRequestObject) (api
 	if err != nil {
 		return nil, err
 	}
-	asked, err := e.asking(ctx, ask{q.Params.PerchSession, &q.Body.TTLMs, q.Body.WaitMs, nil, q.Body.Owner}, &commandpb.Acquire{
+	asked, err := e.asking(ctx, ask{q.Params.PerchSession, &q.Body.TTLMs, q.Body.WaitMs, q.Params.Prefer, nil, q.Body.Owner}, &commandpb.Acquire{
 		Kind: commandpb.Kind_KIND_ONCE, Wants: []*commandpb.Want{{Name: q.Name}}, Run: run})
 	if err != nil {
 		return nil, err

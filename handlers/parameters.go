@@ -19,10 +19,7 @@ func checkParameters(op *operation, r *http.Request) *failure {
 	if _, ok := r.Header[headerIdempotencyKey]; ok && !op.ops && !op.keyed {
 		return badArgument(headerIdempotencyKey, "this operation does not take it")
 	}
-	if op.writes() {
-		return checkConditions(op, r.Header)
-	}
-	return nil
+	return checkConditions(op, r.Header)
 }
 
 // checkQuery walks the query as url.ParseQuery does, without building a map.
@@ -34,7 +31,7 @@ func checkQuery(declared []string, query string) *failure {
 		if pair == "" {
 			continue
 		}
-		name, value, _ := strings.Cut(pair, "=")
+		name, value, given := strings.Cut(pair, "=")
 		name, err := url.QueryUnescape(name)
 		if err != nil || strings.Contains(pair, ";") {
 			return badArgument("", "the query is not well-formed")
@@ -47,7 +44,7 @@ func checkQuery(declared []string, query string) *failure {
 			return badArgument(name, "it is given more than once")
 		}
 		seen |= 1 << i
-		if _, err := url.QueryUnescape(value); err != nil || value == "" {
+		if _, err := url.QueryUnescape(value); err != nil || value == "" && !(given && name == queryPrefix) {
 			return badArgument(name, "it has no well-formed value")
 		}
 		if slices.Contains(switches[:], name) && value != "true" && value != "false" {
@@ -57,17 +54,28 @@ func checkQuery(declared []string, query string) *failure {
 	return nil
 }
 
+// queryPrefix is the one parameter that may be empty: every name begins so.
+const queryPrefix = "prefix"
+
 // switches are the parameters that are booleans. The generated code would take
 // 1, T and TRUE too, which the contract does not know.
 var switches = [...]string{"failed", "force", "parents", "recursive", "sequential", "takeover"}
 
-// conditionals are the headers that make a write depend on what is there, or a
-// part of it (curl -C -T). One that an operation does not know must not be passed
-// over in silence.
+// conditionals are the headers that make a request depend on what is there, and
+// those that make a write one of a part (curl -C -T). One that an operation does
+// not know must not be passed over in silence. Of reads only the first two can
+// mean anything: there are no dates and no ranges.
 var conditionals = [...]string{ifMatch, ifNoneMatch, "If-Unmodified-Since", "If-Range", "Content-Range"}
 
 func checkConditions(op *operation, h http.Header) *failure {
-	for _, name := range conditionals {
+	known := conditionals[:]
+	switch {
+	case op.ops:
+		return nil // whoever scrapes them may send what he likes
+	case !op.writes():
+		known = conditionals[:2]
+	}
+	for _, name := range known {
 		if _, ok := h[name]; ok && !slices.Contains(op.ifs, name) {
 			return badArgument(name, "this operation does not take it")
 		}

@@ -64,7 +64,7 @@ func problemHeaders(h http.Header, f *failure) {
 	if f.onState() {
 		h["Perch-Zxid"] = []string{formatZxid(f.zxid)}
 	}
-	if f.code == codeNoNode {
+	if f.code == codeNoNode && f.about == nil { // a counter that is missing has another tag
 		h["Etag"] = []string{`"` + absentTag + `"`}
 	}
 	if f.waits() {

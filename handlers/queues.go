@@ -18,6 +18,7 @@ const (
 	delayMsMax      = 2_592_000_000
 	receiptsMax     = 100
 	receiptBytesMax = 128
+	deadSuffix      = ".dead" // of the queue for dead letters, unless it has another name
 )
 
 // ListQueues implements GET /v1/queues.
@@ -74,6 +75,9 @@ func (e *edge) ConfigureQueue(ctx context.Context, q api.ConfigureQueueRequestOb
 			return nil, err
 		}
 	}
+	if err := checkDeadLetter(configure, attempts > 0); err != nil {
+		return nil, err
+	}
 	configure.MaxAttempts = uint64(attempts)
 	res, err := e.aboutThing(ctx, q.Name, q.Params.PerchSession, &commandpb.Command{
 		Op: &commandpb.Command_ConfigureQueue{ConfigureQueue: configure}})
@@ -82,6 +86,18 @@ func (e *edge) ConfigureQueue(ctx context.Context, q api.ConfigureQueueRequestOb
 	}
 	return api.ConfigureQueue200JSONResponse{Body: renderQueue(&res.Queue),
 		Headers: api.ConfigureQueue200ResponseHeaders{PerchZxid: int64(res.Zxid)}}, nil
+}
+
+// checkDeadLetter refuses a queue that would be its own dead letters', and one
+// that needs another for them whose name would be too long.
+func checkDeadLetter(c *commandpb.ConfigureQueue, bounded bool) error {
+	switch {
+	case c.DeadLetter == c.Queue:
+		return badArgument("/dead_letter", "it is the queue itself")
+	case bounded && c.DeadLetter == "" && len(c.Queue)+len(deadSuffix) > nameBytesMax:
+		return badArgument("/dead_letter", "it is missing, and the name with "+deadSuffix+" behind it is too long").met(nameBytesMax)
+	}
+	return nil
 }
 
 // DeleteQueue implements DELETE /v1/queues/{name}.
@@ -98,6 +114,9 @@ func (e *edge) DeleteQueue(ctx context.Context, q api.DeleteQueueRequestObject) 
 func (e *edge) RedriveMessages(ctx context.Context, q api.RedriveMessagesRequestObject) (api.RedriveMessagesResponseObject, error) {
 	if err := checkThing("/to", q.Body.To); err != nil {
 		return nil, err
+	}
+	if q.Body.To == q.Name {
+		return nil, badArgument("/to", "it is the queue itself")
 	}
 	limit, err := within("/limit", q.Body.Limit, 1, math.MaxInt32)
 	if err != nil {

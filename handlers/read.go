@@ -110,7 +110,7 @@ func (e *edge) pollOf(ctx context.Context, o readOptions) (p *poll, err error) {
 	if p.match, err = parseTag(ifNoneMatch, o.match); err != nil {
 		return p, err
 	}
-	if p.wait, err = e.patience(o.waitMs, o.prefer); err != nil {
+	if p.wait, err = e.patience("wait_ms", o.waitMs, o.prefer); err != nil {
 		return p, err
 	}
 	at, err := readAt(o.level, o.minZxid)

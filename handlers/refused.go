@@ -28,6 +28,14 @@ func (e *edge) refused(cmd *commandpb.Command, res *lease.Result) *failure {
 		o := &res.Overrun
 		f.path, f.limit, f.detail = o.Path, o.Limit, overrunText(o)
 		return f // a path that is not shown is not replaced by another
+	case tree.ErrInvalidArgument:
+		if cmd.GetEnter().GetGeneration() != 0 { // all else has been looked at before
+			f.field, f.detail = "/generation", "the barrier has not come so far"
+		}
+	case tree.ErrLockHeld, tree.ErrNoPermits:
+		if len(res.Held.Holders) == 0 && res.Held.Waiting > 0 {
+			f.detail = "others wait before"
+		}
 	case tree.ErrTooLarge:
 		f.detail, f.limit = e.oversize(cmd, res.Failed)
 	}

@@ -55,7 +55,7 @@ func (e *edge) AcquireSemaphore(ctx context.Context, q api.AcquireSemaphoreReque
 	if err != nil {
 		return nil, err
 	}
-	asked, err := e.asking(ctx, ask{q.Params.PerchSession, spec.TTLMs, spec.WaitMs, spec.StayMs, spec.Owner}, &commandpb.Acquire{
+	asked, err := e.asking(ctx, ask{q.Params.PerchSession, spec.TTLMs, spec.WaitMs, q.Params.Prefer, spec.StayMs, spec.Owner}, &commandpb.Acquire{
 		Kind: commandpb.Kind_KIND_SEMAPHORE, Wants: []*commandpb.Want{{Name: q.Name}}, Limit: limit, Permits: permits})
 	if err != nil {
 		return nil, err

@@ -21,6 +21,7 @@ var (
 	aBoolean  = &jsonShape{kind: jsonBoolean}
 	someBytes = &jsonShape{kind: jsonBytes}
 	aTime     = &jsonShape{kind: jsonTime}
+	anInt32   = &jsonShape{kind: jsonInt32}
 )
 
 var (
@@ -53,16 +54,16 @@ var (
 
 // Of what is held, counted and queued.
 var (
-	acquireBody = object(fields{"ttl_ms": anInteger, "wait_ms": anInteger, "stay_ms": anInteger, "owner": aString,
-		"mode": aString, "lock_delay_ms": anInteger})
-	semaphoreBody = needed(fields{"ttl_ms": anInteger, "wait_ms": anInteger, "stay_ms": anInteger, "owner": aString,
-		"limit": anInteger, "permits": anInteger})
-	campaignBody = object(fields{"ttl_ms": anInteger, "wait_ms": anInteger, "stay_ms": anInteger, "owner": aString,
+	acquireBody = object(fields{"ttl_ms": anInteger, "wait_ms": anInt32, "stay_ms": anInt32, "owner": aString,
+		"mode": aString, "lock_delay_ms": anInt32})
+	semaphoreBody = needed(fields{"ttl_ms": anInteger, "wait_ms": anInt32, "stay_ms": anInt32, "owner": aString,
+		"limit": anInt32, "permits": anInt32}).with("limit")
+	campaignBody = object(fields{"ttl_ms": anInteger, "wait_ms": anInt32, "stay_ms": anInt32, "owner": aString,
 		"value": aString})
-	lockSetBody = needed(fields{"ttl_ms": anInteger, "wait_ms": anInteger, "stay_ms": anInteger, "owner": aString,
-		"locks": list(object(fields{"name": aString, "mode": aString}))})
-	onceBody = needed(fields{"ttl_ms": anInteger, "wait_ms": anInteger, "owner": aString, "key": aString,
-		"period_ms": anInteger, "offset_ms": anInteger, "max_attempts": anInteger, "keep_ms": anInteger})
+	lockSetBody = needed(fields{"ttl_ms": anInteger, "wait_ms": anInt32, "stay_ms": anInt32, "owner": aString,
+		"locks": list(object(fields{"name": aString, "mode": aString}).with("name"))}).with("locks")
+	onceBody = needed(fields{"ttl_ms": anInteger, "wait_ms": anInt32, "owner": aString, "key": aString,
+		"period_ms": anInteger, "offset_ms": anInteger, "max_attempts": anInt32, "keep_ms": anInteger}).with("ttl_ms")
 	namesBody    = object(fields{"names": list(aString)})
 	holderBody   = object(fields{"fencing_token": anInteger, "ttl_ms": anInteger})
 	releaseBody  = object(fields{"fencing_token": anInteger})
@@ -70,18 +71,18 @@ var (
 	revokeBody   = object(fields{"reason": aString, "break_after_ms": anInteger})
 	proclaimBody = needed(fields{"fencing_token": anInteger, "value": aString}).with("value")
 
-	enterBody = needed(fields{"count": anInteger, "wait_ms": anInteger, "ttl_ms": anInteger, "generation": anInteger,
-		"owner": aString})
-	leaveBody = object(fields{"generation": anInteger, "wait_ms": anInteger})
+	enterBody = needed(fields{"count": anInt32, "wait_ms": anInt32, "ttl_ms": anInteger, "generation": anInteger,
+		"owner": aString}).with("count")
+	leaveBody = object(fields{"generation": anInteger, "wait_ms": anInt32})
 
 	addBody = needed(fields{"add": anInteger, "expect": anInteger}).with("add")
 	setBody = needed(fields{"value": anInteger, "expect": anInteger}).with("value")
 
 	receipts    = list(aString)
-	queueBody   = &jsonShape{kind: jsonObject, fields: fields{"max_attempts": anInteger, "dead_letter": aString}, needed: true, wholly: true}
-	claimBody   = object(fields{"count": anInteger, "ttl_ms": anInteger, "wait_ms": anInteger})
-	ackBody     = needed(fields{"receipts": receipts})
-	nackBody    = needed(fields{"receipts": receipts, "delay_ms": anInteger})
-	extendBody  = needed(fields{"receipts": receipts, "ttl_ms": anInteger})
-	redriveBody = needed(fields{"to": aString, "limit": anInteger})
+	queueBody   = &jsonShape{kind: jsonObject, fields: fields{"max_attempts": anInt32, "dead_letter": aString}, needed: true, wholly: true}
+	claimBody   = object(fields{"count": anInt32, "ttl_ms": anInteger, "wait_ms": anInt32})
+	ackBody     = needed(fields{"receipts": receipts}).with("receipts")
+	nackBody    = needed(fields{"receipts": receipts, "delay_ms": anInteger}).with("receipts")
+	extendBody  = needed(fields{"receipts": receipts, "ttl_ms": anInteger}).with("receipts", "ttl_ms")
+	redriveBody = needed(fields{"to": aString, "limit": anInt32}).with("to")
 )

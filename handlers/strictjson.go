@@ -20,6 +20,7 @@ const (
 	jsonArray
 	jsonBytes // a string of base64
 	jsonTime  // a string of RFC 3339
+	jsonInt32 // an integer of 32 bits
 )
 
 // jsonShape is what a JSON body may look like: which fields, of which types.
@@ -28,7 +29,7 @@ type jsonShape struct {
 	kind   jsonKind
 	fields map[string]*jsonShape // of an object
 	items  *jsonShape            // of an array
-	must   []string              // of an object, what it cannot do without where 0 or "" would mean something
+	must   []string              // of an object, what it cannot do without
 	needed bool                  // a body of this shape cannot be left out; its absence is an empty object
 	wholly bool                  // of one that is needed: an empty object would pass, its absence is a fault
 }
@@ -92,8 +93,8 @@ func (p *jsonChecker) value(shape *jsonShape, depth int) *failure {
 		return p.array(shape, depth+1)
 	case c == '"' && (shape.kind == jsonString || shape.kind == jsonBytes || shape.kind == jsonTime):
 		return p.text(shape.kind)
-	case (c == '-' || c >= '0' && c <= '9') && shape.kind == jsonInteger:
-		return p.integer()
+	case (c == '-' || c >= '0' && c <= '9') && (shape.kind == jsonInteger || shape.kind == jsonInt32):
+		return p.integer(shape.kind)
 	case (c == 't' || c == 'f') && shape.kind == jsonBoolean:
 		return p.boolean()
 	}
@@ -223,9 +224,9 @@ func (p *jsonChecker) boolean() *failure {
 	return p.fault("the value does not have the type of this place")
 }
 
-// integer takes -?(0|[1-9][0-9]*) that fits in 64 bits. 1.0 and 1e3 are
+// integer takes -?(0|[1-9][0-9]*) that fits in its bits. 1.0 and 1e3 are
 // integers to JSON Schema, but not to the code that decodes them here.
-func (p *jsonChecker) integer() *failure {
+func (p *jsonChecker) integer(kind jsonKind) *failure {
 	n := 0
 	if p.rest[0] == '-' {
 		n++
@@ -242,7 +243,11 @@ func (p *jsonChecker) integer() *failure {
 	if f := p.boundary(); f != nil {
 		return f
 	}
-	if _, err := strconv.ParseInt(string(number), 10, 64); err != nil {
+	bits := 64
+	if kind == jsonInt32 {
+		bits = 32
+	}
+	if _, err := strconv.ParseInt(string(number), 10, bits); err != nil {
 		return badArgument(string(p.pointer), "the number is out of range")
 	}
 	return nil

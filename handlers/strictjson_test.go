@@ -10,7 +10,7 @@ import (
 
 // everything is a shape with one field of each kind.
 var everything = &jsonShape{kind: jsonObject, fields: map[string]*jsonShape{
-	"ttl_ms": {kind: jsonInteger}, "name": {kind: jsonString}, "on": {kind: jsonBoolean},
+	"ttl_ms": {kind: jsonInteger}, "wait_ms": {kind: jsonInt32}, "name": {kind: jsonString}, "on": {kind: jsonBoolean},
 	"list":  {kind: jsonArray, items: &jsonShape{kind: jsonString}},
 	"a/b~c": {kind: jsonObject, fields: map[string]*jsonShape{"x": {kind: jsonInteger}}},
 }}
@@ -40,6 +40,8 @@ func TestStrictJSON(t *testing.T) {
 		{`{"ttl_ms":01}`, "invalid_json", "/ttl_ms"}, {`{"ttl_ms":+1}`, "invalid_json", "/ttl_ms"},
 		{`{"ttl_ms":-}`, "invalid_json", "/ttl_ms"}, {`{"ttl_ms":0x10}`, "invalid_json", "/ttl_ms"},
 		{`{"ttl_ms":NaN}`, "invalid_json", "/ttl_ms"}, {`{"ttl_ms":[1]}`, "invalid_json", "/ttl_ms"},
+		{`{"wait_ms":2147483647}`, ok, ""}, {`{"wait_ms":-2147483648}`, ok, ""}, {`{"wait_ms":2147483648}`, "invalid_argument", "/wait_ms"},
+		{`{"wait_ms":-2147483649}`, "invalid_argument", "/wait_ms"}, {`{"wait_ms":1.0}`, "invalid_json", "/wait_ms"},
 		{`{"ttl_ms":9223372036854775808}`, "invalid_argument", "/ttl_ms"},
 		{`{"ttl_ms":` + strings.Repeat("9", 400) + `}`, "invalid_argument", "/ttl_ms"},
 		{`{"on":1}`, "invalid_json", "/on"}, {`{"on":True}`, "invalid_json", "/on"}, {`{"on":truex}`, "invalid_json", "/on"},

@@ -78,8 +78,8 @@ type listOptions struct {
 // readList asks for one page of things of a kind.
 func (e *edge) readList(ctx context.Context, kind lease.ReadKind, of commandpb.Kind, o listOptions) (a lease.Answer, err error) {
 	read := lease.Read{Kind: kind, Of: of}
-	if read.Name, err = checkLine("prefix", o.prefix, nameBytesMax); err != nil {
-		return a, err
+	if read.Name = deref(o.prefix); read.Name != "" && !lease.CheckName(read.Name) {
+		return a, badArgument(queryPrefix, "no name begins so").met(nameBytesMax)
 	}
 	return e.readOnePage(ctx, read, o.pageOptions)
 }

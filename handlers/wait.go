@@ -13,14 +13,17 @@ import (
 	"perch/tree"
 )
 
-// patience reads wait_ms and Prefer: wait=SECONDS, of which the first beats the
-// second. Longer waits than the cap are cut to it; then up to a sixteenth is
+// patience reads wait_ms, which stands in field, and Prefer: wait=SECONDS, of
+// which the first beats the second. Longer waits than the cap are cut to it; then up to a sixteenth is
 // taken off at random, so that clients that were parked together do not come
 // back together.
-func (e *edge) patience(waitMs *int32, prefer *string) (time.Duration, error) {
+func (e *edge) patience(field string, waitMs *int32, prefer *string) (time.Duration, error) {
 	switch {
 	case waitMs != nil:
-		return e.clampedWait("wait_ms", waitMs)
+		if *waitMs < 0 || *waitMs > waitMsMax {
+			return 0, outOfRange(field, 0, waitMsMax)
+		}
+		return e.clamp(int64(*waitMs)), nil
 	case prefer != nil:
 		seconds, err := preferredWait(*prefer)
 		if err != nil {
@@ -29,17 +32,6 @@ func (e *edge) patience(waitMs *int32, prefer *string) (time.Duration, error) {
 		return e.clamp(seconds * 1000), nil
 	}
 	return 0, nil
-}
-
-// clampedWait is patience for a field that has no other name.
-func (e *edge) clampedWait(field string, ms *int32) (time.Duration, error) {
-	if ms == nil {
-		return 0, nil
-	}
-	if *ms < 0 || *ms > waitMsMax {
-		return 0, outOfRange(field, 0, waitMsMax)
-	}
-	return e.clamp(int64(*ms)), nil
 }
 
 func (e *edge) clamp(ms int64) time.Duration {

@@ -406,7 +406,7 @@ func TestJitterIsSubtracted(t *testing.T) {
 	ms := int32(16_000)
 	least, most := time.Hour, time.Duration(0)
 	for range 2000 {
-		d, err := e.h.edge.patience(&ms, nil)
+		d, err := e.h.edge.patience("wait_ms", &ms, nil)
 		if err != nil {
 			t.Fatal(err)
 		}

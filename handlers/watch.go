@@ -15,7 +15,7 @@ import (
 // WatchNode implements GET /v1/watch/{path}.
 func (e *edge) WatchNode(ctx context.Context, q api.WatchNodeRequestObject) (api.WatchNodeResponseObject, error) {
 	p := &q.Params
-	wait, err := e.patience(p.WaitMs, p.Prefer)
+	wait, err := e.patience("wait_ms", p.WaitMs, p.Prefer)
 	if err != nil {
 		return nil, err
 	}

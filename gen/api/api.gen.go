@@ -1028,7 +1028,7 @@ type Problem struct {
 	// Limit The limit that was met. With quota_exceeded the bound of the quota; with too_large bytes, or the nodes that one transaction may touch.
 	Limit *int64 `json:"limit,omitempty"`
 
-	// Name What refused, of locks and the like; of a lock set, which lock.
+	// Name What refused, of locks and the like; of a lock set, which lock; of fences, which one, as kind/name.
 	Name       *string    `json:"name,omitempty"`
 	OldestZxid *int64     `json:"oldest_zxid,omitempty"`
 	Once       *OnceState `json:"once,omitempty"`
@@ -1080,7 +1080,7 @@ type QueueState struct {
 	DeadLetter *string `json:"dead_letter,omitempty"`
 	Delayed    int64   `json:"delayed"`
 
-	// Etag The tag that If-None-Match takes, bare.
+	// Etag Another one after every change. Nothing takes it as a condition.
 	Etag *string `json:"etag,omitempty"`
 
 	// Leased Claimed.
@@ -1421,7 +1421,7 @@ type WaitMs = int32
 
 // DeleteDefaultACLParams defines parameters for DeleteDefaultACL.
 type DeleteDefaultACLParams struct {
-	// Fence `[locks/|semaphores/|elections/|once/]NAME[:TOKEN]`, up to 8 times: 412 fence_stale unless that is held when the write is applied. The last colon splits. Without TOKEN the session of this request must hold it. Shared locks and semaphores need the session besides their token. A run of once is NAME/KEY, or NAME for the last one.
+	// Fence `[locks/|semaphores/|elections/|once/]NAME[:TOKEN]`, up to 8 times: 412 fence_stale unless that is held when the write is applied. The last colon splits, so a name with a colon and without TOKEN ends in one: `a:b:`. Without TOKEN the session of this request must hold it. Shared locks and semaphores need the session besides their token. A run of once is NAME/KEY, or NAME for the last one.
 	Fence *Fence `form:"fence,omitempty" json:"fence,omitempty"`
 
 	// IfMatch One tag, or `*`. `"812"`, `812` and `W/"812"` are the same tag; `""` matches nothing; a list is refused.
@@ -1448,7 +1448,7 @@ type GetDefaultACLParams struct {
 
 // SetDefaultACLParams defines parameters for SetDefaultACL.
 type SetDefaultACLParams struct {
-	// Fence `[locks/|semaphores/|elections/|once/]NAME[:TOKEN]`, up to 8 times: 412 fence_stale unless that is held when the write is applied. The last colon splits. Without TOKEN the session of this request must hold it. Shared locks and semaphores need the session besides their token. A run of once is NAME/KEY, or NAME for the last one.
+	// Fence `[locks/|semaphores/|elections/|once/]NAME[:TOKEN]`, up to 8 times: 412 fence_stale unless that is held when the write is applied. The last colon splits, so a name with a colon and without TOKEN ends in one: `a:b:`. Without TOKEN the session of this request must hold it. Shared locks and semaphores need the session besides their token. A run of once is NAME/KEY, or NAME for the last one.
 	Fence *Fence `form:"fence,omitempty" json:"fence,omitempty"`
 
 	// IfMatch One tag, or `*`. `"812"`, `812` and `W/"812"` are the same tag; `""` matches nothing; a list is refused.
@@ -1475,7 +1475,7 @@ type GetACLParams struct {
 
 // SetACLParams defines parameters for SetACL.
 type SetACLParams struct {
-	// Fence `[locks/|semaphores/|elections/|once/]NAME[:TOKEN]`, up to 8 times: 412 fence_stale unless that is held when the write is applied. The last colon splits. Without TOKEN the session of this request must hold it. Shared locks and semaphores need the session besides their token. A run of once is NAME/KEY, or NAME for the last one.
+	// Fence `[locks/|semaphores/|elections/|once/]NAME[:TOKEN]`, up to 8 times: 412 fence_stale unless that is held when the write is applied. The last colon splits, so a name with a colon and without TOKEN ends in one: `a:b:`. Without TOKEN the session of this request must hold it. Shared locks and semaphores need the session besides their token. A run of once is NAME/KEY, or NAME for the last one.
 	Fence *Fence `form:"fence,omitempty" json:"fence,omitempty"`
 
 	// IfMatch One tag, or `*`. `"812"`, `812` and `W/"812"` are the same tag; `""` matches nothing; a list is refused.
@@ -1490,7 +1490,7 @@ type SetACLParams struct {
 
 // ListBarriersParams defines parameters for ListBarriers.
 type ListBarriersParams struct {
-	// Prefix Only names that begin so.
+	// Prefix Only names that begin so. All do when it is empty.
 	Prefix *Prefix `form:"prefix,omitempty" json:"prefix,omitempty"`
 
 	// Limit Most entries of a page; of a watch whole zxids, at least one.
@@ -1511,7 +1511,7 @@ type ListBarriersParams struct {
 
 // OpenBarrierParams defines parameters for OpenBarrier.
 type OpenBarrierParams struct {
-	// Fence `[locks/|semaphores/|elections/|once/]NAME[:TOKEN]`, up to 8 times: 412 fence_stale unless that is held when the write is applied. The last colon splits. Without TOKEN the session of this request must hold it. Shared locks and semaphores need the session besides their token. A run of once is NAME/KEY, or NAME for the last one.
+	// Fence `[locks/|semaphores/|elections/|once/]NAME[:TOKEN]`, up to 8 times: 412 fence_stale unless that is held when the write is applied. The last colon splits, so a name with a colon and without TOKEN ends in one: `a:b:`. Without TOKEN the session of this request must hold it. Shared locks and semaphores need the session besides their token. A run of once is NAME/KEY, or NAME for the last one.
 	Fence *Fence `form:"fence,omitempty" json:"fence,omitempty"`
 
 	// IdempotencyKey 1 to 128 visible characters, bare or in double quotes, drawn by the client for this request and sent again with every repetition of it.
@@ -1535,7 +1535,7 @@ type GetBarrierParams struct {
 	// IfNoneMatch On a write only `*`. On a read one tag, or `*`; `"absent"` is the tag of a node that does not exist.
 	IfNoneMatch *IfNoneMatch `json:"If-None-Match,omitempty"`
 
-	// Prefer wait=SECONDS, an alias of wait_ms, which beats it.
+	// Prefer wait=SECONDS, an alias of wait_ms (of the query, or of the body), which beats it.
 	Prefer *Prefer `json:"Prefer,omitempty"`
 
 	// PerchSession Session token, drawn by the server or by the client (22 to 128 of `A-Za-z0-9_-`). Renews the session on arrival.
@@ -1544,7 +1544,7 @@ type GetBarrierParams struct {
 
 // CloseBarrierParams defines parameters for CloseBarrier.
 type CloseBarrierParams struct {
-	// Fence `[locks/|semaphores/|elections/|once/]NAME[:TOKEN]`, up to 8 times: 412 fence_stale unless that is held when the write is applied. The last colon splits. Without TOKEN the session of this request must hold it. Shared locks and semaphores need the session besides their token. A run of once is NAME/KEY, or NAME for the last one.
+	// Fence `[locks/|semaphores/|elections/|once/]NAME[:TOKEN]`, up to 8 times: 412 fence_stale unless that is held when the write is applied. The last colon splits, so a name with a colon and without TOKEN ends in one: `a:b:`. Without TOKEN the session of this request must hold it. Shared locks and semaphores need the session besides their token. A run of once is NAME/KEY, or NAME for the last one.
 	Fence *Fence `form:"fence,omitempty" json:"fence,omitempty"`
 
 	// IdempotencyKey 1 to 128 visible characters, bare or in double quotes, drawn by the client for this request and sent again with every repetition of it.
@@ -1559,6 +1559,9 @@ type EnterBarrierParams struct {
 	// IdempotencyKey 1 to 128 visible characters, bare or in double quotes, drawn by the client for this request and sent again with every repetition of it.
 	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
 
+	// Prefer wait=SECONDS, an alias of wait_ms (of the query, or of the body), which beats it.
+	Prefer *Prefer `json:"Prefer,omitempty"`
+
 	// PerchSession Session token, drawn by the server or by the client (22 to 128 of `A-Za-z0-9_-`). Renews the session on arrival.
 	PerchSession *SessionToken `json:"Perch-Session,omitempty"`
 }
@@ -1567,6 +1570,9 @@ type EnterBarrierParams struct {
 type LeaveBarrierParams struct {
 	// IdempotencyKey 1 to 128 visible characters, bare or in double quotes, drawn by the client for this request and sent again with every repetition of it.
 	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
+
+	// Prefer wait=SECONDS, an alias of wait_ms (of the query, or of the body), which beats it.
+	Prefer *Prefer `json:"Prefer,omitempty"`
 
 	// PerchSession Session token, drawn by the server or by the client (22 to 128 of `A-Za-z0-9_-`). Renews the session on arrival.
 	PerchSession *SessionToken `json:"Perch-Session,omitempty"`
@@ -1595,7 +1601,7 @@ type ListChildrenParams struct {
 	// IfNoneMatch On a write only `*`. On a read one tag, or `*`; `"absent"` is the tag of a node that does not exist.
 	IfNoneMatch *IfNoneMatch `json:"If-None-Match,omitempty"`
 
-	// Prefer wait=SECONDS, an alias of wait_ms, which beats it.
+	// Prefer wait=SECONDS, an alias of wait_ms (of the query, or of the body), which beats it.
 	Prefer *Prefer `json:"Prefer,omitempty"`
 
 	// PerchSession Session token, drawn by the server or by the client (22 to 128 of `A-Za-z0-9_-`). Renews the session on arrival.
@@ -1640,7 +1646,7 @@ type TransferLeadershipParams struct {
 
 // ListCountersParams defines parameters for ListCounters.
 type ListCountersParams struct {
-	// Prefix Only names that begin so.
+	// Prefix Only names that begin so. All do when it is empty.
 	Prefix *Prefix `form:"prefix,omitempty" json:"prefix,omitempty"`
 
 	// Limit Most entries of a page; of a watch whole zxids, at least one.
@@ -1661,7 +1667,7 @@ type ListCountersParams struct {
 
 // DeleteCounterParams defines parameters for DeleteCounter.
 type DeleteCounterParams struct {
-	// Fence `[locks/|semaphores/|elections/|once/]NAME[:TOKEN]`, up to 8 times: 412 fence_stale unless that is held when the write is applied. The last colon splits. Without TOKEN the session of this request must hold it. Shared locks and semaphores need the session besides their token. A run of once is NAME/KEY, or NAME for the last one.
+	// Fence `[locks/|semaphores/|elections/|once/]NAME[:TOKEN]`, up to 8 times: 412 fence_stale unless that is held when the write is applied. The last colon splits, so a name with a colon and without TOKEN ends in one: `a:b:`. Without TOKEN the session of this request must hold it. Shared locks and semaphores need the session besides their token. A run of once is NAME/KEY, or NAME for the last one.
 	Fence *Fence `form:"fence,omitempty" json:"fence,omitempty"`
 
 	// IdempotencyKey 1 to 128 visible characters, bare or in double quotes, drawn by the client for this request and sent again with every repetition of it.
@@ -1685,7 +1691,7 @@ type GetCounterParams struct {
 	// IfNoneMatch On a write only `*`. On a read one tag, or `*`; `"absent"` is the tag of a node that does not exist.
 	IfNoneMatch *IfNoneMatch `json:"If-None-Match,omitempty"`
 
-	// Prefer wait=SECONDS, an alias of wait_ms, which beats it.
+	// Prefer wait=SECONDS, an alias of wait_ms (of the query, or of the body), which beats it.
 	Prefer *Prefer `json:"Prefer,omitempty"`
 
 	// PerchSession Session token, drawn by the server or by the client (22 to 128 of `A-Za-z0-9_-`). Renews the session on arrival.
@@ -1694,7 +1700,7 @@ type GetCounterParams struct {
 
 // AddCounterParams defines parameters for AddCounter.
 type AddCounterParams struct {
-	// Fence `[locks/|semaphores/|elections/|once/]NAME[:TOKEN]`, up to 8 times: 412 fence_stale unless that is held when the write is applied. The last colon splits. Without TOKEN the session of this request must hold it. Shared locks and semaphores need the session besides their token. A run of once is NAME/KEY, or NAME for the last one.
+	// Fence `[locks/|semaphores/|elections/|once/]NAME[:TOKEN]`, up to 8 times: 412 fence_stale unless that is held when the write is applied. The last colon splits, so a name with a colon and without TOKEN ends in one: `a:b:`. Without TOKEN the session of this request must hold it. Shared locks and semaphores need the session besides their token. A run of once is NAME/KEY, or NAME for the last one.
 	Fence *Fence `form:"fence,omitempty" json:"fence,omitempty"`
 
 	// IdempotencyKey 1 to 128 visible characters, bare or in double quotes, drawn by the client for this request and sent again with every repetition of it.
@@ -1706,7 +1712,7 @@ type AddCounterParams struct {
 
 // SetCounterParams defines parameters for SetCounter.
 type SetCounterParams struct {
-	// Fence `[locks/|semaphores/|elections/|once/]NAME[:TOKEN]`, up to 8 times: 412 fence_stale unless that is held when the write is applied. The last colon splits. Without TOKEN the session of this request must hold it. Shared locks and semaphores need the session besides their token. A run of once is NAME/KEY, or NAME for the last one.
+	// Fence `[locks/|semaphores/|elections/|once/]NAME[:TOKEN]`, up to 8 times: 412 fence_stale unless that is held when the write is applied. The last colon splits, so a name with a colon and without TOKEN ends in one: `a:b:`. Without TOKEN the session of this request must hold it. Shared locks and semaphores need the session besides their token. A run of once is NAME/KEY, or NAME for the last one.
 	Fence *Fence `form:"fence,omitempty" json:"fence,omitempty"`
 
 	// IdempotencyKey 1 to 128 visible characters, bare or in double quotes, drawn by the client for this request and sent again with every repetition of it.
@@ -1718,7 +1724,7 @@ type SetCounterParams struct {
 
 // ListElectionsParams defines parameters for ListElections.
 type ListElectionsParams struct {
-	// Prefix Only names that begin so.
+	// Prefix Only names that begin so. All do when it is empty.
 	Prefix *Prefix `form:"prefix,omitempty" json:"prefix,omitempty"`
 
 	// Limit Most entries of a page; of a watch whole zxids, at least one.
@@ -1751,7 +1757,7 @@ type GetLeaderParams struct {
 	// IfNoneMatch On a write only `*`. On a read one tag, or `*`; `"absent"` is the tag of a node that does not exist.
 	IfNoneMatch *IfNoneMatch `json:"If-None-Match,omitempty"`
 
-	// Prefer wait=SECONDS, an alias of wait_ms, which beats it.
+	// Prefer wait=SECONDS, an alias of wait_ms (of the query, or of the body), which beats it.
 	Prefer *Prefer `json:"Prefer,omitempty"`
 
 	// PerchSession Session token, drawn by the server or by the client (22 to 128 of `A-Za-z0-9_-`). Renews the session on arrival.
@@ -1763,13 +1769,16 @@ type CampaignParams struct {
 	// IdempotencyKey 1 to 128 visible characters, bare or in double quotes, drawn by the client for this request and sent again with every repetition of it.
 	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
 
+	// Prefer wait=SECONDS, an alias of wait_ms (of the query, or of the body), which beats it.
+	Prefer *Prefer `json:"Prefer,omitempty"`
+
 	// PerchSession Session token, drawn by the server or by the client (22 to 128 of `A-Za-z0-9_-`). Renews the session on arrival.
 	PerchSession *SessionToken `json:"Perch-Session,omitempty"`
 }
 
 // ProclaimParams defines parameters for Proclaim.
 type ProclaimParams struct {
-	// Fence `[locks/|semaphores/|elections/|once/]NAME[:TOKEN]`, up to 8 times: 412 fence_stale unless that is held when the write is applied. The last colon splits. Without TOKEN the session of this request must hold it. Shared locks and semaphores need the session besides their token. A run of once is NAME/KEY, or NAME for the last one.
+	// Fence `[locks/|semaphores/|elections/|once/]NAME[:TOKEN]`, up to 8 times: 412 fence_stale unless that is held when the write is applied. The last colon splits, so a name with a colon and without TOKEN ends in one: `a:b:`. Without TOKEN the session of this request must hold it. Shared locks and semaphores need the session besides their token. A run of once is NAME/KEY, or NAME for the last one.
 	Fence *Fence `form:"fence,omitempty" json:"fence,omitempty"`
 
 	// IdempotencyKey 1 to 128 visible characters, bare or in double quotes, drawn by the client for this request and sent again with every repetition of it.
@@ -1799,6 +1808,9 @@ type AcquireLockSetParams struct {
 	// IdempotencyKey 1 to 128 visible characters, bare or in double quotes, drawn by the client for this request and sent again with every repetition of it.
 	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
 
+	// Prefer wait=SECONDS, an alias of wait_ms (of the query, or of the body), which beats it.
+	Prefer *Prefer `json:"Prefer,omitempty"`
+
 	// PerchSession Session token, drawn by the server or by the client (22 to 128 of `A-Za-z0-9_-`). Renews the session on arrival.
 	PerchSession *SessionToken `json:"Perch-Session,omitempty"`
 }
@@ -1814,7 +1826,7 @@ type ReleaseLockSetParams struct {
 
 // ListLocksParams defines parameters for ListLocks.
 type ListLocksParams struct {
-	// Prefix Only names that begin so.
+	// Prefix Only names that begin so. All do when it is empty.
 	Prefix *Prefix `form:"prefix,omitempty" json:"prefix,omitempty"`
 
 	// Limit Most entries of a page; of a watch whole zxids, at least one.
@@ -1856,7 +1868,7 @@ type GetLockParams struct {
 	// IfNoneMatch On a write only `*`. On a read one tag, or `*`; `"absent"` is the tag of a node that does not exist.
 	IfNoneMatch *IfNoneMatch `json:"If-None-Match,omitempty"`
 
-	// Prefer wait=SECONDS, an alias of wait_ms, which beats it.
+	// Prefer wait=SECONDS, an alias of wait_ms (of the query, or of the body), which beats it.
 	Prefer *Prefer `json:"Prefer,omitempty"`
 
 	// PerchSession Session token, drawn by the server or by the client (22 to 128 of `A-Za-z0-9_-`). Renews the session on arrival.
@@ -1867,6 +1879,9 @@ type GetLockParams struct {
 type AcquireLockParams struct {
 	// IdempotencyKey 1 to 128 visible characters, bare or in double quotes, drawn by the client for this request and sent again with every repetition of it.
 	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
+
+	// Prefer wait=SECONDS, an alias of wait_ms (of the query, or of the body), which beats it.
+	Prefer *Prefer `json:"Prefer,omitempty"`
 
 	// PerchSession Session token, drawn by the server or by the client (22 to 128 of `A-Za-z0-9_-`). Renews the session on arrival.
 	PerchSession *SessionToken `json:"Perch-Session,omitempty"`
@@ -1901,7 +1916,7 @@ type MultiParams struct {
 	// Include What to show besides, separated by commas.
 	Include *Include `form:"include,omitempty" json:"include,omitempty"`
 
-	// Fence `[locks/|semaphores/|elections/|once/]NAME[:TOKEN]`, up to 8 times: 412 fence_stale unless that is held when the write is applied. The last colon splits. Without TOKEN the session of this request must hold it. Shared locks and semaphores need the session besides their token. A run of once is NAME/KEY, or NAME for the last one.
+	// Fence `[locks/|semaphores/|elections/|once/]NAME[:TOKEN]`, up to 8 times: 412 fence_stale unless that is held when the write is applied. The last colon splits, so a name with a colon and without TOKEN ends in one: `a:b:`. Without TOKEN the session of this request must hold it. Shared locks and semaphores need the session besides their token. A run of once is NAME/KEY, or NAME for the last one.
 	Fence *Fence `form:"fence,omitempty" json:"fence,omitempty"`
 
 	// IdempotencyKey 1 to 128 visible characters, bare or in double quotes, drawn by the client for this request and sent again with every repetition of it.
@@ -1919,7 +1934,7 @@ type DeleteNodeParams struct {
 	// Recursive Delete everything below the node too.
 	Recursive *Recursive `form:"recursive,omitempty" json:"recursive,omitempty"`
 
-	// Fence `[locks/|semaphores/|elections/|once/]NAME[:TOKEN]`, up to 8 times: 412 fence_stale unless that is held when the write is applied. The last colon splits. Without TOKEN the session of this request must hold it. Shared locks and semaphores need the session besides their token. A run of once is NAME/KEY, or NAME for the last one.
+	// Fence `[locks/|semaphores/|elections/|once/]NAME[:TOKEN]`, up to 8 times: 412 fence_stale unless that is held when the write is applied. The last colon splits, so a name with a colon and without TOKEN ends in one: `a:b:`. Without TOKEN the session of this request must hold it. Shared locks and semaphores need the session besides their token. A run of once is NAME/KEY, or NAME for the last one.
 	Fence *Fence `form:"fence,omitempty" json:"fence,omitempty"`
 
 	// IfMatch One tag, or `*`. `"812"`, `812` and `W/"812"` are the same tag; `""` matches nothing; a list is refused.
@@ -1946,7 +1961,7 @@ type ReadNodeParams struct {
 	// IfNoneMatch On a write only `*`. On a read one tag, or `*`; `"absent"` is the tag of a node that does not exist.
 	IfNoneMatch *IfNoneMatch `json:"If-None-Match,omitempty"`
 
-	// Prefer wait=SECONDS, an alias of wait_ms, which beats it.
+	// Prefer wait=SECONDS, an alias of wait_ms (of the query, or of the body), which beats it.
 	Prefer *Prefer `json:"Prefer,omitempty"`
 
 	// PerchSession Session token, drawn by the server or by the client (22 to 128 of `A-Za-z0-9_-`). Renews the session on arrival.
@@ -1967,7 +1982,7 @@ type HeadNodeParams struct {
 	// IfNoneMatch On a write only `*`. On a read one tag, or `*`; `"absent"` is the tag of a node that does not exist.
 	IfNoneMatch *IfNoneMatch `json:"If-None-Match,omitempty"`
 
-	// Prefer wait=SECONDS, an alias of wait_ms, which beats it.
+	// Prefer wait=SECONDS, an alias of wait_ms (of the query, or of the body), which beats it.
 	Prefer *Prefer `json:"Prefer,omitempty"`
 
 	// PerchSession Session token, drawn by the server or by the client (22 to 128 of `A-Za-z0-9_-`). Renews the session on arrival.
@@ -1988,7 +2003,7 @@ type CreateNodeParams struct {
 	// TTLMs With mode=ttl, that of the node, which needs one. With mode=ephemeral, a token that was never seen opens a session with this TTL.
 	TTLMs *NodeTTL `form:"ttl_ms,omitempty" json:"ttl_ms,omitempty"`
 
-	// Fence `[locks/|semaphores/|elections/|once/]NAME[:TOKEN]`, up to 8 times: 412 fence_stale unless that is held when the write is applied. The last colon splits. Without TOKEN the session of this request must hold it. Shared locks and semaphores need the session besides their token. A run of once is NAME/KEY, or NAME for the last one.
+	// Fence `[locks/|semaphores/|elections/|once/]NAME[:TOKEN]`, up to 8 times: 412 fence_stale unless that is held when the write is applied. The last colon splits, so a name with a colon and without TOKEN ends in one: `a:b:`. Without TOKEN the session of this request must hold it. Shared locks and semaphores need the session besides their token. A run of once is NAME/KEY, or NAME for the last one.
 	Fence *Fence `form:"fence,omitempty" json:"fence,omitempty"`
 
 	// IdempotencyKey 1 to 128 visible characters, bare or in double quotes, drawn by the client for this request and sent again with every repetition of it.
@@ -2015,7 +2030,7 @@ type PutNodeParams struct {
 	// Takeover With mode=ephemeral, one of another session changes its owner.
 	Takeover *Takeover `form:"takeover,omitempty" json:"takeover,omitempty"`
 
-	// Fence `[locks/|semaphores/|elections/|once/]NAME[:TOKEN]`, up to 8 times: 412 fence_stale unless that is held when the write is applied. The last colon splits. Without TOKEN the session of this request must hold it. Shared locks and semaphores need the session besides their token. A run of once is NAME/KEY, or NAME for the last one.
+	// Fence `[locks/|semaphores/|elections/|once/]NAME[:TOKEN]`, up to 8 times: 412 fence_stale unless that is held when the write is applied. The last colon splits, so a name with a colon and without TOKEN ends in one: `a:b:`. Without TOKEN the session of this request must hold it. Shared locks and semaphores need the session besides their token. A run of once is NAME/KEY, or NAME for the last one.
 	Fence *Fence `form:"fence,omitempty" json:"fence,omitempty"`
 
 	// IfMatch One tag, or `*`. `"812"`, `812` and `W/"812"` are the same tag; `""` matches nothing; a list is refused.
@@ -2036,7 +2051,7 @@ type PutNodeParamsMode string
 
 // ListOnceParams defines parameters for ListOnce.
 type ListOnceParams struct {
-	// Prefix Only names that begin so.
+	// Prefix Only names that begin so. All do when it is empty.
 	Prefix *Prefix `form:"prefix,omitempty" json:"prefix,omitempty"`
 
 	// Limit Most entries of a page; of a watch whole zxids, at least one.
@@ -2087,7 +2102,7 @@ type GetOnceParams struct {
 	// IfNoneMatch On a write only `*`. On a read one tag, or `*`; `"absent"` is the tag of a node that does not exist.
 	IfNoneMatch *IfNoneMatch `json:"If-None-Match,omitempty"`
 
-	// Prefer wait=SECONDS, an alias of wait_ms, which beats it.
+	// Prefer wait=SECONDS, an alias of wait_ms (of the query, or of the body), which beats it.
 	Prefer *Prefer `json:"Prefer,omitempty"`
 
 	// PerchSession Session token, drawn by the server or by the client (22 to 128 of `A-Za-z0-9_-`). Renews the session on arrival.
@@ -2108,13 +2123,16 @@ type BeginOnceParams struct {
 	// IdempotencyKey 1 to 128 visible characters, bare or in double quotes, drawn by the client for this request and sent again with every repetition of it.
 	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
 
+	// Prefer wait=SECONDS, an alias of wait_ms (of the query, or of the body), which beats it.
+	Prefer *Prefer `json:"Prefer,omitempty"`
+
 	// PerchSession Session token, drawn by the server or by the client (22 to 128 of `A-Za-z0-9_-`). Renews the session on arrival.
 	PerchSession *SessionToken `json:"Perch-Session,omitempty"`
 }
 
 // CompleteOnceParams defines parameters for CompleteOnce.
 type CompleteOnceParams struct {
-	// Fence `[locks/|semaphores/|elections/|once/]NAME[:TOKEN]`, up to 8 times: 412 fence_stale unless that is held when the write is applied. The last colon splits. Without TOKEN the session of this request must hold it. Shared locks and semaphores need the session besides their token. A run of once is NAME/KEY, or NAME for the last one.
+	// Fence `[locks/|semaphores/|elections/|once/]NAME[:TOKEN]`, up to 8 times: 412 fence_stale unless that is held when the write is applied. The last colon splits, so a name with a colon and without TOKEN ends in one: `a:b:`. Without TOKEN the session of this request must hold it. Shared locks and semaphores need the session besides their token. A run of once is NAME/KEY, or NAME for the last one.
 	Fence *Fence `form:"fence,omitempty" json:"fence,omitempty"`
 
 	// Failed The attempt has failed: the run fails when that was the last of max_attempts, else the next begin wins.
@@ -2186,7 +2204,7 @@ type PutPrincipalParams struct {
 
 // ListQueuesParams defines parameters for ListQueues.
 type ListQueuesParams struct {
-	// Prefix Only names that begin so.
+	// Prefix Only names that begin so. All do when it is empty.
 	Prefix *Prefix `form:"prefix,omitempty" json:"prefix,omitempty"`
 
 	// Limit Most entries of a page; of a watch whole zxids, at least one.
@@ -2207,7 +2225,7 @@ type ListQueuesParams struct {
 
 // DeleteQueueParams defines parameters for DeleteQueue.
 type DeleteQueueParams struct {
-	// Fence `[locks/|semaphores/|elections/|once/]NAME[:TOKEN]`, up to 8 times: 412 fence_stale unless that is held when the write is applied. The last colon splits. Without TOKEN the session of this request must hold it. Shared locks and semaphores need the session besides their token. A run of once is NAME/KEY, or NAME for the last one.
+	// Fence `[locks/|semaphores/|elections/|once/]NAME[:TOKEN]`, up to 8 times: 412 fence_stale unless that is held when the write is applied. The last colon splits, so a name with a colon and without TOKEN ends in one: `a:b:`. Without TOKEN the session of this request must hold it. Shared locks and semaphores need the session besides their token. A run of once is NAME/KEY, or NAME for the last one.
 	Fence *Fence `form:"fence,omitempty" json:"fence,omitempty"`
 
 	// Force Delete its messages too.
@@ -2234,7 +2252,7 @@ type GetQueueParams struct {
 
 // ConfigureQueueParams defines parameters for ConfigureQueue.
 type ConfigureQueueParams struct {
-	// Fence `[locks/|semaphores/|elections/|once/]NAME[:TOKEN]`, up to 8 times: 412 fence_stale unless that is held when the write is applied. The last colon splits. Without TOKEN the session of this request must hold it. Shared locks and semaphores need the session besides their token. A run of once is NAME/KEY, or NAME for the last one.
+	// Fence `[locks/|semaphores/|elections/|once/]NAME[:TOKEN]`, up to 8 times: 412 fence_stale unless that is held when the write is applied. The last colon splits, so a name with a colon and without TOKEN ends in one: `a:b:`. Without TOKEN the session of this request must hold it. Shared locks and semaphores need the session besides their token. A run of once is NAME/KEY, or NAME for the last one.
 	Fence *Fence `form:"fence,omitempty" json:"fence,omitempty"`
 
 	// IdempotencyKey 1 to 128 visible characters, bare or in double quotes, drawn by the client for this request and sent again with every repetition of it.
@@ -2246,7 +2264,7 @@ type ConfigureQueueParams struct {
 
 // AckMessagesParams defines parameters for AckMessages.
 type AckMessagesParams struct {
-	// Fence `[locks/|semaphores/|elections/|once/]NAME[:TOKEN]`, up to 8 times: 412 fence_stale unless that is held when the write is applied. The last colon splits. Without TOKEN the session of this request must hold it. Shared locks and semaphores need the session besides their token. A run of once is NAME/KEY, or NAME for the last one.
+	// Fence `[locks/|semaphores/|elections/|once/]NAME[:TOKEN]`, up to 8 times: 412 fence_stale unless that is held when the write is applied. The last colon splits, so a name with a colon and without TOKEN ends in one: `a:b:`. Without TOKEN the session of this request must hold it. Shared locks and semaphores need the session besides their token. A run of once is NAME/KEY, or NAME for the last one.
 	Fence *Fence `form:"fence,omitempty" json:"fence,omitempty"`
 
 	// IdempotencyKey 1 to 128 visible characters, bare or in double quotes, drawn by the client for this request and sent again with every repetition of it.
@@ -2264,13 +2282,16 @@ type ClaimMessagesParams struct {
 	// IdempotencyKey 1 to 128 visible characters, bare or in double quotes, drawn by the client for this request and sent again with every repetition of it.
 	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
 
+	// Prefer wait=SECONDS, an alias of wait_ms (of the query, or of the body), which beats it.
+	Prefer *Prefer `json:"Prefer,omitempty"`
+
 	// PerchSession Session token, drawn by the server or by the client (22 to 128 of `A-Za-z0-9_-`). Renews the session on arrival.
 	PerchSession *SessionToken `json:"Perch-Session,omitempty"`
 }
 
 // ExtendMessagesParams defines parameters for ExtendMessages.
 type ExtendMessagesParams struct {
-	// Fence `[locks/|semaphores/|elections/|once/]NAME[:TOKEN]`, up to 8 times: 412 fence_stale unless that is held when the write is applied. The last colon splits. Without TOKEN the session of this request must hold it. Shared locks and semaphores need the session besides their token. A run of once is NAME/KEY, or NAME for the last one.
+	// Fence `[locks/|semaphores/|elections/|once/]NAME[:TOKEN]`, up to 8 times: 412 fence_stale unless that is held when the write is applied. The last colon splits, so a name with a colon and without TOKEN ends in one: `a:b:`. Without TOKEN the session of this request must hold it. Shared locks and semaphores need the session besides their token. A run of once is NAME/KEY, or NAME for the last one.
 	Fence *Fence `form:"fence,omitempty" json:"fence,omitempty"`
 
 	// IdempotencyKey 1 to 128 visible characters, bare or in double quotes, drawn by the client for this request and sent again with every repetition of it.
@@ -2309,7 +2330,7 @@ type EnqueueParams struct {
 	// Priority Lower first, then in the order of their ids; 0 without it.
 	Priority *int32 `form:"priority,omitempty" json:"priority,omitempty"`
 
-	// Fence `[locks/|semaphores/|elections/|once/]NAME[:TOKEN]`, up to 8 times: 412 fence_stale unless that is held when the write is applied. The last colon splits. Without TOKEN the session of this request must hold it. Shared locks and semaphores need the session besides their token. A run of once is NAME/KEY, or NAME for the last one.
+	// Fence `[locks/|semaphores/|elections/|once/]NAME[:TOKEN]`, up to 8 times: 412 fence_stale unless that is held when the write is applied. The last colon splits, so a name with a colon and without TOKEN ends in one: `a:b:`. Without TOKEN the session of this request must hold it. Shared locks and semaphores need the session besides their token. A run of once is NAME/KEY, or NAME for the last one.
 	Fence *Fence `form:"fence,omitempty" json:"fence,omitempty"`
 
 	// IdempotencyKey 1 to 128 visible characters, bare or in double quotes, drawn by the client for this request and sent again with every repetition of it.
@@ -2321,7 +2342,7 @@ type EnqueueParams struct {
 
 // NackMessagesParams defines parameters for NackMessages.
 type NackMessagesParams struct {
-	// Fence `[locks/|semaphores/|elections/|once/]NAME[:TOKEN]`, up to 8 times: 412 fence_stale unless that is held when the write is applied. The last colon splits. Without TOKEN the session of this request must hold it. Shared locks and semaphores need the session besides their token. A run of once is NAME/KEY, or NAME for the last one.
+	// Fence `[locks/|semaphores/|elections/|once/]NAME[:TOKEN]`, up to 8 times: 412 fence_stale unless that is held when the write is applied. The last colon splits, so a name with a colon and without TOKEN ends in one: `a:b:`. Without TOKEN the session of this request must hold it. Shared locks and semaphores need the session besides their token. A run of once is NAME/KEY, or NAME for the last one.
 	Fence *Fence `form:"fence,omitempty" json:"fence,omitempty"`
 
 	// IdempotencyKey 1 to 128 visible characters, bare or in double quotes, drawn by the client for this request and sent again with every repetition of it.
@@ -2333,7 +2354,7 @@ type NackMessagesParams struct {
 
 // RedriveMessagesParams defines parameters for RedriveMessages.
 type RedriveMessagesParams struct {
-	// Fence `[locks/|semaphores/|elections/|once/]NAME[:TOKEN]`, up to 8 times: 412 fence_stale unless that is held when the write is applied. The last colon splits. Without TOKEN the session of this request must hold it. Shared locks and semaphores need the session besides their token. A run of once is NAME/KEY, or NAME for the last one.
+	// Fence `[locks/|semaphores/|elections/|once/]NAME[:TOKEN]`, up to 8 times: 412 fence_stale unless that is held when the write is applied. The last colon splits, so a name with a colon and without TOKEN ends in one: `a:b:`. Without TOKEN the session of this request must hold it. Shared locks and semaphores need the session besides their token. A run of once is NAME/KEY, or NAME for the last one.
 	Fence *Fence `form:"fence,omitempty" json:"fence,omitempty"`
 
 	// IdempotencyKey 1 to 128 visible characters, bare or in double quotes, drawn by the client for this request and sent again with every repetition of it.
@@ -2345,7 +2366,7 @@ type RedriveMessagesParams struct {
 
 // DeleteQuotaParams defines parameters for DeleteQuota.
 type DeleteQuotaParams struct {
-	// Fence `[locks/|semaphores/|elections/|once/]NAME[:TOKEN]`, up to 8 times: 412 fence_stale unless that is held when the write is applied. The last colon splits. Without TOKEN the session of this request must hold it. Shared locks and semaphores need the session besides their token. A run of once is NAME/KEY, or NAME for the last one.
+	// Fence `[locks/|semaphores/|elections/|once/]NAME[:TOKEN]`, up to 8 times: 412 fence_stale unless that is held when the write is applied. The last colon splits, so a name with a colon and without TOKEN ends in one: `a:b:`. Without TOKEN the session of this request must hold it. Shared locks and semaphores need the session besides their token. A run of once is NAME/KEY, or NAME for the last one.
 	Fence *Fence `form:"fence,omitempty" json:"fence,omitempty"`
 
 	// IdempotencyKey 1 to 128 visible characters, bare or in double quotes, drawn by the client for this request and sent again with every repetition of it.
@@ -2369,7 +2390,7 @@ type GetQuotaParams struct {
 
 // SetQuotaParams defines parameters for SetQuota.
 type SetQuotaParams struct {
-	// Fence `[locks/|semaphores/|elections/|once/]NAME[:TOKEN]`, up to 8 times: 412 fence_stale unless that is held when the write is applied. The last colon splits. Without TOKEN the session of this request must hold it. Shared locks and semaphores need the session besides their token. A run of once is NAME/KEY, or NAME for the last one.
+	// Fence `[locks/|semaphores/|elections/|once/]NAME[:TOKEN]`, up to 8 times: 412 fence_stale unless that is held when the write is applied. The last colon splits, so a name with a colon and without TOKEN ends in one: `a:b:`. Without TOKEN the session of this request must hold it. Shared locks and semaphores need the session besides their token. A run of once is NAME/KEY, or NAME for the last one.
 	Fence *Fence `form:"fence,omitempty" json:"fence,omitempty"`
 
 	// IdempotencyKey 1 to 128 visible characters, bare or in double quotes, drawn by the client for this request and sent again with every repetition of it.
@@ -2381,7 +2402,7 @@ type SetQuotaParams struct {
 
 // ListSemaphoresParams defines parameters for ListSemaphores.
 type ListSemaphoresParams struct {
-	// Prefix Only names that begin so.
+	// Prefix Only names that begin so. All do when it is empty.
 	Prefix *Prefix `form:"prefix,omitempty" json:"prefix,omitempty"`
 
 	// Limit Most entries of a page; of a watch whole zxids, at least one.
@@ -2423,7 +2444,7 @@ type GetSemaphoreParams struct {
 	// IfNoneMatch On a write only `*`. On a read one tag, or `*`; `"absent"` is the tag of a node that does not exist.
 	IfNoneMatch *IfNoneMatch `json:"If-None-Match,omitempty"`
 
-	// Prefer wait=SECONDS, an alias of wait_ms, which beats it.
+	// Prefer wait=SECONDS, an alias of wait_ms (of the query, or of the body), which beats it.
 	Prefer *Prefer `json:"Prefer,omitempty"`
 
 	// PerchSession Session token, drawn by the server or by the client (22 to 128 of `A-Za-z0-9_-`). Renews the session on arrival.
@@ -2434,6 +2455,9 @@ type GetSemaphoreParams struct {
 type AcquireSemaphoreParams struct {
 	// IdempotencyKey 1 to 128 visible characters, bare or in double quotes, drawn by the client for this request and sent again with every repetition of it.
 	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
+
+	// Prefer wait=SECONDS, an alias of wait_ms (of the query, or of the body), which beats it.
+	Prefer *Prefer `json:"Prefer,omitempty"`
 
 	// PerchSession Session token, drawn by the server or by the client (22 to 128 of `A-Za-z0-9_-`). Renews the session on arrival.
 	PerchSession *SessionToken `json:"Perch-Session,omitempty"`
@@ -2525,7 +2549,7 @@ type StatNodeParams struct {
 	// IfNoneMatch On a write only `*`. On a read one tag, or `*`; `"absent"` is the tag of a node that does not exist.
 	IfNoneMatch *IfNoneMatch `json:"If-None-Match,omitempty"`
 
-	// Prefer wait=SECONDS, an alias of wait_ms, which beats it.
+	// Prefer wait=SECONDS, an alias of wait_ms (of the query, or of the body), which beats it.
 	Prefer *Prefer `json:"Prefer,omitempty"`
 
 	// PerchSession Session token, drawn by the server or by the client (22 to 128 of `A-Za-z0-9_-`). Renews the session on arrival.
@@ -2621,7 +2645,7 @@ type WatchNodeParams struct {
 	// WaitMs How long to wait; above the cap of this gateway (55000) it is cut to the cap.
 	WaitMs *WaitMs `form:"wait_ms,omitempty" json:"wait_ms,omitempty"`
 
-	// Prefer wait=SECONDS, an alias of wait_ms, which beats it.
+	// Prefer wait=SECONDS, an alias of wait_ms (of the query, or of the body), which beats it.
 	Prefer *Prefer `json:"Prefer,omitempty"`
 
 	// PerchSession Session token, drawn by the server or by the client (22 to 128 of `A-Za-z0-9_-`). Renews the session on arrival.
@@ -4504,6 +4528,25 @@ func (siw *ServerInterfaceWrapper) EnterBarrier(w http.ResponseWriter, r *http.R
 
 	}
 
+	// ------------- Optional header parameter "Prefer" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Prefer")]; found {
+		var Prefer Prefer
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "Prefer", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Prefer", valueList[0], &Prefer, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "Prefer", Err: err})
+			return
+		}
+
+		params.Prefer = &Prefer
+
+	}
+
 	// ------------- Optional header parameter "Perch-Session" -------------
 	if valueList, found := headers[http.CanonicalHeaderKey("Perch-Session")]; found {
 		var PerchSession SessionToken
@@ -4570,6 +4613,25 @@ func (siw *ServerInterfaceWrapper) LeaveBarrier(w http.ResponseWriter, r *http.R
 		}
 
 		params.IdempotencyKey = &IdempotencyKey
+
+	}
+
+	// ------------- Optional header parameter "Prefer" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Prefer")]; found {
+		var Prefer Prefer
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "Prefer", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Prefer", valueList[0], &Prefer, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "Prefer", Err: err})
+			return
+		}
+
+		params.Prefer = &Prefer
 
 	}
 
@@ -5763,6 +5825,25 @@ func (siw *ServerInterfaceWrapper) Campaign(w http.ResponseWriter, r *http.Reque
 
 	}
 
+	// ------------- Optional header parameter "Prefer" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Prefer")]; found {
+		var Prefer Prefer
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "Prefer", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Prefer", valueList[0], &Prefer, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "Prefer", Err: err})
+			return
+		}
+
+		params.Prefer = &Prefer
+
+	}
+
 	// ------------- Optional header parameter "Perch-Session" -------------
 	if valueList, found := headers[http.CanonicalHeaderKey("Perch-Session")]; found {
 		var PerchSession SessionToken
@@ -6021,6 +6102,25 @@ func (siw *ServerInterfaceWrapper) AcquireLockSet(w http.ResponseWriter, r *http
 		}
 
 		params.IdempotencyKey = &IdempotencyKey
+
+	}
+
+	// ------------- Optional header parameter "Prefer" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Prefer")]; found {
+		var Prefer Prefer
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "Prefer", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Prefer", valueList[0], &Prefer, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "Prefer", Err: err})
+			return
+		}
+
+		params.Prefer = &Prefer
 
 	}
 
@@ -6452,6 +6552,25 @@ func (siw *ServerInterfaceWrapper) AcquireLock(w http.ResponseWriter, r *http.Re
 		}
 
 		params.IdempotencyKey = &IdempotencyKey
+
+	}
+
+	// ------------- Optional header parameter "Prefer" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Prefer")]; found {
+		var Prefer Prefer
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "Prefer", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Prefer", valueList[0], &Prefer, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "Prefer", Err: err})
+			return
+		}
+
+		params.Prefer = &Prefer
 
 	}
 
@@ -7908,6 +8027,25 @@ func (siw *ServerInterfaceWrapper) BeginOnce(w http.ResponseWriter, r *http.Requ
 
 	}
 
+	// ------------- Optional header parameter "Prefer" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Prefer")]; found {
+		var Prefer Prefer
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "Prefer", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Prefer", valueList[0], &Prefer, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "Prefer", Err: err})
+			return
+		}
+
+		params.Prefer = &Prefer
+
+	}
+
 	// ------------- Optional header parameter "Perch-Session" -------------
 	if valueList, found := headers[http.CanonicalHeaderKey("Perch-Session")]; found {
 		var PerchSession SessionToken
@@ -8887,6 +9025,25 @@ func (siw *ServerInterfaceWrapper) ClaimMessages(w http.ResponseWriter, r *http.
 		}
 
 		params.IdempotencyKey = &IdempotencyKey
+
+	}
+
+	// ------------- Optional header parameter "Prefer" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Prefer")]; found {
+		var Prefer Prefer
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "Prefer", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Prefer", valueList[0], &Prefer, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "Prefer", Err: err})
+			return
+		}
+
+		params.Prefer = &Prefer
 
 	}
 
@@ -9967,6 +10124,25 @@ func (siw *ServerInterfaceWrapper) AcquireSemaphore(w http.ResponseWriter, r *ht
 		}
 
 		params.IdempotencyKey = &IdempotencyKey
+
+	}
+
+	// ------------- Optional header parameter "Prefer" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Prefer")]; found {
+		var Prefer Prefer
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "Prefer", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Prefer", valueList[0], &Prefer, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "Prefer", Err: err})
+			return
+		}
+
+		params.Prefer = &Prefer
 
 	}
 

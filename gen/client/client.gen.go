@@ -1030,7 +1030,7 @@ type Problem struct {
 	// Limit The limit that was met. With quota_exceeded the bound of the quota; with too_large bytes, or the nodes that one transaction may touch.
 	Limit *int64 `json:"limit,omitempty"`
 
-	// Name What refused, of locks and the like; of a lock set, which lock.
+	// Name What refused, of locks and the like; of a lock set, which lock; of fences, which one, as kind/name.
 	Name       *string    `json:"name,omitempty"`
 	OldestZxid *int64     `json:"oldest_zxid,omitempty"`
 	Once       *OnceState `json:"once,omitempty"`
@@ -1082,7 +1082,7 @@ type QueueState struct {
 	DeadLetter *string `json:"dead_letter,omitempty"`
 	Delayed    int64   `json:"delayed"`
 
-	// Etag The tag that If-None-Match takes, bare.
+	// Etag Another one after every change. Nothing takes it as a condition.
 	Etag *string `json:"etag,omitempty"`
 
 	// Leased Claimed.
@@ -1423,7 +1423,7 @@ type WaitMs = int32
 
 // DeleteDefaultACLParams defines parameters for DeleteDefaultACL.
 type DeleteDefaultACLParams struct {
-	// Fence `[locks/|semaphores/|elections/|once/]NAME[:TOKEN]`, up to 8 times: 412 fence_stale unless that is held when the write is applied. The last colon splits. Without TOKEN the session of this request must hold it. Shared locks and semaphores need the session besides their token. A run of once is NAME/KEY, or NAME for the last one.
+	// Fence `[locks/|semaphores/|elections/|once/]NAME[:TOKEN]`, up to 8 times: 412 fence_stale unless that is held when the write is applied. The last colon splits, so a name with a colon and without TOKEN ends in one: `a:b:`. Without TOKEN the session of this request must hold it. Shared locks and semaphores need the session besides their token. A run of once is NAME/KEY, or NAME for the last one.
 	Fence *Fence `form:"fence,omitempty" json:"fence,omitempty"`
 
 	// IfMatch One tag, or `*`. `"812"`, `812` and `W/"812"` are the same tag; `""` matches nothing; a list is refused.
@@ -1450,7 +1450,7 @@ type GetDefaultACLParams struct {
 
 // SetDefaultACLParams defines parameters for SetDefaultACL.
 type SetDefaultACLParams struct {
-	// Fence `[locks/|semaphores/|elections/|once/]NAME[:TOKEN]`, up to 8 times: 412 fence_stale unless that is held when the write is applied. The last colon splits. Without TOKEN the session of this request must hold it. Shared locks and semaphores need the session besides their token. A run of once is NAME/KEY, or NAME for the last one.
+	// Fence `[locks/|semaphores/|elections/|once/]NAME[:TOKEN]`, up to 8 times: 412 fence_stale unless that is held when the write is applied. The last colon splits, so a name with a colon and without TOKEN ends in one: `a:b:`. Without TOKEN the session of this request must hold it. Shared locks and semaphores need the session besides their token. A run of once is NAME/KEY, or NAME for the last one.
 	Fence *Fence `form:"fence,omitempty" json:"fence,omitempty"`
 
 	// IfMatch One tag, or `*`. `"812"`, `812` and `W/"812"` are the same tag; `""` matches nothing; a list is refused.
@@ -1477,7 +1477,7 @@ type GetACLParams struct {
 
 // SetACLParams defines parameters for SetACL.
 type SetACLParams struct {
-	// Fence `[locks/|semaphores/|elections/|once/]NAME[:TOKEN]`, up to 8 times: 412 fence_stale unless that is held when the write is applied. The last colon splits. Without TOKEN the session of this request must hold it. Shared locks and semaphores need the session besides their token. A run of once is NAME/KEY, or NAME for the last one.
+	// Fence `[locks/|semaphores/|elections/|once/]NAME[:TOKEN]`, up to 8 times: 412 fence_stale unless that is held when the write is applied. The last colon splits, so a name with a colon and without TOKEN ends in one: `a:b:`. Without TOKEN the session of this request must hold it. Shared locks and semaphores need the session besides their token. A run of once is NAME/KEY, or NAME for the last one.
 	Fence *Fence `form:"fence,omitempty" json:"fence,omitempty"`
 
 	// IfMatch One tag, or `*`. `"812"`, `812` and `W/"812"` are the same tag; `""` matches nothing; a list is refused.
@@ -1492,7 +1492,7 @@ type SetACLParams struct {
 
 // ListBarriersParams defines parameters for ListBarriers.
 type ListBarriersParams struct {
-	// Prefix Only names that begin so.
+	// Prefix Only names that begin so. All do when it is empty.
 	Prefix *Prefix `form:"prefix,omitempty" json:"prefix,omitempty"`
 
 	// Limit Most entries of a page; of a watch whole zxids, at least one.
@@ -1513,7 +1513,7 @@ type ListBarriersParams struct {
 
 // OpenBarrierParams defines parameters for OpenBarrier.
 type OpenBarrierParams struct {
-	// Fence `[locks/|semaphores/|elections/|once/]NAME[:TOKEN]`, up to 8 times: 412 fence_stale unless that is held when the write is applied. The last colon splits. Without TOKEN the session of this request must hold it. Shared locks and semaphores need the session besides their token. A run of once is NAME/KEY, or NAME for the last one.
+	// Fence `[locks/|semaphores/|elections/|once/]NAME[:TOKEN]`, up to 8 times: 412 fence_stale unless that is held when the write is applied. The last colon splits, so a name with a colon and without TOKEN ends in one: `a:b:`. Without TOKEN the session of this request must hold it. Shared locks and semaphores need the session besides their token. A run of once is NAME/KEY, or NAME for the last one.
 	Fence *Fence `form:"fence,omitempty" json:"fence,omitempty"`
 
 	// IdempotencyKey 1 to 128 visible characters, bare or in double quotes, drawn by the client for this request and sent again with every repetition of it.
@@ -1537,7 +1537,7 @@ type GetBarrierParams struct {
 	// IfNoneMatch On a write only `*`. On a read one tag, or `*`; `"absent"` is the tag of a node that does not exist.
 	IfNoneMatch *IfNoneMatch `json:"If-None-Match,omitempty"`
 
-	// Prefer wait=SECONDS, an alias of wait_ms, which beats it.
+	// Prefer wait=SECONDS, an alias of wait_ms (of the query, or of the body), which beats it.
 	Prefer *Prefer `json:"Prefer,omitempty"`
 
 	// PerchSession Session token, drawn by the server or by the client (22 to 128 of `A-Za-z0-9_-`). Renews the session on arrival.
@@ -1546,7 +1546,7 @@ type GetBarrierParams struct {
 
 // CloseBarrierParams defines parameters for CloseBarrier.
 type CloseBarrierParams struct {
-	// Fence `[locks/|semaphores/|elections/|once/]NAME[:TOKEN]`, up to 8 times: 412 fence_stale unless that is held when the write is applied. The last colon splits. Without TOKEN the session of this request must hold it. Shared locks and semaphores need the session besides their token. A run of once is NAME/KEY, or NAME for the last one.
+	// Fence `[locks/|semaphores/|elections/|once/]NAME[:TOKEN]`, up to 8 times: 412 fence_stale unless that is held when the write is applied. The last colon splits, so a name with a colon and without TOKEN ends in one: `a:b:`. Without TOKEN the session of this request must hold it. Shared locks and semaphores need the session besides their token. A run of once is NAME/KEY, or NAME for the last one.
 	Fence *Fence `form:"fence,omitempty" json:"fence,omitempty"`
 
 	// IdempotencyKey 1 to 128 visible characters, bare or in double quotes, drawn by the client for this request and sent again with every repetition of it.
@@ -1561,6 +1561,9 @@ type EnterBarrierParams struct {
 	// IdempotencyKey 1 to 128 visible characters, bare or in double quotes, drawn by the client for this request and sent again with every repetition of it.
 	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
 
+	// Prefer wait=SECONDS, an alias of wait_ms (of the query, or of the body), which beats it.
+	Prefer *Prefer `json:"Prefer,omitempty"`
+
 	// PerchSession Session token, drawn by the server or by the client (22 to 128 of `A-Za-z0-9_-`). Renews the session on arrival.
 	PerchSession *SessionToken `json:"Perch-Session,omitempty"`
 }
@@ -1569,6 +1572,9 @@ type EnterBarrierParams struct {
 type LeaveBarrierParams struct {
 	// IdempotencyKey 1 to 128 visible characters, bare or in double quotes, drawn by the client for this request and sent again with every repetition of it.
 	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
+
+	// Prefer wait=SECONDS, an alias of wait_ms (of the query, or of the body), which beats it.
+	Prefer *Prefer `json:"Prefer,omitempty"`
 
 	// PerchSession Session token, drawn by the server or by the client (22 to 128 of `A-Za-z0-9_-`). Renews the session on arrival.
 	PerchSession *SessionToken `json:"Perch-Session,omitempty"`
@@ -1597,7 +1603,7 @@ type ListChildrenParams struct {
 	// IfNoneMatch On a write only `*`. On a read one tag, or `*`; `"absent"` is the tag of a node that does not exist.
 	IfNoneMatch *IfNoneMatch `json:"If-None-Match,omitempty"`
 
-	// Prefer wait=SECONDS, an alias of wait_ms, which beats it.
+	// Prefer wait=SECONDS, an alias of wait_ms (of the query, or of the body), which beats it.
 	Prefer *Prefer `json:"Prefer,omitempty"`
 
 	// PerchSession Session token, drawn by the server or by the client (22 to 128 of `A-Za-z0-9_-`). Renews the session on arrival.
@@ -1642,7 +1648,7 @@ type TransferLeadershipParams struct {
 
 // ListCountersParams defines parameters for ListCounters.
 type ListCountersParams struct {
-	// Prefix Only names that begin so.
+	// Prefix Only names that begin so. All do when it is empty.
 	Prefix *Prefix `form:"prefix,omitempty" json:"prefix,omitempty"`
 
 	// Limit Most entries of a page; of a watch whole zxids, at least one.
@@ -1663,7 +1669,7 @@ type ListCountersParams struct {
 
 // DeleteCounterParams defines parameters for DeleteCounter.
 type DeleteCounterParams struct {
-	// Fence `[locks/|semaphores/|elections/|once/]NAME[:TOKEN]`, up to 8 times: 412 fence_stale unless that is held when the write is applied. The last colon splits. Without TOKEN the session of this request must hold it. Shared locks and semaphores need the session besides their token. A run of once is NAME/KEY, or NAME for the last one.
+	// Fence `[locks/|semaphores/|elections/|once/]NAME[:TOKEN]`, up to 8 times: 412 fence_stale unless that is held when the write is applied. The last colon splits, so a name with a colon and without TOKEN ends in one: `a:b:`. Without TOKEN the session of this request must hold it. Shared locks and semaphores need the session besides their token. A run of once is NAME/KEY, or NAME for the last one.
 	Fence *Fence `form:"fence,omitempty" json:"fence,omitempty"`
 
 	// IdempotencyKey 1 to 128 visible characters, bare or in double quotes, drawn by the client for this request and sent again with every repetition of it.
@@ -1687,7 +1693,7 @@ type GetCounterParams struct {
 	// IfNoneMatch On a write only `*`. On a read one tag, or `*`; `"absent"` is the tag of a node that does not exist.
 	IfNoneMatch *IfNoneMatch `json:"If-None-Match,omitempty"`
 
-	// Prefer wait=SECONDS, an alias of wait_ms, which beats it.
+	// Prefer wait=SECONDS, an alias of wait_ms (of the query, or of the body), which beats it.
 	Prefer *Prefer `json:"Prefer,omitempty"`
 
 	// PerchSession Session token, drawn by the server or by the client (22 to 128 of `A-Za-z0-9_-`). Renews the session on arrival.
@@ -1696,7 +1702,7 @@ type GetCounterParams struct {
 
 // AddCounterParams defines parameters for AddCounter.
 type AddCounterParams struct {
-	// Fence `[locks/|semaphores/|elections/|once/]NAME[:TOKEN]`, up to 8 times: 412 fence_stale unless that is held when the write is applied. The last colon splits. Without TOKEN the session of this request must hold it. Shared locks and semaphores need the session besides their token. A run of once is NAME/KEY, or NAME for the last one.
+	// Fence `[locks/|semaphores/|elections/|once/]NAME[:TOKEN]`, up to 8 times: 412 fence_stale unless that is held when the write is applied. The last colon splits, so a name with a colon and without TOKEN ends in one: `a:b:`. Without TOKEN the session of this request must hold it. Shared locks and semaphores need the session besides their token. A run of once is NAME/KEY, or NAME for the last one.
 	Fence *Fence `form:"fence,omitempty" json:"fence,omitempty"`
 
 	// IdempotencyKey 1 to 128 visible characters, bare or in double quotes, drawn by the client for this request and sent again with every repetition of it.
@@ -1708,7 +1714,7 @@ type AddCounterParams struct {
 
 // SetCounterParams defines parameters for SetCounter.
 type SetCounterParams struct {
-	// Fence `[locks/|semaphores/|elections/|once/]NAME[:TOKEN]`, up to 8 times: 412 fence_stale unless that is held when the write is applied. The last colon splits. Without TOKEN the session of this request must hold it. Shared locks and semaphores need the session besides their token. A run of once is NAME/KEY, or NAME for the last one.
+	// Fence `[locks/|semaphores/|elections/|once/]NAME[:TOKEN]`, up to 8 times: 412 fence_stale unless that is held when the write is applied. The last colon splits, so a name with a colon and without TOKEN ends in one: `a:b:`. Without TOKEN the session of this request must hold it. Shared locks and semaphores need the session besides their token. A run of once is NAME/KEY, or NAME for the last one.
 	Fence *Fence `form:"fence,omitempty" json:"fence,omitempty"`
 
 	// IdempotencyKey 1 to 128 visible characters, bare or in double quotes, drawn by the client for this request and sent again with every repetition of it.
@@ -1720,7 +1726,7 @@ type SetCounterParams struct {
 
 // ListElectionsParams defines parameters for ListElections.
 type ListElectionsParams struct {
-	// Prefix Only names that begin so.
+	// Prefix Only names that begin so. All do when it is empty.
 	Prefix *Prefix `form:"prefix,omitempty" json:"prefix,omitempty"`
 
 	// Limit Most entries of a page; of a watch whole zxids, at least one.
@@ -1753,7 +1759,7 @@ type GetLeaderParams struct {
 	// IfNoneMatch On a write only `*`. On a read one tag, or `*`; `"absent"` is the tag of a node that does not exist.
 	IfNoneMatch *IfNoneMatch `json:"If-None-Match,omitempty"`
 
-	// Prefer wait=SECONDS, an alias of wait_ms, which beats it.
+	// Prefer wait=SECONDS, an alias of wait_ms (of the query, or of the body), which beats it.
 	Prefer *Prefer `json:"Prefer,omitempty"`
 
 	// PerchSession Session token, drawn by the server or by the client (22 to 128 of `A-Za-z0-9_-`). Renews the session on arrival.
@@ -1765,13 +1771,16 @@ type CampaignParams struct {
 	// IdempotencyKey 1 to 128 visible characters, bare or in double quotes, drawn by the client for this request and sent again with every repetition of it.
 	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
 
+	// Prefer wait=SECONDS, an alias of wait_ms (of the query, or of the body), which beats it.
+	Prefer *Prefer `json:"Prefer,omitempty"`
+
 	// PerchSession Session token, drawn by the server or by the client (22 to 128 of `A-Za-z0-9_-`). Renews the session on arrival.
 	PerchSession *SessionToken `json:"Perch-Session,omitempty"`
 }
 
 // ProclaimParams defines parameters for Proclaim.
 type ProclaimParams struct {
-	// Fence `[locks/|semaphores/|elections/|once/]NAME[:TOKEN]`, up to 8 times: 412 fence_stale unless that is held when the write is applied. The last colon splits. Without TOKEN the session of this request must hold it. Shared locks and semaphores need the session besides their token. A run of once is NAME/KEY, or NAME for the last one.
+	// Fence `[locks/|semaphores/|elections/|once/]NAME[:TOKEN]`, up to 8 times: 412 fence_stale unless that is held when the write is applied. The last colon splits, so a name with a colon and without TOKEN ends in one: `a:b:`. Without TOKEN the session of this request must hold it. Shared locks and semaphores need the session besides their token. A run of once is NAME/KEY, or NAME for the last one.
 	Fence *Fence `form:"fence,omitempty" json:"fence,omitempty"`
 
 	// IdempotencyKey 1 to 128 visible characters, bare or in double quotes, drawn by the client for this request and sent again with every repetition of it.
@@ -1801,6 +1810,9 @@ type AcquireLockSetParams struct {
 	// IdempotencyKey 1 to 128 visible characters, bare or in double quotes, drawn by the client for this request and sent again with every repetition of it.
 	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
 
+	// Prefer wait=SECONDS, an alias of wait_ms (of the query, or of the body), which beats it.
+	Prefer *Prefer `json:"Prefer,omitempty"`
+
 	// PerchSession Session token, drawn by the server or by the client (22 to 128 of `A-Za-z0-9_-`). Renews the session on arrival.
 	PerchSession *SessionToken `json:"Perch-Session,omitempty"`
 }
@@ -1816,7 +1828,7 @@ type ReleaseLockSetParams struct {
 
 // ListLocksParams defines parameters for ListLocks.
 type ListLocksParams struct {
-	// Prefix Only names that begin so.
+	// Prefix Only names that begin so. All do when it is empty.
 	Prefix *Prefix `form:"prefix,omitempty" json:"prefix,omitempty"`
 
 	// Limit Most entries of a page; of a watch whole zxids, at least one.
@@ -1858,7 +1870,7 @@ type GetLockParams struct {
 	// IfNoneMatch On a write only `*`. On a read one tag, or `*`; `"absent"` is the tag of a node that does not exist.
 	IfNoneMatch *IfNoneMatch `json:"If-None-Match,omitempty"`
 
-	// Prefer wait=SECONDS, an alias of wait_ms, which beats it.
+	// Prefer wait=SECONDS, an alias of wait_ms (of the query, or of the body), which beats it.
 	Prefer *Prefer `json:"Prefer,omitempty"`
 
 	// PerchSession Session token, drawn by the server or by the client (22 to 128 of `A-Za-z0-9_-`). Renews the session on arrival.
@@ -1869,6 +1881,9 @@ type GetLockParams struct {
 type AcquireLockParams struct {
 	// IdempotencyKey 1 to 128 visible characters, bare or in double quotes, drawn by the client for this request and sent again with every repetition of it.
 	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
+
+	// Prefer wait=SECONDS, an alias of wait_ms (of the query, or of the body), which beats it.
+	Prefer *Prefer `json:"Prefer,omitempty"`
 
 	// PerchSession Session token, drawn by the server or by the client (22 to 128 of `A-Za-z0-9_-`). Renews the session on arrival.
 	PerchSession *SessionToken `json:"Perch-Session,omitempty"`
@@ -1903,7 +1918,7 @@ type MultiParams struct {
 	// Include What to show besides, separated by commas.
 	Include *Include `form:"include,omitempty" json:"include,omitempty"`
 
-	// Fence `[locks/|semaphores/|elections/|once/]NAME[:TOKEN]`, up to 8 times: 412 fence_stale unless that is held when the write is applied. The last colon splits. Without TOKEN the session of this request must hold it. Shared locks and semaphores need the session besides their token. A run of once is NAME/KEY, or NAME for the last one.
+	// Fence `[locks/|semaphores/|elections/|once/]NAME[:TOKEN]`, up to 8 times: 412 fence_stale unless that is held when the write is applied. The last colon splits, so a name with a colon and without TOKEN ends in one: `a:b:`. Without TOKEN the session of this request must hold it. Shared locks and semaphores need the session besides their token. A run of once is NAME/KEY, or NAME for the last one.
 	Fence *Fence `form:"fence,omitempty" json:"fence,omitempty"`
 
 	// IdempotencyKey 1 to 128 visible characters, bare or in double quotes, drawn by the client for this request and sent again with every repetition of it.
@@ -1921,7 +1936,7 @@ type DeleteNodeParams struct {
 	// Recursive Delete everything below the node too.
 	Recursive *Recursive `form:"recursive,omitempty" json:"recursive,omitempty"`
 
-	// Fence `[locks/|semaphores/|elections/|once/]NAME[:TOKEN]`, up to 8 times: 412 fence_stale unless that is held when the write is applied. The last colon splits. Without TOKEN the session of this request must hold it. Shared locks and semaphores need the session besides their token. A run of once is NAME/KEY, or NAME for the last one.
+	// Fence `[locks/|semaphores/|elections/|once/]NAME[:TOKEN]`, up to 8 times: 412 fence_stale unless that is held when the write is applied. The last colon splits, so a name with a colon and without TOKEN ends in one: `a:b:`. Without TOKEN the session of this request must hold it. Shared locks and semaphores need the session besides their token. A run of once is NAME/KEY, or NAME for the last one.
 	Fence *Fence `form:"fence,omitempty" json:"fence,omitempty"`
 
 	// IfMatch One tag, or `*`. `"812"`, `812` and `W/"812"` are the same tag; `""` matches nothing; a list is refused.
@@ -1948,7 +1963,7 @@ type ReadNodeParams struct {
 	// IfNoneMatch On a write only `*`. On a read one tag, or `*`; `"absent"` is the tag of a node that does not exist.
 	IfNoneMatch *IfNoneMatch `json:"If-None-Match,omitempty"`
 
-	// Prefer wait=SECONDS, an alias of wait_ms, which beats it.
+	// Prefer wait=SECONDS, an alias of wait_ms (of the query, or of the body), which beats it.
 	Prefer *Prefer `json:"Prefer,omitempty"`
 
 	// PerchSession Session token, drawn by the server or by the client (22 to 128 of `A-Za-z0-9_-`). Renews the session on arrival.
@@ -1969,7 +1984,7 @@ type HeadNodeParams struct {
 	// IfNoneMatch On a write only `*`. On a read one tag, or `*`; `"absent"` is the tag of a node that does not exist.
 	IfNoneMatch *IfNoneMatch `json:"If-None-Match,omitempty"`
 
-	// Prefer wait=SECONDS, an alias of wait_ms, which beats it.
+	// Prefer wait=SECONDS, an alias of wait_ms (of the query, or of the body), which beats it.
 	Prefer *Prefer `json:"Prefer,omitempty"`
 
 	// PerchSession Session token, drawn by the server or by the client (22 to 128 of `A-Za-z0-9_-`). Renews the session on arrival.
@@ -1990,7 +2005,7 @@ type CreateNodeParams struct {
 	// TTLMs With mode=ttl, that of the node, which needs one. With mode=ephemeral, a token that was never seen opens a session with this TTL.
 	TTLMs *NodeTTL `form:"ttl_ms,omitempty" json:"ttl_ms,omitempty"`
 
-	// Fence `[locks/|semaphores/|elections/|once/]NAME[:TOKEN]`, up to 8 times: 412 fence_stale unless that is held when the write is applied. The last colon splits. Without TOKEN the session of this request must hold it. Shared locks and semaphores need the session besides their token. A run of once is NAME/KEY, or NAME for the last one.
+	// Fence `[locks/|semaphores/|elections/|once/]NAME[:TOKEN]`, up to 8 times: 412 fence_stale unless that is held when the write is applied. The last colon splits, so a name with a colon and without TOKEN ends in one: `a:b:`. Without TOKEN the session of this request must hold it. Shared locks and semaphores need the session besides their token. A run of once is NAME/KEY, or NAME for the last one.
 	Fence *Fence `form:"fence,omitempty" json:"fence,omitempty"`
 
 	// IdempotencyKey 1 to 128 visible characters, bare or in double quotes, drawn by the client for this request and sent again with every repetition of it.
@@ -2017,7 +2032,7 @@ type PutNodeParams struct {
 	// Takeover With mode=ephemeral, one of another session changes its owner.
 	Takeover *Takeover `form:"takeover,omitempty" json:"takeover,omitempty"`
 
-	// Fence `[locks/|semaphores/|elections/|once/]NAME[:TOKEN]`, up to 8 times: 412 fence_stale unless that is held when the write is applied. The last colon splits. Without TOKEN the session of this request must hold it. Shared locks and semaphores need the session besides their token. A run of once is NAME/KEY, or NAME for the last one.
+	// Fence `[locks/|semaphores/|elections/|once/]NAME[:TOKEN]`, up to 8 times: 412 fence_stale unless that is held when the write is applied. The last colon splits, so a name with a colon and without TOKEN ends in one: `a:b:`. Without TOKEN the session of this request must hold it. Shared locks and semaphores need the session besides their token. A run of once is NAME/KEY, or NAME for the last one.
 	Fence *Fence `form:"fence,omitempty" json:"fence,omitempty"`
 
 	// IfMatch One tag, or `*`. `"812"`, `812` and `W/"812"` are the same tag; `""` matches nothing; a list is refused.
@@ -2038,7 +2053,7 @@ type PutNodeParamsMode string
 
 // ListOnceParams defines parameters for ListOnce.
 type ListOnceParams struct {
-	// Prefix Only names that begin so.
+	// Prefix Only names that begin so. All do when it is empty.
 	Prefix *Prefix `form:"prefix,omitempty" json:"prefix,omitempty"`
 
 	// Limit Most entries of a page; of a watch whole zxids, at least one.
@@ -2089,7 +2104,7 @@ type GetOnceParams struct {
 	// IfNoneMatch On a write only `*`. On a read one tag, or `*`; `"absent"` is the tag of a node that does not exist.
 	IfNoneMatch *IfNoneMatch `json:"If-None-Match,omitempty"`
 
-	// Prefer wait=SECONDS, an alias of wait_ms, which beats it.
+	// Prefer wait=SECONDS, an alias of wait_ms (of the query, or of the body), which beats it.
 	Prefer *Prefer `json:"Prefer,omitempty"`
 
 	// PerchSession Session token, drawn by the server or by the client (22 to 128 of `A-Za-z0-9_-`). Renews the session on arrival.
@@ -2110,13 +2125,16 @@ type BeginOnceParams struct {
 	// IdempotencyKey 1 to 128 visible characters, bare or in double quotes, drawn by the client for this request and sent again with every repetition of it.
 	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
 
+	// Prefer wait=SECONDS, an alias of wait_ms (of the query, or of the body), which beats it.
+	Prefer *Prefer `json:"Prefer,omitempty"`
+
 	// PerchSession Session token, drawn by the server or by the client (22 to 128 of `A-Za-z0-9_-`). Renews the session on arrival.
 	PerchSession *SessionToken `json:"Perch-Session,omitempty"`
 }
 
 // CompleteOnceParams defines parameters for CompleteOnce.
 type CompleteOnceParams struct {
-	// Fence `[locks/|semaphores/|elections/|once/]NAME[:TOKEN]`, up to 8 times: 412 fence_stale unless that is held when the write is applied. The last colon splits. Without TOKEN the session of this request must hold it. Shared locks and semaphores need the session besides their token. A run of once is NAME/KEY, or NAME for the last one.
+	// Fence `[locks/|semaphores/|elections/|once/]NAME[:TOKEN]`, up to 8 times: 412 fence_stale unless that is held when the write is applied. The last colon splits, so a name with a colon and without TOKEN ends in one: `a:b:`. Without TOKEN the session of this request must hold it. Shared locks and semaphores need the session besides their token. A run of once is NAME/KEY, or NAME for the last one.
 	Fence *Fence `form:"fence,omitempty" json:"fence,omitempty"`
 
 	// Failed The attempt has failed: the run fails when that was the last of max_attempts, else the next begin wins.
@@ -2188,7 +2206,7 @@ type PutPrincipalParams struct {
 
 // ListQueuesParams defines parameters for ListQueues.
 type ListQueuesParams struct {
-	// Prefix Only names that begin so.
+	// Prefix Only names that begin so. All do when it is empty.
 	Prefix *Prefix `form:"prefix,omitempty" json:"prefix,omitempty"`
 
 	// Limit Most entries of a page; of a watch whole zxids, at least one.
@@ -2209,7 +2227,7 @@ type ListQueuesParams struct {
 
 // DeleteQueueParams defines parameters for DeleteQueue.
 type DeleteQueueParams struct {
-	// Fence `[locks/|semaphores/|elections/|once/]NAME[:TOKEN]`, up to 8 times: 412 fence_stale unless that is held when the write is applied. The last colon splits. Without TOKEN the session of this request must hold it. Shared locks and semaphores need the session besides their token. A run of once is NAME/KEY, or NAME for the last one.
+	// Fence `[locks/|semaphores/|elections/|once/]NAME[:TOKEN]`, up to 8 times: 412 fence_stale unless that is held when the write is applied. The last colon splits, so a name with a colon and without TOKEN ends in one: `a:b:`. Without TOKEN the session of this request must hold it. Shared locks and semaphores need the session besides their token. A run of once is NAME/KEY, or NAME for the last one.
 	Fence *Fence `form:"fence,omitempty" json:"fence,omitempty"`
 
 	// Force Delete its messages too.
@@ -2236,7 +2254,7 @@ type GetQueueParams struct {
 
 // ConfigureQueueParams defines parameters for ConfigureQueue.
 type ConfigureQueueParams struct {
-	// Fence `[locks/|semaphores/|elections/|once/]NAME[:TOKEN]`, up to 8 times: 412 fence_stale unless that is held when the write is applied. The last colon splits. Without TOKEN the session of this request must hold it. Shared locks and semaphores need the session besides their token. A run of once is NAME/KEY, or NAME for the last one.
+	// Fence `[locks/|semaphores/|elections/|once/]NAME[:TOKEN]`, up to 8 times: 412 fence_stale unless that is held when the write is applied. The last colon splits, so a name with a colon and without TOKEN ends in one: `a:b:`. Without TOKEN the session of this request must hold it. Shared locks and semaphores need the session besides their token. A run of once is NAME/KEY, or NAME for the last one.
 	Fence *Fence `form:"fence,omitempty" json:"fence,omitempty"`
 
 	// IdempotencyKey 1 to 128 visible characters, bare or in double quotes, drawn by the client for this request and sent again with every repetition of it.
@@ -2248,7 +2266,7 @@ type ConfigureQueueParams struct {
 
 // AckMessagesParams defines parameters for AckMessages.
 type AckMessagesParams struct {
-	// Fence `[locks/|semaphores/|elections/|once/]NAME[:TOKEN]`, up to 8 times: 412 fence_stale unless that is held when the write is applied. The last colon splits. Without TOKEN the session of this request must hold it. Shared locks and semaphores need the session besides their token. A run of once is NAME/KEY, or NAME for the last one.
+	// Fence `[locks/|semaphores/|elections/|once/]NAME[:TOKEN]`, up to 8 times: 412 fence_stale unless that is held when the write is applied. The last colon splits, so a name with a colon and without TOKEN ends in one: `a:b:`. Without TOKEN the session of this request must hold it. Shared locks and semaphores need the session besides their token. A run of once is NAME/KEY, or NAME for the last one.
 	Fence *Fence `form:"fence,omitempty" json:"fence,omitempty"`
 
 	// IdempotencyKey 1 to 128 visible characters, bare or in double quotes, drawn by the client for this request and sent again with every repetition of it.
@@ -2266,13 +2284,16 @@ type ClaimMessagesParams struct {
 	// IdempotencyKey 1 to 128 visible characters, bare or in double quotes, drawn by the client for this request and sent again with every repetition of it.
 	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
 
+	// Prefer wait=SECONDS, an alias of wait_ms (of the query, or of the body), which beats it.
+	Prefer *Prefer `json:"Prefer,omitempty"`
+
 	// PerchSession Session token, drawn by the server or by the client (22 to 128 of `A-Za-z0-9_-`). Renews the session on arrival.
 	PerchSession *SessionToken `json:"Perch-Session,omitempty"`
 }
 
 // ExtendMessagesParams defines parameters for ExtendMessages.
 type ExtendMessagesParams struct {
-	// Fence `[locks/|semaphores/|elections/|once/]NAME[:TOKEN]`, up to 8 times: 412 fence_stale unless that is held when the write is applied. The last colon splits. Without TOKEN the session of this request must hold it. Shared locks and semaphores need the session besides their token. A run of once is NAME/KEY, or NAME for the last one.
+	// Fence `[locks/|semaphores/|elections/|once/]NAME[:TOKEN]`, up to 8 times: 412 fence_stale unless that is held when the write is applied. The last colon splits, so a name with a colon and without TOKEN ends in one: `a:b:`. Without TOKEN the session of this request must hold it. Shared locks and semaphores need the session besides their token. A run of once is NAME/KEY, or NAME for the last one.
 	Fence *Fence `form:"fence,omitempty" json:"fence,omitempty"`
 
 	// IdempotencyKey 1 to 128 visible characters, bare or in double quotes, drawn by the client for this request and sent again with every repetition of it.
@@ -2311,7 +2332,7 @@ type EnqueueParams struct {
 	// Priority Lower first, then in the order of their ids; 0 without it.
 	Priority *int32 `form:"priority,omitempty" json:"priority,omitempty"`
 
-	// Fence `[locks/|semaphores/|elections/|once/]NAME[:TOKEN]`, up to 8 times: 412 fence_stale unless that is held when the write is applied. The last colon splits. Without TOKEN the session of this request must hold it. Shared locks and semaphores need the session besides their token. A run of once is NAME/KEY, or NAME for the last one.
+	// Fence `[locks/|semaphores/|elections/|once/]NAME[:TOKEN]`, up to 8 times: 412 fence_stale unless that is held when the write is applied. The last colon splits, so a name with a colon and without TOKEN ends in one: `a:b:`. Without TOKEN the session of this request must hold it. Shared locks and semaphores need the session besides their token. A run of once is NAME/KEY, or NAME for the last one.
 	Fence *Fence `form:"fence,omitempty" json:"fence,omitempty"`
 
 	// IdempotencyKey 1 to 128 visible characters, bare or in double quotes, drawn by the client for this request and sent again with every repetition of it.
@@ -2323,7 +2344,7 @@ type EnqueueParams struct {
 
 // NackMessagesParams defines parameters for NackMessages.
 type NackMessagesParams struct {
-	// Fence `[locks/|semaphores/|elections/|once/]NAME[:TOKEN]`, up to 8 times: 412 fence_stale unless that is held when the write is applied. The last colon splits. Without TOKEN the session of this request must hold it. Shared locks and semaphores need the session besides their token. A run of once is NAME/KEY, or NAME for the last one.
+	// Fence `[locks/|semaphores/|elections/|once/]NAME[:TOKEN]`, up to 8 times: 412 fence_stale unless that is held when the write is applied. The last colon splits, so a name with a colon and without TOKEN ends in one: `a:b:`. Without TOKEN the session of this request must hold it. Shared locks and semaphores need the session besides their token. A run of once is NAME/KEY, or NAME for the last one.
 	Fence *Fence `form:"fence,omitempty" json:"fence,omitempty"`
 
 	// IdempotencyKey 1 to 128 visible characters, bare or in double quotes, drawn by the client for this request and sent again with every repetition of it.
@@ -2335,7 +2356,7 @@ type NackMessagesParams struct {
 
 // RedriveMessagesParams defines parameters for RedriveMessages.
 type RedriveMessagesParams struct {
-	// Fence `[locks/|semaphores/|elections/|once/]NAME[:TOKEN]`, up to 8 times: 412 fence_stale unless that is held when the write is applied. The last colon splits. Without TOKEN the session of this request must hold it. Shared locks and semaphores need the session besides their token. A run of once is NAME/KEY, or NAME for the last one.
+	// Fence `[locks/|semaphores/|elections/|once/]NAME[:TOKEN]`, up to 8 times: 412 fence_stale unless that is held when the write is applied. The last colon splits, so a name with a colon and without TOKEN ends in one: `a:b:`. Without TOKEN the session of this request must hold it. Shared locks and semaphores need the session besides their token. A run of once is NAME/KEY, or NAME for the last one.
 	Fence *Fence `form:"fence,omitempty" json:"fence,omitempty"`
 
 	// IdempotencyKey 1 to 128 visible characters, bare or in double quotes, drawn by the client for this request and sent again with every repetition of it.
@@ -2347,7 +2368,7 @@ type RedriveMessagesParams struct {
 
 // DeleteQuotaParams defines parameters for DeleteQuota.
 type DeleteQuotaParams struct {
-	// Fence `[locks/|semaphores/|elections/|once/]NAME[:TOKEN]`, up to 8 times: 412 fence_stale unless that is held when the write is applied. The last colon splits. Without TOKEN the session of this request must hold it. Shared locks and semaphores need the session besides their token. A run of once is NAME/KEY, or NAME for the last one.
+	// Fence `[locks/|semaphores/|elections/|once/]NAME[:TOKEN]`, up to 8 times: 412 fence_stale unless that is held when the write is applied. The last colon splits, so a name with a colon and without TOKEN ends in one: `a:b:`. Without TOKEN the session of this request must hold it. Shared locks and semaphores need the session besides their token. A run of once is NAME/KEY, or NAME for the last one.
 	Fence *Fence `form:"fence,omitempty" json:"fence,omitempty"`
 
 	// IdempotencyKey 1 to 128 visible characters, bare or in double quotes, drawn by the client for this request and sent again with every repetition of it.
@@ -2371,7 +2392,7 @@ type GetQuotaParams struct {
 
 // SetQuotaParams defines parameters for SetQuota.
 type SetQuotaParams struct {
-	// Fence `[locks/|semaphores/|elections/|once/]NAME[:TOKEN]`, up to 8 times: 412 fence_stale unless that is held when the write is applied. The last colon splits. Without TOKEN the session of this request must hold it. Shared locks and semaphores need the session besides their token. A run of once is NAME/KEY, or NAME for the last one.
+	// Fence `[locks/|semaphores/|elections/|once/]NAME[:TOKEN]`, up to 8 times: 412 fence_stale unless that is held when the write is applied. The last colon splits, so a name with a colon and without TOKEN ends in one: `a:b:`. Without TOKEN the session of this request must hold it. Shared locks and semaphores need the session besides their token. A run of once is NAME/KEY, or NAME for the last one.
 	Fence *Fence `form:"fence,omitempty" json:"fence,omitempty"`
 
 	// IdempotencyKey 1 to 128 visible characters, bare or in double quotes, drawn by the client for this request and sent again with every repetition of it.
@@ -2383,7 +2404,7 @@ type SetQuotaParams struct {
 
 // ListSemaphoresParams defines parameters for ListSemaphores.
 type ListSemaphoresParams struct {
-	// Prefix Only names that begin so.
+	// Prefix Only names that begin so. All do when it is empty.
 	Prefix *Prefix `form:"prefix,omitempty" json:"prefix,omitempty"`
 
 	// Limit Most entries of a page; of a watch whole zxids, at least one.
@@ -2425,7 +2446,7 @@ type GetSemaphoreParams struct {
 	// IfNoneMatch On a write only `*`. On a read one tag, or `*`; `"absent"` is the tag of a node that does not exist.
 	IfNoneMatch *IfNoneMatch `json:"If-None-Match,omitempty"`
 
-	// Prefer wait=SECONDS, an alias of wait_ms, which beats it.
+	// Prefer wait=SECONDS, an alias of wait_ms (of the query, or of the body), which beats it.
 	Prefer *Prefer `json:"Prefer,omitempty"`
 
 	// PerchSession Session token, drawn by the server or by the client (22 to 128 of `A-Za-z0-9_-`). Renews the session on arrival.
@@ -2436,6 +2457,9 @@ type GetSemaphoreParams struct {
 type AcquireSemaphoreParams struct {
 	// IdempotencyKey 1 to 128 visible characters, bare or in double quotes, drawn by the client for this request and sent again with every repetition of it.
 	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
+
+	// Prefer wait=SECONDS, an alias of wait_ms (of the query, or of the body), which beats it.
+	Prefer *Prefer `json:"Prefer,omitempty"`
 
 	// PerchSession Session token, drawn by the server or by the client (22 to 128 of `A-Za-z0-9_-`). Renews the session on arrival.
 	PerchSession *SessionToken `json:"Perch-Session,omitempty"`
@@ -2527,7 +2551,7 @@ type StatNodeParams struct {
 	// IfNoneMatch On a write only `*`. On a read one tag, or `*`; `"absent"` is the tag of a node that does not exist.
 	IfNoneMatch *IfNoneMatch `json:"If-None-Match,omitempty"`
 
-	// Prefer wait=SECONDS, an alias of wait_ms, which beats it.
+	// Prefer wait=SECONDS, an alias of wait_ms (of the query, or of the body), which beats it.
 	Prefer *Prefer `json:"Prefer,omitempty"`
 
 	// PerchSession Session token, drawn by the server or by the client (22 to 128 of `A-Za-z0-9_-`). Renews the session on arrival.
@@ -2623,7 +2647,7 @@ type WatchNodeParams struct {
 	// WaitMs How long to wait; above the cap of this gateway (55000) it is cut to the cap.
 	WaitMs *WaitMs `form:"wait_ms,omitempty" json:"wait_ms,omitempty"`
 
-	// Prefer wait=SECONDS, an alias of wait_ms, which beats it.
+	// Prefer wait=SECONDS, an alias of wait_ms (of the query, or of the body), which beats it.
 	Prefer *Prefer `json:"Prefer,omitempty"`
 
 	// PerchSession Session token, drawn by the server or by the client (22 to 128 of `A-Za-z0-9_-`). Renews the session on arrival.
@@ -7162,15 +7186,26 @@ func NewEnterBarrierRequestWithBody(server string, name Name, params *EnterBarri
 			req.Header.Set("Idempotency-Key", headerParam0)
 		}
 
-		if params.PerchSession != nil {
+		if params.Prefer != nil {
 			var headerParam1 string
 
-			headerParam1, err = runtime.StyleParamWithOptions("simple", false, "Perch-Session", *params.PerchSession, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			headerParam1, err = runtime.StyleParamWithOptions("simple", false, "Prefer", *params.Prefer, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
 			if err != nil {
 				return nil, err
 			}
 
-			req.Header.Set("Perch-Session", headerParam1)
+			req.Header.Set("Prefer", headerParam1)
+		}
+
+		if params.PerchSession != nil {
+			var headerParam2 string
+
+			headerParam2, err = runtime.StyleParamWithOptions("simple", false, "Perch-Session", *params.PerchSession, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Perch-Session", headerParam2)
 		}
 
 	}
@@ -7235,15 +7270,26 @@ func NewLeaveBarrierRequestWithBody(server string, name Name, params *LeaveBarri
 			req.Header.Set("Idempotency-Key", headerParam0)
 		}
 
-		if params.PerchSession != nil {
+		if params.Prefer != nil {
 			var headerParam1 string
 
-			headerParam1, err = runtime.StyleParamWithOptions("simple", false, "Perch-Session", *params.PerchSession, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			headerParam1, err = runtime.StyleParamWithOptions("simple", false, "Prefer", *params.Prefer, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
 			if err != nil {
 				return nil, err
 			}
 
-			req.Header.Set("Perch-Session", headerParam1)
+			req.Header.Set("Prefer", headerParam1)
+		}
+
+		if params.PerchSession != nil {
+			var headerParam2 string
+
+			headerParam2, err = runtime.StyleParamWithOptions("simple", false, "Perch-Session", *params.PerchSession, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Perch-Session", headerParam2)
 		}
 
 	}
@@ -8492,15 +8538,26 @@ func NewCampaignRequestWithBody(server string, name Name, params *CampaignParams
 			req.Header.Set("Idempotency-Key", headerParam0)
 		}
 
-		if params.PerchSession != nil {
+		if params.Prefer != nil {
 			var headerParam1 string
 
-			headerParam1, err = runtime.StyleParamWithOptions("simple", false, "Perch-Session", *params.PerchSession, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			headerParam1, err = runtime.StyleParamWithOptions("simple", false, "Prefer", *params.Prefer, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
 			if err != nil {
 				return nil, err
 			}
 
-			req.Header.Set("Perch-Session", headerParam1)
+			req.Header.Set("Prefer", headerParam1)
+		}
+
+		if params.PerchSession != nil {
+			var headerParam2 string
+
+			headerParam2, err = runtime.StyleParamWithOptions("simple", false, "Perch-Session", *params.PerchSession, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Perch-Session", headerParam2)
 		}
 
 	}
@@ -8793,15 +8850,26 @@ func NewAcquireLockSetRequestWithBody(server string, params *AcquireLockSetParam
 			req.Header.Set("Idempotency-Key", headerParam0)
 		}
 
-		if params.PerchSession != nil {
+		if params.Prefer != nil {
 			var headerParam1 string
 
-			headerParam1, err = runtime.StyleParamWithOptions("simple", false, "Perch-Session", *params.PerchSession, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			headerParam1, err = runtime.StyleParamWithOptions("simple", false, "Prefer", *params.Prefer, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
 			if err != nil {
 				return nil, err
 			}
 
-			req.Header.Set("Perch-Session", headerParam1)
+			req.Header.Set("Prefer", headerParam1)
+		}
+
+		if params.PerchSession != nil {
+			var headerParam2 string
+
+			headerParam2, err = runtime.StyleParamWithOptions("simple", false, "Perch-Session", *params.PerchSession, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Perch-Session", headerParam2)
 		}
 
 	}
@@ -9231,15 +9299,26 @@ func NewAcquireLockRequestWithBody(server string, name Name, params *AcquireLock
 			req.Header.Set("Idempotency-Key", headerParam0)
 		}
 
-		if params.PerchSession != nil {
+		if params.Prefer != nil {
 			var headerParam1 string
 
-			headerParam1, err = runtime.StyleParamWithOptions("simple", false, "Perch-Session", *params.PerchSession, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			headerParam1, err = runtime.StyleParamWithOptions("simple", false, "Prefer", *params.Prefer, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
 			if err != nil {
 				return nil, err
 			}
 
-			req.Header.Set("Perch-Session", headerParam1)
+			req.Header.Set("Prefer", headerParam1)
+		}
+
+		if params.PerchSession != nil {
+			var headerParam2 string
+
+			headerParam2, err = runtime.StyleParamWithOptions("simple", false, "Perch-Session", *params.PerchSession, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Perch-Session", headerParam2)
 		}
 
 	}
@@ -10714,15 +10793,26 @@ func NewBeginOnceRequestWithBody(server string, name Name, params *BeginOncePara
 			req.Header.Set("Idempotency-Key", headerParam0)
 		}
 
-		if params.PerchSession != nil {
+		if params.Prefer != nil {
 			var headerParam1 string
 
-			headerParam1, err = runtime.StyleParamWithOptions("simple", false, "Perch-Session", *params.PerchSession, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			headerParam1, err = runtime.StyleParamWithOptions("simple", false, "Prefer", *params.Prefer, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
 			if err != nil {
 				return nil, err
 			}
 
-			req.Header.Set("Perch-Session", headerParam1)
+			req.Header.Set("Prefer", headerParam1)
+		}
+
+		if params.PerchSession != nil {
+			var headerParam2 string
+
+			headerParam2, err = runtime.StyleParamWithOptions("simple", false, "Perch-Session", *params.PerchSession, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Perch-Session", headerParam2)
 		}
 
 	}
@@ -11778,15 +11868,26 @@ func NewClaimMessagesRequestWithBody(server string, name Name, params *ClaimMess
 			req.Header.Set("Idempotency-Key", headerParam0)
 		}
 
-		if params.PerchSession != nil {
+		if params.Prefer != nil {
 			var headerParam1 string
 
-			headerParam1, err = runtime.StyleParamWithOptions("simple", false, "Perch-Session", *params.PerchSession, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			headerParam1, err = runtime.StyleParamWithOptions("simple", false, "Prefer", *params.Prefer, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
 			if err != nil {
 				return nil, err
 			}
 
-			req.Header.Set("Perch-Session", headerParam1)
+			req.Header.Set("Prefer", headerParam1)
+		}
+
+		if params.PerchSession != nil {
+			var headerParam2 string
+
+			headerParam2, err = runtime.StyleParamWithOptions("simple", false, "Perch-Session", *params.PerchSession, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Perch-Session", headerParam2)
 		}
 
 	}
@@ -12962,15 +13063,26 @@ func NewAcquireSemaphoreRequestWithBody(server string, name Name, params *Acquir
 			req.Header.Set("Idempotency-Key", headerParam0)
 		}
 
-		if params.PerchSession != nil {
+		if params.Prefer != nil {
 			var headerParam1 string
 
-			headerParam1, err = runtime.StyleParamWithOptions("simple", false, "Perch-Session", *params.PerchSession, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			headerParam1, err = runtime.StyleParamWithOptions("simple", false, "Prefer", *params.Prefer, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
 			if err != nil {
 				return nil, err
 			}
 
-			req.Header.Set("Perch-Session", headerParam1)
+			req.Header.Set("Prefer", headerParam1)
+		}
+
+		if params.PerchSession != nil {
+			var headerParam2 string
+
+			headerParam2, err = runtime.StyleParamWithOptions("simple", false, "Perch-Session", *params.PerchSession, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Perch-Session", headerParam2)
 		}
 
 	}

@@ -60,12 +60,12 @@ test: tools ## everything that CI checks; installs what it needs on a bare machi
 unit: ## the tests of all packages, without the race detector
 	@$(GO) test ./...
 
-# The simulator is one goroutine, which layout_test.go sees to: it gains nothing
-# from the race detector, and is five times slower under it.
-# The random cases of lease are few under it, and all without it.
-race: ## the tests of all packages, under the race detector but for the simulator's
-	@CGO_ENABLED=1 $(GO) test -race $$($(GO) list ./... | grep -v '^perch/quorum/sim$$')
-	@$(GO) test ./quorum/sim ./lease
+# The simulator and the replicated state are one goroutine each, which
+# layout_test.go sees to: they gain nothing from the race detector, and are many
+# times slower under it. What runs beside them is in quorum/node.
+race: ## the tests of all packages, under the race detector but for the state's and the simulator's
+	@CGO_ENABLED=1 $(GO) test -race $$($(GO) list ./... | grep -v -e '^perch/quorum/sim' -e '^perch/lease$$')
+	@$(GO) test ./quorum/sim/... ./lease
 
 sim: ## the simulator: SEEDS=20000 runs, or SEED=n to replay one
 	@$(GO) build -o bin/simrun ./quorum/sim/simrun

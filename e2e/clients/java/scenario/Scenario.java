@@ -77,7 +77,7 @@ public class Scenario {
     }
 
     Grant acquire(String name, String owner, int waitMs) throws ApiException {
-      return locks.acquireLock(name, null, null, new AcquireSpec().ttlMs(60_000L).owner(owner).waitMs(waitMs));
+      return locks.acquireLock(name, null, null, null, new AcquireSpec().ttlMs(60_000L).owner(owner).waitMs(waitMs));
     }
   }
 

@@ -46,7 +46,7 @@ var differences = []difference{
 		zkCode: codeOK, pCode: codeNoNode,
 	},
 	{
-		name: "the name `/perch`", zookeeper: "is a name like others", perch: "is reserved: writing there is 403 `reserved_path`",
+		name: "the name `/perch`", zookeeper: "is a name like others", perch: "is reserved, also in the root of a principal: writing there is 403 `reserved_path`",
 		reason: "locks and the other primitives keep their state there, in forms of their own",
 		ops:    []op{{Kind: opCreate, Session: observer, Absolute: true, Path: "/perch", Mode: persistent}},
 		zkCode: codeOK, pCode: codeNoAuth,

@@ -54,7 +54,7 @@ test: tools ## everything that CI checks; installs what it needs on a bare machi
 	@$(MAKE) --no-print-directory fuzz FUZZTIME=2000x
 	@$(MAKE) --no-print-directory sim SEEDS=6000
 	@$(MAKE) --no-print-directory e2e
-	@$(MAKE) --no-print-directory clients
+	@$(MAKE) --no-print-directory client
 	@$(MAKE) --no-print-directory zk-diff
 
 unit: ## the tests of all packages, without the race detector
@@ -102,6 +102,10 @@ fuzz: ## every fuzz test, FUZZTIME=50000x inputs each, FUZZJOBS=1 at a time
 e2e: bin/perch ## tests with real processes
 	@cd e2e && PERCH_BIN=$(CURDIR)/bin/perch $(GO) test -count=1 -timeout 10m -v ./... $(E2E_ARGS)
 
+client: bin/perch ## the generated Go client against three nodes
+	@cd e2e/clients && PERCH_BIN=$(CURDIR)/bin/perch $(GO) test -count=1 -timeout 5m -run TestGoClient .
+
+# Too long for `make test`: two hundred megabytes of npm, a JDK, two minutes.
 clients: bin/perch client-tools $(CLIENTS_DONE) ## clients that others generate from openapi.yaml, and what holds a node against it
 	@cd e2e/clients && PERCH_BIN=$(CURDIR)/bin/perch $(GO) test -count=1 -timeout 30m -v . $(E2E_ARGS)
 
@@ -212,5 +216,5 @@ client-tools:
 clean: ## remove what was built; data directories stay
 	@rm -rf bin e2e/lint/node_modules e2e/clients/node_modules e2e/clients/out
 
-.PHONY: help build run cluster generate test unit race sim sweep explore soak-sim fuzz e2e soak bench example-search clients zk-diff \
+.PHONY: client help build run cluster generate test unit race sim sweep explore soak-sim fuzz e2e soak bench example-search clients zk-diff \
 	lint lint-go lint-generated lint-openapi tools client-tools zookeeper soak-fuzz clean

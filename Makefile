@@ -51,7 +51,7 @@ generate: ## regenerate gen/ from openapi.yaml and the .proto files
 test: tools ## everything that CI checks; installs what it needs on a bare machine
 	@$(MAKE) --no-print-directory lint
 	@$(MAKE) --no-print-directory race
-	@$(MAKE) --no-print-directory fuzz FUZZTIME=2000x
+	@$(MAKE) --no-print-directory fuzz FUZZTIME=2000x FUZZJOBS=2
 	@$(MAKE) --no-print-directory sim SEEDS=6000
 	@$(MAKE) --no-print-directory e2e
 	@$(MAKE) --no-print-directory client

@@ -94,6 +94,13 @@ type State struct {
 
 	sum uint64
 
+	// The transaction that is applied, and its result. They are large, and here
+	// they are not allocated anew for each.
+	work struct {
+		txn txn
+		res Result
+	}
+
 	view *View       // of the present state; nil when it is to be made
 	head settingsSum // of the settings
 }
@@ -159,14 +166,15 @@ func (s *State) Apply(e *quorum.Entry) (Result, []tree.Event, error) {
 	if err != nil {
 		return Result{}, nil, err
 	}
-	x := &txn{age: max(s.age, e.Stamp.Age), who: everybody}
+	x, res := &s.work.txn, &s.work.res
+	*x = txn{age: max(s.age, e.Stamp.Age), who: everybody}
 	x.Txn = tree.Txn{Zxid: e.Zxid, Wall: e.Stamp.Wall, Age: x.age, Cause: tree.CauseRequest, Limits: s.settings.limits()}
-	res := Result{Zxid: e.Zxid}
+	*res = Result{Zxid: e.Zxid}
 	if e.Kind == quorum.EntryCommand {
-		s.evaluate(x, cmd, &res)
+		s.evaluate(x, cmd, res)
 	}
 	s.advance(x)
-	return res, x.Events, nil
+	return *res, x.Events, nil
 }
 
 // decode is the command of e; nil when its bytes are none. The error is

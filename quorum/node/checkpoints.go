@@ -25,7 +25,7 @@ const (
 // milliseconds. The keeper's lock guards it.
 type checkpoints struct {
 	byID map[quorum.Zxid]*checkpoint
-	heap checkpointHeap
+	heap ordered[*checkpoint]
 	next uint64 // when to look again
 }
 
@@ -38,6 +38,9 @@ type checkpoint struct {
 	key   uint64 // when to look at it again
 	index int
 }
+
+func (c *checkpoint) order() uint64 { return c.key }
+func (c *checkpoint) stand() *int   { return &c.index }
 
 func (c *checkpoint) step() uint64 { return c.ttl / checkpointFor }
 
@@ -121,30 +124,4 @@ func (cs *checkpoints) below(ids []uint64) (out []*checkpoint) {
 		}
 	}
 	return out
-}
-
-type checkpointHeap []*checkpoint
-
-func (h checkpointHeap) Len() int           { return len(h) }
-func (h checkpointHeap) Less(i, j int) bool { return h[i].key < h[j].key }
-func (h checkpointHeap) Swap(i, j int) {
-	h[i], h[j] = h[j], h[i]
-	h[i].index, h[j].index = i, j
-}
-
-// Push implements heap.Interface.
-func (h *checkpointHeap) Push(x any) {
-	c := x.(*checkpoint)
-	c.index = len(*h)
-	*h = append(*h, c)
-}
-
-// Pop implements heap.Interface.
-func (h *checkpointHeap) Pop() any {
-	old := *h
-	c := old[len(old)-1]
-	old[len(old)-1] = nil
-	*h = old[:len(old)-1]
-	c.index = -1
-	return c
 }

@@ -14,7 +14,7 @@ type positions struct {
 	applied atomic.Uint64 // what everybody may read; rises
 
 	mu      sync.Mutex
-	waiting positionHeap
+	waiting ordered[*positionWaiter]
 }
 
 // positionWaiter waits for one position. Done is closed at the position.
@@ -23,6 +23,9 @@ type positionWaiter struct {
 	done  chan struct{}
 	index int // place in the heap; -1 once woken
 }
+
+func (w *positionWaiter) order() uint64 { return uint64(w.zxid) }
+func (w *positionWaiter) stand() *int   { return &w.index }
 
 func (p *positions) now() quorum.Zxid { return quorum.Zxid(p.applied.Load()) }
 
@@ -75,31 +78,4 @@ func (p *positions) leave(w *positionWaiter) {
 	if w.index >= 0 {
 		heap.Remove(&p.waiting, w.index)
 	}
-}
-
-// positionHeap orders waiters by position.
-type positionHeap []*positionWaiter
-
-func (h positionHeap) Len() int           { return len(h) }
-func (h positionHeap) Less(i, j int) bool { return h[i].zxid < h[j].zxid }
-func (h positionHeap) Swap(i, j int) {
-	h[i], h[j] = h[j], h[i]
-	h[i].index, h[j].index = i, j
-}
-
-// Push implements heap.Interface.
-func (h *positionHeap) Push(x any) {
-	w := x.(*positionWaiter)
-	w.index = len(*h)
-	*h = append(*h, w)
-}
-
-// Pop implements heap.Interface.
-func (h *positionHeap) Pop() any {
-	old := *h
-	w := old[len(old)-1]
-	old[len(old)-1] = nil
-	*h = old[:len(old)-1]
-	w.index = -1
-	return w
 }

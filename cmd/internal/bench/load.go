@@ -122,7 +122,12 @@ type worker struct {
 	begin, end time.Time
 	stop       *atomic.Bool
 
-	took   []time.Duration // of every request counted
+	took []time.Duration // of every request counted
+	failures
+}
+
+// failures counts the requests of a worker that failed.
+type failures struct {
 	errors int
 	first  string
 }
@@ -144,11 +149,11 @@ func (w *worker) run() {
 	}
 }
 
-func (w *worker) failed(status int, err error) {
-	w.errors++
-	if w.first == "" {
-		if w.first = fmt.Sprintf("status %d", status); err != nil {
-			w.first = err.Error()
+func (f *failures) failed(status int, err error) {
+	f.errors++
+	if f.first == "" {
+		if f.first = fmt.Sprintf("status %d", status); err != nil {
+			f.first = err.Error()
 		}
 	}
 	if err != nil {

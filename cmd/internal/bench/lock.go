@@ -50,8 +50,7 @@ type lockWorker struct {
 	waits    []time.Duration
 	calls    int
 	overlaps int
-	errors   int
-	first    string
+	failures
 }
 
 // Run measures. It ends early, with ctx's error, when ctx ends.
@@ -135,15 +134,7 @@ func (w *lockWorker) send(request []byte) bool {
 	if err == nil && status/100 == 2 {
 		return true
 	}
-	w.errors++
-	if w.first == "" {
-		if w.first = fmt.Sprintf("status %d", status); err != nil {
-			w.first = err.Error()
-		}
-	}
-	if err != nil {
-		time.Sleep(10 * time.Millisecond) // a dead server is not to be dialled in a spin
-	}
+	w.failed(status, err)
 	return false
 }
 

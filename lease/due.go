@@ -53,12 +53,8 @@ func (s *State) lapse(x *txn) tree.Code {
 
 // NextLapse is the cluster age at which a Lapse will have something to do; false
 // when nothing is due ever.
-func (v *View) NextLapse() (uint64, bool) {
-	if v.dues.Len() == 0 {
-		return 0, false
-	}
-	age, ok := uint64(0), false
-	v.dues.Ascend(due{}, func(d due) bool {
+func (v *View) NextLapse() (age uint64, ok bool) {
+	v.dues.Scan(func(d due) bool {
 		age, ok = d.age, true
 		return false
 	})

@@ -30,7 +30,6 @@ func TestExamples(t *testing.T) {
 			}
 			t.Run(name, func(t *testing.T) {
 				t.Parallel() // they wait more than they work
-				needsPython(t, script)
 				t.Logf("\n%s", c.runScript(t, script, 2*patience))
 			})
 		}
@@ -78,17 +77,6 @@ func TestExamplesAreDescribed(t *testing.T) {
 		if !strings.Contains(string(index), "("+name+")") {
 			t.Errorf("examples/README.md does not name %s", name)
 		}
-	}
-}
-
-// needsPython skips a script whose work is done by Python where there is none.
-func needsPython(t *testing.T, script string) {
-	t.Helper()
-	if _, err := os.Stat(filepath.Join(filepath.Dir(script), "run.py")); err != nil {
-		return
-	}
-	if _, err := exec.LookPath("python3"); err != nil {
-		t.Skip("SKIPPED: python3 is not installed")
 	}
 }
 

@@ -100,19 +100,7 @@ func TestLockUnderLeaderKills(t *testing.T) {
 	for i := range 16 {
 		workers.Go(func() { k.work(ctx, i+1) })
 	}
-	for kill := range scaled(3, 20) {
-		goal := k.cycles.Load() + 50
-		eventually(t, patience, fmt.Sprintf("cycles after kill %d", kill), func() error {
-			if got := k.cycles.Load(); got < goal {
-				return fmt.Errorf("%d of %d", got, goal)
-			}
-			return nil
-		})
-		leader := c.leader()
-		leader.kill()
-		leader.spawn()
-		leader.waitReady()
-	}
+	c.killLeaders(&k.cycles, 50)
 	stop()
 	workers.Wait()
 	eventually(t, patience, "the lock is free", func() error {

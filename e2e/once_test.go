@@ -57,10 +57,23 @@ func TestEveryMutationOnceUnderLeaderKills(t *testing.T) {
 			}
 		})
 	}
+	c.killLeaders(&rounds, 20)
+	stop()
+	workers.Wait()
+	c.waitReady()
+	c.sameState()
+	verifyOnce(t, c.nodes[0], rounds.Load())
+	t.Logf("%d mutations, each sent three times, %d answers were replayed", rounds.Load()*7, replayed.Load())
+}
+
+// killLeaders kills the leader a few times, each time after done has risen by
+// step, and starts it again.
+func (c *cluster) killLeaders(done *atomic.Int64, step int64) {
+	c.t.Helper()
 	for kill := range scaled(3, 20) {
-		goal := rounds.Load() + 20
-		eventually(t, patience, fmt.Sprintf("rounds after kill %d", kill), func() error {
-			if got := rounds.Load(); got < goal {
+		goal := done.Load() + step
+		eventually(c.t, patience, fmt.Sprintf("progress before kill %d", kill+1), func() error {
+			if got := done.Load(); got < goal {
 				return fmt.Errorf("%d of %d", got, goal)
 			}
 			return nil
@@ -70,12 +83,6 @@ func TestEveryMutationOnceUnderLeaderKills(t *testing.T) {
 		leader.spawn()
 		leader.waitReady()
 	}
-	stop()
-	workers.Wait()
-	c.waitReady()
-	c.sameState()
-	verifyOnce(t, c.nodes[0], rounds.Load())
-	t.Logf("%d mutations, each sent three times, %d answers were replayed", rounds.Load()*7, replayed.Load())
 }
 
 // thrice sends a mutation until it has three answers, and compares them.

@@ -68,11 +68,13 @@ func (p *process) tail() string {
 func (p *process) await(url string, status int) {
 	p.t.Helper()
 	seen := "no answer"
-	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+	again := time.NewTicker(20 * time.Millisecond)
+	defer again.Stop()
+	for end := time.Now().Add(patience); time.Now().Before(end); {
 		select {
 		case <-p.done:
 			p.t.Fatalf("%s has ended:\n%s", p.name, p.tail())
-		default:
+		case <-again.C:
 		}
 		resp, err := http.Get(url)
 		if err != nil {

@@ -109,6 +109,12 @@ client: bin/perch ## the generated Go client against three nodes
 clients: bin/perch client-tools $(CLIENTS_DONE) ## clients that others generate from openapi.yaml, and what holds a node against it
 	@cd e2e/clients && PERCH_BIN=$(CURDIR)/bin/perch $(GO) test -count=1 -timeout 30m -v . $(E2E_ARGS)
 
+# What is about the command line does not go by Prism, and whoever leaves goes
+# unnoticed behind it.
+contract: bin/perch client-tools $(CLIENTS_DONE) ## the tests with real processes once more, through Prism, which validates every request and answer
+	@cd e2e && PERCH_BIN=$(CURDIR)/bin/perch PERCH_PRISM=clients/node_modules/@stoplight/prism-cli/dist/index.js \
+		$(GO) test -count=1 -timeout 30m -v -skip '^Test(Examples|Functions|QuickStart|MakeCluster|ExampleSearch|Bench|RefusedConfigurations|LockCommand|NobodyWaitsBehindTheDead)' . $(E2E_ARGS)
+
 zk-diff: bin/perch zookeeper ## the same random calls to Perch and to a real ZooKeeper: OPS=5000, SEED=n to repeat a run
 	@cd e2e/zkdiff && $(GO) test ./... >/dev/null || $(GO) test ./...
 	@cd e2e/zkdiff && $(GO) build -o ../../bin/zkdiff .
@@ -118,6 +124,7 @@ soak: bin/perch ## the same tests in their long versions, about an hour and a ha
 	@PERCH_SOAK=1 $(GO) test -count=1 -run TestEveryPosition ./quorum/wal
 	@cd e2e && PERCH_SOAK=1 PERCH_BIN=$(CURDIR)/bin/perch $(GO) test -count=1 -timeout 60m -v ./... $(E2E_ARGS)
 	@PERCH_SOAK=1 $(MAKE) --no-print-directory clients
+	@$(MAKE) --no-print-directory contract
 	@$(MAKE) --no-print-directory zk-diff OPS=200000
 	@$(MAKE) --no-print-directory soak-fuzz
 

@@ -303,11 +303,20 @@ var nextPort atomic.Uint32
 func init() { nextPort.Store(rand.Uint32N(12_000)) }
 
 // freeAddrs returns loopback addresses that were free a moment ago.
-func freeAddrs(t testing.TB, n int) (addrs []string) {
+func freeAddrs(t testing.TB, n int) []string {
 	t.Helper()
+	addrs, err := freePorts(n)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return addrs
+}
+
+// freePorts is freeAddrs outside of a test.
+func freePorts(n int) (addrs []string, err error) {
 	for range 12_000 {
 		if len(addrs) == n {
-			return addrs
+			return addrs, nil
 		}
 		addr := fmt.Sprintf("127.0.0.1:%d", 20_000+nextPort.Add(1)%12_000)
 		if l, err := net.Listen("tcp", addr); err == nil {
@@ -315,8 +324,7 @@ func freeAddrs(t testing.TB, n int) (addrs []string) {
 			addrs = append(addrs, addr)
 		}
 	}
-	t.Fatal("no free ports")
-	return nil
+	return nil, errors.New("no free ports")
 }
 
 // eventually asks until the answer is nil, and fails the test when that has

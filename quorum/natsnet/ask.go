@@ -75,7 +75,11 @@ func (n *Net) Ask(ctx context.Context, to quorum.NodeID, kind Kind, body []byte)
 		n.forged(msg)
 		return nil, fmt.Errorf("natsnet: answer of node %d: not sealed with the cluster's secret", to)
 	}
-	return n.answer(to, frame)
+	answer, err := openAnswer(to, frame)
+	if errors.Is(err, errFrom) || errors.Is(err, errAskFrame) {
+		n.count.damaged.Add(1)
+	}
+	return answer, err
 }
 
 // asking is a question under way, known by its address.
@@ -130,13 +134,13 @@ func askError(ctx context.Context, to quorum.NodeID, err error) error {
 	return fmt.Errorf("natsnet: ask node %d: %w", to, err)
 }
 
-func (n *Net) answer(to quorum.NodeID, b []byte) ([]byte, error) {
+// openAnswer is what the unsealed answer b of the node to says.
+func openAnswer(to quorum.NodeID, b []byte) ([]byte, error) {
 	s, from, body, err := openAsk(b)
 	if err == nil && from != to {
 		err = errFrom
 	}
 	if err != nil {
-		n.count.damaged.Add(1)
 		return nil, fmt.Errorf("natsnet: answer of node %d: %w", to, err)
 	}
 	switch status(s) {

@@ -14,7 +14,7 @@ import (
 type serverLog struct {
 	log    *slog.Logger
 	secret string // cut out of every line
-	poke   func()
+	poke   func() // of routes; nil: the server has none
 	limit  limiter
 
 	mu    sync.Mutex
@@ -37,10 +37,12 @@ func (l *serverLog) line(level, format string, args []any) {
 		}
 		l.mu.Unlock()
 	}
-	if strings.Contains(text, "Router connection closed") || strings.Contains(text, "Route connection created") {
-		l.poke()
+	if l.poke != nil {
+		if strings.Contains(text, "Router connection closed") || strings.Contains(text, "Route connection created") {
+			l.poke()
+		}
+		l.explain(text)
 	}
-	l.explain(text)
 	if ok, missed := l.limit.allow(time.Now()); ok {
 		l.log.Debug("nats server", "level", level, "line", text, "suppressed", missed)
 	}

@@ -56,6 +56,7 @@ type Net struct {
 	seals    *seals
 	in       *inbox
 	watcher  *watcher
+	gates    *gatePort // nil: closed
 	peers    atomic.Pointer[peerTable]
 	handlers [256]atomic.Pointer[Handler]
 	serving  chan struct{} // one token for each handler that runs
@@ -109,6 +110,14 @@ func Start(o Options) (*Net, error) {
 	n.know(o.Peers)
 	if err := n.startServer(); err != nil {
 		return nil, err
+	}
+	if o.Gateways != nil {
+		gates, err := openGates(n)
+		if err != nil {
+			n.Close()
+			return nil, err
+		}
+		n.gates = gates
 	}
 	return n, nil
 }
@@ -272,6 +281,9 @@ func (n *Net) peer(id quorum.NodeID) *peer { return (*n.peers.Load())[id] }
 func (n *Net) Close() {
 	n.closeOnce.Do(func() {
 		n.closed.Store(true)
+		if n.gates != nil {
+			n.gates.close()
+		}
 		n.drain()
 		close(n.stop)
 		for _, l := range n.links {

@@ -40,9 +40,12 @@ type Options struct {
 
 	// TLS encrypts and authenticates routes, see PeerTLS; nil leaves them plain.
 	TLS *tls.Config
-	// Insecure allows plain routes to addresses that are not loopback. Whoever
-	// can read such a network can read the password of the routes.
+	// Insecure allows plain routes to addresses that are not loopback, and a plain
+	// port for gateways there. Whoever can read such a network can read the
+	// password of the routes and all that gateways ask.
 	Insecure bool
+
+	Gateways *GatewayPort // where gateways reach this node; nil: nowhere
 }
 
 var clusterName = regexp.MustCompile(`^[a-z0-9_-]{1,63}$`)
@@ -68,6 +71,9 @@ func (o *Options) Validate() error {
 	o.validatePeers(fault)
 	if o.TLS != nil {
 		validateTLS(o.TLS, fault)
+	}
+	if o.Gateways != nil {
+		o.Gateways.validate(o.Insecure, fault)
 	}
 	return errors.Join(faults...)
 }

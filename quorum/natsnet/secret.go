@@ -13,20 +13,27 @@ import (
 
 // Labels of what is derived from the cluster's secret, one for each use.
 const (
-	LabelRoute   = "perch route v1"
-	LabelFrame   = "perch frame v1"
-	LabelGateway = "perch gateway v1"
+	LabelRoute        = "perch route v1"
+	LabelFrame        = "perch frame v1"
+	LabelGateway      = "perch gateway v1"       // the nkey that gateways log in with
+	LabelGatewayFrame = "perch gateway frame v1" // seals what they and nodes say
 )
 
 // Derive is the password for one use (label) in one cluster, by HKDF-SHA-256
 // (RFC 5869): 43 characters that are safe in a URL. Passwords of different
 // labels or clusters tell nothing of each other, nor of the secret.
 func Derive(secret []byte, label, cluster string) (string, error) {
+	key, err := derive(secret, label, cluster)
+	return base64.RawURLEncoding.EncodeToString(key), err
+}
+
+// derive is what Derive gives in letters.
+func derive(secret []byte, label, cluster string) ([]byte, error) {
 	key, err := hkdf.Key(sha256.New, secret, nil, label+"\x00"+cluster, sha256.Size)
 	if err != nil {
-		return "", fmt.Errorf("natsnet: derive %s: %w", label, err)
+		return nil, fmt.Errorf("natsnet: derive %s: %w", label, err)
 	}
-	return base64.RawURLEncoding.EncodeToString(key), nil
+	return key, nil
 }
 
 // PeerTLS is the configuration of routes from PEM files: this node's

@@ -25,6 +25,13 @@ type Stats struct {
 	Served      uint64 // questions handed to a handler
 	Busy        uint64 // questions refused because too many handlers ran
 
+	Gateways        int    // connections of gateways now
+	GatewaysRefused uint64 // logins with another secret or cluster name
+	GatewaysEvicted uint64 // connections cut because too many had not logged in
+	GateServed      uint64 // questions of gateways handed to the handler
+	GateBusy        uint64 // questions of gateways refused because too many handlers ran
+	PushesLost      uint64 // pushes that did not fit, or that the own server did not take
+
 	InboxMsgs   int // waiting now
 	InboxBytes  int // of them, what is not in the channel
 	QueuedBytes int // waiting for the own server now
@@ -60,6 +67,11 @@ type counters struct {
 	askFailed   atomic.Uint64
 	served      atomic.Uint64
 	busy        atomic.Uint64
+
+	gatesRefused atomic.Uint64
+	gateServed   atomic.Uint64
+	gateBusy     atomic.Uint64
+	pushesLost   atomic.Uint64
 }
 
 type typeCounters struct {
@@ -89,6 +101,12 @@ func (n *Net) Stats() Stats {
 		Misdirected: c.misdirected.Load(), Spare: c.spare.Load(), Reconnects: c.reconnects.Load(),
 		HintsLost: c.hintsLost.Load(), Asked: c.asked.Load(), AskFailed: c.askFailed.Load(),
 		Served: c.served.Load(), Busy: c.busy.Load(), Routes: n.srv.NumRoutes(),
+		GatewaysRefused: c.gatesRefused.Load(), GateServed: c.gateServed.Load(), GateBusy: c.gateBusy.Load(),
+		PushesLost: c.pushesLost.Load(),
+	}
+	if n.gates != nil {
+		s.Gateways, _ = n.gates.front.count()
+		s.GatewaysEvicted = n.gates.front.evicted.Load()
 	}
 	for t := range s.Types {
 		k := &c.types[t]

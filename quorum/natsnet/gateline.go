@@ -114,10 +114,8 @@ func explainDial(err error, wire *nodeDialer, cluster string) error {
 		return wire.err
 	case errors.Is(err, nats.ErrAuthorization), errors.Is(err, nats.ErrAuthExpired):
 		return fmt.Errorf("%w: the node has another --secret-file, or another --cluster-name than %s", errRefused, cluster)
-	case errors.Is(err, nats.ErrNoInfoReceived), errors.Is(err, nats.ErrTimeout):
-		return fmt.Errorf("%w: is this the --nats address of a node, and has it --peer-cert exactly if this gateway has?", err)
 	}
-	return err
+	return fmt.Errorf("no login: %w: is this the --nats address of a node, and has it --peer-cert exactly if this gateway has?", err)
 }
 
 // nodeDialer opens the connection of one login: TLS comes first, not as NATS has

@@ -13,7 +13,7 @@ import (
 // stop after it, and passes on that a route came or went.
 type serverLog struct {
 	log    *slog.Logger
-	secret string // cut out of every line
+	secret string // cut out of every line; empty: none
 	poke   func() // of routes; nil: the server has none
 	limit  limiter
 
@@ -29,7 +29,10 @@ func (l *serverLog) fatalText() string {
 }
 
 func (l *serverLog) line(level, format string, args []any) {
-	text := strings.ReplaceAll(fmt.Sprintf(format, args...), l.secret, "[secret]")
+	text := fmt.Sprintf(format, args...)
+	if l.secret != "" {
+		text = strings.ReplaceAll(text, l.secret, "[secret]")
+	}
 	if level == "fatal" {
 		l.mu.Lock()
 		if l.fatal == "" {

@@ -26,7 +26,7 @@ const (
 type Options struct {
 	ID          quorum.NodeID
 	ClusterName string        // 1 to 63 of a-z, 0-9, - and _; equal on all nodes
-	Peers       []quorum.Peer // everybody, this node included: its line says where it listens. Others may stand there twice, with two addresses, and without one: then they must dial
+	Peers       []quorum.Peer // everybody, this node included: its line says where it listens. Others may stand there twice, with two addresses, and without one: then they must dial. Alone this node needs none
 	Secret      []byte        // the cluster's secret, at least 32 bytes
 	Logger      *slog.Logger  // nil logs nothing
 	InboxSize   int           // messages that wait for the node; 0 is 8192
@@ -89,7 +89,7 @@ func (o *Options) validatePeers(fault func(string, ...any)) {
 		if p.Role != quorum.RoleVoter && p.Role != quorum.RoleObserver {
 			fault("peer %d: role %d", p.ID, p.Role)
 		}
-		if p.Addr == "" && p.ID != o.ID {
+		if p.Addr == "" && (p.ID != o.ID || o.alone()) {
 			continue
 		}
 		if err := CheckAddr(p.Addr, o.private()); err != nil {
@@ -104,6 +104,9 @@ func (o *Options) validatePeers(fault func(string, ...any)) {
 		fault("node %d is not in the list of peers", o.ID)
 	}
 }
+
+// alone says that no node is to reach this one: it has no peers and no address.
+func (o *Options) alone() bool { return len(o.Peers) == 1 && o.ownAddr() == "" }
 
 // private says whether routes may leave this machine.
 func (o *Options) private() bool { return o.TLS != nil || o.Insecure }

@@ -42,10 +42,11 @@ func serverOptions(o *Options) (*server.Options, [accounts]string, error) {
 		MaxConn:       256, MaxClosedClients: 100, MaxControlLine: 1024,
 		PingInterval: 5 * time.Second, MaxPingsOut: 2,
 		ConnectErrorReports: 30, ReconnectErrorReports: 30,
-		Cluster: clusterOptions(o, password),
-		Routes:  routes(o.Peers, o.ID, password),
 	}
-	if o.TLS != nil {
+	if !o.alone() {
+		so.Cluster, so.Routes = clusterOptions(o, password), routes(o.Peers, o.ID, password)
+	}
+	if !o.alone() && o.TLS != nil {
 		so.Cluster.TLSConfig = o.TLS.Clone()
 		if so.Cluster.TLSConfig.MinVersion == 0 {
 			so.Cluster.TLSConfig.MinVersion = tls.VersionTLS13

@@ -4,28 +4,26 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/spf13/pflag"
 
+	"perch/lease"
 	"perch/quorum"
 )
 
 // config is what `perch serve` was asked for.
 type config struct {
 	edgeConfig
+	clusterConfig
+	natsConfig
 
-	ID          int
-	Peers       string // as given: 1=host:port,2=host:port:observer,…
-	Data        string
-	SecretFile  string
-	ClusterName string
-	PeerCert    string
-	PeerKey     string
-	PeerCA      string
+	ID       int
+	Peers    string // as given: 1=host:port,2=host:port:observer,…
+	Data     string
+	Settings lease.Settings // that a cluster begins with
 
 	peers []quorum.Peer // parsed Peers; filled in by validate
 }
@@ -34,12 +32,14 @@ func (c *config) declare(f *pflag.FlagSet) {
 	f.IntVar(&c.ID, "id", 1, "number of this node, 1 to 65535")
 	f.StringVar(&c.Peers, "peers", "", "every member's node-to-node address, the same on all: 1=host:port,2=host:port,3=host:port (none: a quorum of one)")
 	f.StringVar(&c.Data, "data", "perch-data", "directory of this node's log and snapshots")
-	f.StringVar(&c.SecretFile, "secret-file", "", "the cluster's secret, equal on all nodes: at least 32 bytes, mode 0600 (only loopback addresses: made by itself)")
-	f.StringVar(&c.ClusterName, "cluster-name", "perch", "name of the cluster; nodes of another name are refused")
-	f.StringVar(&c.PeerCert, "peer-cert", "", "certificate of this node for node-to-node connections (PEM); it is followed when it changes")
-	f.StringVar(&c.PeerKey, "peer-key", "", "its key (PEM)")
-	f.StringVar(&c.PeerCA, "peer-ca", "", "certificates that sign the members' certificates (PEM)")
+	c.clusterConfig.declare(f)
+	c.natsConfig.declare(f)
 	c.edgeConfig.declare(f)
+	c.Settings = lease.DefaultSettings()
+	s := &c.Settings
+	f.IntVar(&s.PrincipalSessions, "principal-sessions", s.PrincipalSessions, "most sessions of one principal, where a cluster forms now")
+	f.Int64Var(&s.PrincipalNodes, "principal-nodes", s.PrincipalNodes, "most nodes that one principal has made, where a cluster forms now (0: any number)")
+	f.Int64Var(&s.PrincipalBytes, "principal-bytes", s.PrincipalBytes, "most bytes in them, where a cluster forms now (0: any number)")
 }
 
 // validate fills in what follows from the flags and reports all faults at once.
@@ -54,9 +54,6 @@ func (c *config) validate() error {
 	if c.Data == "" {
 		fault("--data: must name a directory")
 	}
-	if !clusterName.MatchString(c.ClusterName) {
-		fault("--cluster-name %q: must be 1 to 63 of a-z, 0-9, - and _", c.ClusterName)
-	}
 	var err error
 	if c.peers, err = parsePeers(c.Peers); err != nil {
 		faults = append(faults, err)
@@ -64,40 +61,20 @@ func (c *config) validate() error {
 		fault("--peers: does not name this node, --id %d", c.ID)
 	}
 	faults = append(faults, c.edgeConfig.validate()...)
-	faults = append(faults, c.validatePeerSecurity()...)
+	if err := c.Settings.Validate(); err != nil {
+		faults = append(faults, err)
+	}
+	faults = append(faults, c.clusterConfig.validate()...)
+	faults = append(faults, c.validateReach("--peers", c.peerAddrs(), c.Insecure)...)
+	faults = append(faults, c.natsConfig.validate(&c.clusterConfig, c.Insecure)...)
 	return errors.Join(faults...)
 }
 
-// clusterName keeps the name usable in the transport's subjects.
-var clusterName = regexp.MustCompile(`^[a-z0-9_-]{1,63}$`)
-
-func (c *config) validatePeerSecurity() (faults []error) {
-	given := 0
-	for _, name := range []string{c.PeerCert, c.PeerKey, c.PeerCA} {
-		if name != "" {
-			given++
-		}
+func (c *config) peerAddrs() (addrs []string) {
+	for _, p := range c.peers {
+		addrs = append(addrs, p.Addr)
 	}
-	if given != 0 && given != 3 {
-		faults = append(faults, errors.New("--peer-cert, --peer-key and --peer-ca belong together: give all three or none"))
-	}
-	if c.peersLoopback() {
-		return faults
-	}
-	if c.SecretFile == "" {
-		faults = append(faults, errors.New("--peers has addresses beyond this machine: give every node the same --secret-file "+
-			"(make one with: openssl rand -hex 32 > secret && chmod 600 secret)"))
-	}
-	if given == 0 && !c.Insecure {
-		faults = append(faults, errors.New("--peers has addresses beyond this machine and node-to-node traffic is not encrypted: "+
-			"give --peer-cert, --peer-key and --peer-ca, or add --insecure"))
-	}
-	return faults
-}
-
-// peersLoopback says whether no member is on another machine.
-func (c *config) peersLoopback() bool {
-	return !slices.ContainsFunc(c.peers, func(p quorum.Peer) bool { return !isLoopback(p.Addr) })
+	return addrs
 }
 
 // parsePeers reads 1=host:port,2=host:port,….

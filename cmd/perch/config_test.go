@@ -112,6 +112,11 @@ func TestFaults(t *testing.T) {
 		"remote peers":      {[]string{"--peers", remote}, []string{"--secret-file", "--peer-cert", "--insecure"}},
 		"remote, insecure":  {[]string{"--peers", remote, "--insecure", "--secret-file=s"}, nil},
 		"remote, TLS":       {[]string{"--peers", remote, "--peer-cert=c", "--peer-key=k", "--peer-ca=a", "--secret-file=s"}, nil},
+		"gateways":          {[]string{"--nats=127.0.0.1:7601"}, nil},
+		"gateways anywhere": {[]string{"--nats=:7601"}, []string{"--nats has addresses beyond", "--secret-file", "--peer-cert", "--insecure"}},
+		"gateways, TLS":     {[]string{"--nats=:7601", "--peer-cert=c", "--peer-key=k", "--peer-ca=a", "--secret-file=s"}, nil},
+		"gateways, plain":   {[]string{"--nats=:7601", "--insecure", "--secret-file=s"}, nil},
+		"gateways nowhere":  {[]string{"--nats=7601"}, []string{`--nats "7601"`, "host:port"}},
 		"half of TLS":       {[]string{"--peer-cert=c"}, []string{"--peer-key"}},
 		"everything wrong": {
 			[]string{"--id=0", "--data=", "--http=x", "--peers=y", "--peer-ca=z"},

@@ -11,11 +11,10 @@ import (
 	"perch/handlers"
 	"perch/handlers/audit"
 	"perch/handlers/identity"
-	"perch/lease"
 	"perch/quorum/certs"
 )
 
-// edgeConfig is who may ask `perch serve`, over what, how often, and who is told.
+// edgeConfig is who may ask `perch serve` or `perch gateway`, over what, how often, and who is told.
 type edgeConfig struct {
 	HTTP        string
 	TLSCert     string
@@ -35,8 +34,6 @@ type edgeConfig struct {
 	AuditRequired bool
 
 	Rates handlers.Rates
-
-	Settings lease.Settings // that a cluster begins with
 }
 
 func (c *edgeConfig) declare(f *pflag.FlagSet) {
@@ -57,18 +54,13 @@ func (c *edgeConfig) declare(f *pflag.FlagSet) {
 	f.IntVar(&c.Rates.Principal, "limit-principal", 0, "requests a second of one principal (0: any number)")
 	f.IntVar(&c.Rates.Address, "limit-address", 0, "requests a second of one address, or IPv6 network of 64 bits (0: any number)")
 	f.IntVar(&c.Rates.Failures, "limit-failures", 20, "requests a second of one address with credentials that do not hold")
-	c.Settings = lease.DefaultSettings()
-	s := &c.Settings
-	f.IntVar(&s.PrincipalSessions, "principal-sessions", s.PrincipalSessions, "most sessions of one principal, where a cluster forms now")
-	f.Int64Var(&s.PrincipalNodes, "principal-nodes", s.PrincipalNodes, "most nodes that one principal has made, where a cluster forms now (0: any number)")
-	f.Int64Var(&s.PrincipalBytes, "principal-bytes", s.PrincipalBytes, "most bytes in them, where a cluster forms now (0: any number)")
 }
 
 func (c *edgeConfig) validate() (faults []error) {
 	faults = append(faults, c.validateTLS()...)
 	if err := checkAddr(c.HTTP, true); err != nil {
 		faults = append(faults, fmt.Errorf("--http %q: %w", c.HTTP, err))
-	} else if err := c.validateReach(); err != nil {
+	} else if err := c.validateHTTP(); err != nil {
 		faults = append(faults, err)
 	}
 	if c.OIDCIssuer+c.OIDCAudience+c.OIDCJWKS != "" {
@@ -81,9 +73,6 @@ func (c *edgeConfig) validate() (faults []error) {
 	}
 	if c.Rates.Principal < 0 || c.Rates.Address < 0 || c.Rates.Failures < 1 {
 		faults = append(faults, errors.New("--limit-principal and --limit-address must not be below 0, --limit-failures not below 1"))
-	}
-	if err := c.Settings.Validate(); err != nil {
-		faults = append(faults, err)
 	}
 	return faults
 }
@@ -98,9 +87,9 @@ func (c *edgeConfig) validateTLS() (faults []error) {
 	return faults
 }
 
-// validateReach refuses to be reached by others where anybody could do anything,
+// validateHTTP refuses to be reached by others where anybody could do anything,
 // or read along.
-func (c *edgeConfig) validateReach() error {
+func (c *edgeConfig) validateHTTP() error {
 	private := c.TLSCert != "" || c.BehindProxy
 	if isLoopback(c.HTTP) || c.Insecure || private && c.Auth {
 		return nil

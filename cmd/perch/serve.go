@@ -6,17 +6,12 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
-	"net/http"
 	"path/filepath"
 	"sync"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/spf13/cobra"
 
-	"perch/handlers"
 	"perch/quorum"
 	"perch/quorum/natsnet"
 	"perch/quorum/node"
@@ -66,42 +61,24 @@ func serveStore(ctx context.Context, c config, env map[string]string, log *slog.
 	if err != nil {
 		return err
 	}
-	registry := prometheus.NewRegistry()
-	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	nodeConfig.Log, nodeConfig.Metrics = log, registry
-
-	edgeTLS, err := c.tls(log)
+	edge, err := c.edgeConfig.open(log)
 	if err != nil {
 		return err
 	}
-	options := handlers.Options{Log: log, Registry: registry, Version: version()}
-	if err := c.edgeConfig.apply(&options); err != nil {
-		return err
-	}
-	if options.Audit != nil {
-		defer options.Audit.Close()
-	}
-
-	listener, err := net.Listen("tcp", c.HTTP)
-	if err != nil {
-		return fmt.Errorf("--http %s: %w", c.HTTP, err)
-	}
-	defer listener.Close()
+	defer edge.close()
+	nodeConfig.Log, nodeConfig.Metrics = log, edge.registry
 	n, err := node.Open(nodeConfig)
 	if err != nil {
 		return err
 	}
-	options.Service = n
-	edge, err := handlers.New(options)
-	if err != nil {
+	if err := edge.serveFrom(n); err != nil {
 		return err
 	}
-	s := &server{node: n, edge: edge, http: handlers.NewServer(edge), listener: listener}
-	s.http.TLSConfig = edgeTLS
+	s := &server{node: n, edge: edge}
 	if c.Auth {
 		s.enable = func(ctx context.Context) { enableAuth(ctx, n, nodeConfig.Secret, stderr, log) }
 	}
-	c.announce(log, registry, listener.Addr())
+	c.announce(edge)
 	return s.run(ctx)
 }
 
@@ -123,41 +100,27 @@ func (c *config) node(env map[string]string, log *slog.Logger) (node.Config, err
 		ID: quorum.NodeID(c.ID), Peers: peers, Name: c.ClusterName, Dir: dir, Secret: secret, PeerInsecure: c.Insecure,
 		Settings: c.Settings,
 	}
-	if c.PeerCert != "" {
-		if out.PeerTLS, err = natsnet.PeerTLS(c.PeerCert, c.PeerKey, c.PeerCA, log); err != nil {
-			return node.Config{}, err
-		}
+	if out.PeerTLS, err = c.peerTLS(log); err != nil {
+		return node.Config{}, err
+	}
+	if c.NATS != "" {
+		out.Gateways = &natsnet.GatewayPort{Addr: c.NATS, TLS: out.PeerTLS}
 	}
 	return out, nil
 }
 
 // announce is the one line of a start.
-func (c *config) announce(log *slog.Logger, registry *prometheus.Registry, addr net.Addr) {
-	insecure := prometheus.NewGauge(prometheus.GaugeOpts{
-		Name: "perch_insecure", Help: "1 when --insecure lets others in without TLS or authentication.",
-	})
-	registry.MustRegister(insecure)
-	if reach := *c; c.Insecure {
-		if reach.Insecure = false; reach.validateReach() != nil {
-			insecure.Set(1)
-			log.Warn("--insecure: whoever reaches this address may read along, or read and write everything", "http", addr.String())
-		}
-	}
-	scheme := "http://"
-	if c.TLSCert != "" {
-		scheme = "https://"
-	}
+func (c *config) announce(edge *httpEdge) {
+	edge.announceInsecure(c.edgeConfig)
 	dir, _ := filepath.Abs(c.Data)
-	log.Info("perch serves", "url", scheme+addr.String(), "data", dir, "node", c.ID, "cluster", c.ClusterName, "members", max(len(c.peers), 1))
+	edge.log.Info("perch serves", "url", edge.url(), "data", dir, "node", c.ID, "cluster", c.ClusterName, "members", max(len(c.peers), 1))
 }
 
 // server is everything that runs.
 type server struct {
-	node     *node.Node
-	edge     *handlers.Handler
-	http     *http.Server
-	listener net.Listener
-	enable   func(context.Context) // turns authentication on; nil: nobody wants that
+	node   *node.Node
+	edge   *httpEdge
+	enable func(context.Context) // turns authentication on; nil: nobody wants that
 }
 
 // run returns nil after a clean stop, and otherwise what made it stop.
@@ -169,13 +132,13 @@ func (s *server) run(ctx context.Context) error {
 	nodeEnded := make(chan error, 1)
 	go func() { nodeEnded <- s.node.Run(nodeCtx) }()
 	served := make(chan error, 1)
-	go func() { served <- s.serve() }()
+	go func() { served <- s.edge.serve() }()
 	if s.enable != nil {
 		enabling.Go(func() { s.enable(nodeCtx) })
 	}
 	select {
 	case err := <-nodeEnded:
-		_ = s.http.Close()
+		_ = s.edge.http.Close()
 		return err
 	case err := <-served:
 		stopNode()
@@ -193,25 +156,16 @@ func (s *server) run(ctx context.Context) error {
 	}
 }
 
-func (s *server) serve() error {
-	if s.http.TLSConfig != nil {
-		return s.http.ServeTLS(s.listener, "", "") // the configuration has the certificate
-	}
-	return s.http.Serve(s.listener)
-}
-
 // stop answers what is parked, lets the node hand over, and closes what is
 // still open.
 func (s *server) stop(stopNode func(), nodeEnded <-chan error) error {
 	ctx, cancel := context.WithTimeout(context.Background(), answerWithin)
 	defer cancel()
-	s.edge.Drain()
+	s.edge.handler.Drain()
 	answered := make(chan struct{})
 	go func() {
 		defer close(answered)
-		if s.http.Shutdown(ctx) != nil {
-			_ = s.http.Close()
-		}
+		s.edge.shut(ctx)
 	}()
 	stopNode()
 	err := <-nodeEnded

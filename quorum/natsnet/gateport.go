@@ -51,13 +51,13 @@ func (g *GatewayPort) validate(insecure bool, fault func(string, ...any)) {
 type GatewayHandler = func(from GatewayID, body []byte, reply func([]byte) error)
 
 const (
-	gateHandlersMax  = 32_768 // that run at once; a question beyond is refused
+	gateHandlersMax  = 1 << 17 // that run at once; a question beyond is refused
 	pushesMax        = 8192   // that wait for the server …
 	pushBytesMax     = 64 << 20
 	gatePing         = 2 * time.Second // between the server's pings of a gateway
 	gateNode         = "node"          // the node's own user
-	gateArrivedMax   = 16_384          // questions between the client and its reader …
-	gateArrivedBytes = 64 << 20
+	gateArrivedMax   = 1 << 17         // questions between the client and its reader …
+	gateArrivedBytes = 128 << 20
 )
 
 // gatePort is the side of a node that gateways talk to: a server of its own, so

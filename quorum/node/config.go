@@ -12,6 +12,7 @@ import (
 
 	"perch/lease"
 	"perch/quorum"
+	"perch/quorum/natsnet"
 )
 
 // Config is what a node needs to know. A zero field takes the default that
@@ -28,6 +29,7 @@ type Config struct {
 	// nil leaves it plain, which PeerInsecure allows beyond loopback.
 	PeerTLS      *tls.Config
 	PeerInsecure bool
+	Gateways     *natsnet.GatewayPort // where gateways reach this node; nil: nowhere
 	// Settings are proposed once by the first leader of a cluster that forms now,
 	// if they are not lease.DefaultSettings; later ones are set by commands.
 	Settings lease.Settings

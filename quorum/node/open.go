@@ -142,14 +142,14 @@ func build(cfg Config, store *snap.Store, log *wal.Log, found *wal.Recovered) (*
 }
 
 // startNet starts the transport; a node without an address that is alone has
-// none.
+// none, unless gateways are to reach it.
 func startNet(cfg Config, peers []quorum.Peer) (Transport, error) {
-	if cfg.Transport != nil || len(peers) == 1 && peers[0].Addr == "" {
+	if cfg.Transport != nil || len(peers) == 1 && peers[0].Addr == "" && cfg.Gateways == nil {
 		return cfg.Transport, nil
 	}
 	net, err := natsnet.Start(natsnet.Options{
 		ID: cfg.ID, ClusterName: cfg.Name, Peers: peers, Secret: cfg.Secret, Logger: cfg.Log,
-		TLS: cfg.PeerTLS, Insecure: cfg.PeerInsecure,
+		TLS: cfg.PeerTLS, Insecure: cfg.PeerInsecure, Gateways: cfg.Gateways,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("start the transport: %w", err)

@@ -50,8 +50,9 @@ var rooms = map[string]room{
 	"quorum/wire":         {perch: []string{"gen/wirepb", "quorum"}},
 	"quorum/certs":        {},
 	"quorum/natsnet":      {perch: []string{"quorum", "quorum/certs", "quorum/wire"}},
+	"quorum/seam":         {perch: []string{"gen/commandpb", "gen/seampb", "lease", "quorum", "quorum/natsnet", "tree"}},
 	"quorum/node": {perch: []string{"gen/commandpb", "gen/nodepb", "lease", "quorum", "quorum/disk",
-		"quorum/natsnet", "quorum/snap", "quorum/wal", "tree"}},
+		"quorum/natsnet", "quorum/seam", "quorum/snap", "quorum/wal", "tree"}},
 	"quorum/sim":         {perch: []string{"gen/commandpb", "lease", "quorum", "quorum/wire", "tree"}, pure: true},
 	"quorum/sim/simrun":  {perch: []string{"quorum/sim"}},
 	"quorum/sim/mutants": {}, // it builds others, and calls none

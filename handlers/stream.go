@@ -115,7 +115,8 @@ func (s *stream) follow(waiting context.Context) {
 
 // next gets the next batch, at the latest when a heartbeat is due.
 func (s *stream) next(waiting context.Context, beat time.Time) bool {
-	if !s.batch.More {
+	s.query.Parked = !s.batch.More
+	if s.query.Parked {
 		until, cancel := context.WithDeadline(waiting, beat)
 		_, err := s.edge.await(waiting, until, interestsOf(&s.query))
 		cancel()

@@ -112,6 +112,7 @@ func (w *watch) run(x *exchange) error {
 		if err != nil {
 			return decided(err, w.query.Since)
 		}
+		w.query.Parked = true
 		if over, err := w.resume(x, happened); over {
 			return err
 		}

@@ -200,6 +200,7 @@ type EventQuery struct {
 	Floor  time.Duration // how long to wait for Since to be applied here
 	Limit  int           // soft: whole zxids, at least one, up to 1 MiB
 	Token  string
+	Parked bool // the request has parked in Await meanwhile: what is known of the interest since then is new enough
 }
 
 // EventBatch holds every matching event in (Since, Cursor]. On an error that was

@@ -408,12 +408,12 @@ func (x *RemainingAnswer) GetRemainingMs() []uint64 {
 	return nil
 }
 
-// HomeBeat says that a node, in this life, still answers for the places whose
-// home it is (RULES.md R17). The answer is empty.
+// HomeBeat says that a node still answers for the places whose home it is
+// (RULES.md R17). The answer is empty.
 type HomeBeat struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Instance      uint64                 `protobuf:"fixed64,1,opt,name=instance,proto3" json:"instance,omitempty"`
-	Draining      bool                   `protobuf:"varint,2,opt,name=draining,proto3" json:"draining,omitempty"` // it stops: its clients ask again elsewhere
+	Instances     []uint64               `protobuf:"fixed64,1,rep,packed,name=instances,proto3" json:"instances,omitempty"` // itself in this life, and each gateway that it hears
+	Draining      bool                   `protobuf:"varint,2,opt,name=draining,proto3" json:"draining,omitempty"`           // it stops: its clients ask again elsewhere
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -448,11 +448,11 @@ func (*HomeBeat) Descriptor() ([]byte, []int) {
 	return file_quorum_node_ask_proto_rawDescGZIP(), []int{6}
 }
 
-func (x *HomeBeat) GetInstance() uint64 {
+func (x *HomeBeat) GetInstances() []uint64 {
 	if x != nil {
-		return x.Instance
+		return x.Instances
 	}
-	return 0
+	return nil
 }
 
 func (x *HomeBeat) GetDraining() bool {
@@ -460,1042 +460,6 @@ func (x *HomeBeat) GetDraining() bool {
 		return x.Draining
 	}
 	return false
-}
-
-// PageRequest continues a list at the node that pins its state.
-type PageRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Kind          uint32                 `protobuf:"varint,1,opt,name=kind,proto3" json:"kind,omitempty"`
-	Path          string                 `protobuf:"bytes,2,opt,name=path,proto3" json:"path,omitempty"`
-	Limit         uint32                 `protobuf:"varint,3,opt,name=limit,proto3" json:"limit,omitempty"`
-	PageToken     string                 `protobuf:"bytes,4,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
-	WithData      bool                   `protobuf:"varint,5,opt,name=with_data,json=withData,proto3" json:"with_data,omitempty"`
-	Caller        *commandpb.Caller      `protobuf:"bytes,6,opt,name=caller,proto3" json:"caller,omitempty"`
-	Depth         uint32                 `protobuf:"varint,7,opt,name=depth,proto3" json:"depth,omitempty"`
-	Name          string                 `protobuf:"bytes,8,opt,name=name,proto3" json:"name,omitempty"`                         // of lease.Read …
-	Of            commandpb.Kind         `protobuf:"varint,9,opt,name=of,proto3,enum=perch.command.v1.Kind" json:"of,omitempty"` // … what things, and their name or its prefix
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *PageRequest) Reset() {
-	*x = PageRequest{}
-	mi := &file_quorum_node_ask_proto_msgTypes[7]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *PageRequest) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*PageRequest) ProtoMessage() {}
-
-func (x *PageRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_quorum_node_ask_proto_msgTypes[7]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use PageRequest.ProtoReflect.Descriptor instead.
-func (*PageRequest) Descriptor() ([]byte, []int) {
-	return file_quorum_node_ask_proto_rawDescGZIP(), []int{7}
-}
-
-func (x *PageRequest) GetKind() uint32 {
-	if x != nil {
-		return x.Kind
-	}
-	return 0
-}
-
-func (x *PageRequest) GetPath() string {
-	if x != nil {
-		return x.Path
-	}
-	return ""
-}
-
-func (x *PageRequest) GetLimit() uint32 {
-	if x != nil {
-		return x.Limit
-	}
-	return 0
-}
-
-func (x *PageRequest) GetPageToken() string {
-	if x != nil {
-		return x.PageToken
-	}
-	return ""
-}
-
-func (x *PageRequest) GetWithData() bool {
-	if x != nil {
-		return x.WithData
-	}
-	return false
-}
-
-func (x *PageRequest) GetCaller() *commandpb.Caller {
-	if x != nil {
-		return x.Caller
-	}
-	return nil
-}
-
-func (x *PageRequest) GetDepth() uint32 {
-	if x != nil {
-		return x.Depth
-	}
-	return 0
-}
-
-func (x *PageRequest) GetName() string {
-	if x != nil {
-		return x.Name
-	}
-	return ""
-}
-
-func (x *PageRequest) GetOf() commandpb.Kind {
-	if x != nil {
-		return x.Of
-	}
-	return commandpb.Kind(0)
-}
-
-type PageAnswer struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Code          uint32                 `protobuf:"varint,1,opt,name=code,proto3" json:"code,omitempty"`              // tree.Code decided on state
-	Unavailable   string                 `protobuf:"bytes,2,opt,name=unavailable,proto3" json:"unavailable,omitempty"` // why the node could not answer
-	Zxid          uint64                 `protobuf:"varint,3,opt,name=zxid,proto3" json:"zxid,omitempty"`
-	Node          *Node                  `protobuf:"bytes,4,opt,name=node,proto3" json:"node,omitempty"`
-	Children      []*Node                `protobuf:"bytes,5,rep,name=children,proto3" json:"children,omitempty"`
-	Sessions      []*Session             `protobuf:"bytes,6,rep,name=sessions,proto3" json:"sessions,omitempty"`
-	NextPage      string                 `protobuf:"bytes,7,opt,name=next_page,json=nextPage,proto3" json:"next_page,omitempty"`
-	Principals    []*Principal           `protobuf:"bytes,8,rep,name=principals,proto3" json:"principals,omitempty"`
-	Tokens        []*Token               `protobuf:"bytes,9,rep,name=tokens,proto3" json:"tokens,omitempty"`
-	Held          []*Held                `protobuf:"bytes,10,rep,name=held,proto3" json:"held,omitempty"`
-	Messages      []*Message             `protobuf:"bytes,11,rep,name=messages,proto3" json:"messages,omitempty"`
-	Names         []string               `protobuf:"bytes,12,rep,name=names,proto3" json:"names,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *PageAnswer) Reset() {
-	*x = PageAnswer{}
-	mi := &file_quorum_node_ask_proto_msgTypes[8]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *PageAnswer) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*PageAnswer) ProtoMessage() {}
-
-func (x *PageAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_quorum_node_ask_proto_msgTypes[8]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use PageAnswer.ProtoReflect.Descriptor instead.
-func (*PageAnswer) Descriptor() ([]byte, []int) {
-	return file_quorum_node_ask_proto_rawDescGZIP(), []int{8}
-}
-
-func (x *PageAnswer) GetCode() uint32 {
-	if x != nil {
-		return x.Code
-	}
-	return 0
-}
-
-func (x *PageAnswer) GetUnavailable() string {
-	if x != nil {
-		return x.Unavailable
-	}
-	return ""
-}
-
-func (x *PageAnswer) GetZxid() uint64 {
-	if x != nil {
-		return x.Zxid
-	}
-	return 0
-}
-
-func (x *PageAnswer) GetNode() *Node {
-	if x != nil {
-		return x.Node
-	}
-	return nil
-}
-
-func (x *PageAnswer) GetChildren() []*Node {
-	if x != nil {
-		return x.Children
-	}
-	return nil
-}
-
-func (x *PageAnswer) GetSessions() []*Session {
-	if x != nil {
-		return x.Sessions
-	}
-	return nil
-}
-
-func (x *PageAnswer) GetNextPage() string {
-	if x != nil {
-		return x.NextPage
-	}
-	return ""
-}
-
-func (x *PageAnswer) GetPrincipals() []*Principal {
-	if x != nil {
-		return x.Principals
-	}
-	return nil
-}
-
-func (x *PageAnswer) GetTokens() []*Token {
-	if x != nil {
-		return x.Tokens
-	}
-	return nil
-}
-
-func (x *PageAnswer) GetHeld() []*Held {
-	if x != nil {
-		return x.Held
-	}
-	return nil
-}
-
-func (x *PageAnswer) GetMessages() []*Message {
-	if x != nil {
-		return x.Messages
-	}
-	return nil
-}
-
-func (x *PageAnswer) GetNames() []string {
-	if x != nil {
-		return x.Names
-	}
-	return nil
-}
-
-type Node struct {
-	state          protoimpl.MessageState `protogen:"open.v1"`
-	Path           string                 `protobuf:"bytes,1,opt,name=path,proto3" json:"path,omitempty"`
-	Data           []byte                 `protobuf:"bytes,2,opt,name=data,proto3" json:"data,omitempty"`
-	Czxid          uint64                 `protobuf:"varint,3,opt,name=czxid,proto3" json:"czxid,omitempty"`
-	Mzxid          uint64                 `protobuf:"varint,4,opt,name=mzxid,proto3" json:"mzxid,omitempty"`
-	Pzxid          uint64                 `protobuf:"varint,5,opt,name=pzxid,proto3" json:"pzxid,omitempty"`
-	Ctime          int64                  `protobuf:"zigzag64,6,opt,name=ctime,proto3" json:"ctime,omitempty"`
-	Mtime          int64                  `protobuf:"zigzag64,7,opt,name=mtime,proto3" json:"mtime,omitempty"`
-	Version        int64                  `protobuf:"zigzag64,8,opt,name=version,proto3" json:"version,omitempty"`
-	Cversion       int64                  `protobuf:"zigzag64,9,opt,name=cversion,proto3" json:"cversion,omitempty"`
-	Aversion       int64                  `protobuf:"zigzag64,10,opt,name=aversion,proto3" json:"aversion,omitempty"`
-	EphemeralOwner uint64                 `protobuf:"varint,11,opt,name=ephemeral_owner,json=ephemeralOwner,proto3" json:"ephemeral_owner,omitempty"`
-	DataLength     uint64                 `protobuf:"varint,12,opt,name=data_length,json=dataLength,proto3" json:"data_length,omitempty"`
-	NumChildren    uint64                 `protobuf:"varint,13,opt,name=num_children,json=numChildren,proto3" json:"num_children,omitempty"`
-	Mode           uint32                 `protobuf:"varint,14,opt,name=mode,proto3" json:"mode,omitempty"`
-	TtlMs          int64                  `protobuf:"varint,15,opt,name=ttl_ms,json=ttlMs,proto3" json:"ttl_ms,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
-}
-
-func (x *Node) Reset() {
-	*x = Node{}
-	mi := &file_quorum_node_ask_proto_msgTypes[9]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *Node) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*Node) ProtoMessage() {}
-
-func (x *Node) ProtoReflect() protoreflect.Message {
-	mi := &file_quorum_node_ask_proto_msgTypes[9]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use Node.ProtoReflect.Descriptor instead.
-func (*Node) Descriptor() ([]byte, []int) {
-	return file_quorum_node_ask_proto_rawDescGZIP(), []int{9}
-}
-
-func (x *Node) GetPath() string {
-	if x != nil {
-		return x.Path
-	}
-	return ""
-}
-
-func (x *Node) GetData() []byte {
-	if x != nil {
-		return x.Data
-	}
-	return nil
-}
-
-func (x *Node) GetCzxid() uint64 {
-	if x != nil {
-		return x.Czxid
-	}
-	return 0
-}
-
-func (x *Node) GetMzxid() uint64 {
-	if x != nil {
-		return x.Mzxid
-	}
-	return 0
-}
-
-func (x *Node) GetPzxid() uint64 {
-	if x != nil {
-		return x.Pzxid
-	}
-	return 0
-}
-
-func (x *Node) GetCtime() int64 {
-	if x != nil {
-		return x.Ctime
-	}
-	return 0
-}
-
-func (x *Node) GetMtime() int64 {
-	if x != nil {
-		return x.Mtime
-	}
-	return 0
-}
-
-func (x *Node) GetVersion() int64 {
-	if x != nil {
-		return x.Version
-	}
-	return 0
-}
-
-func (x *Node) GetCversion() int64 {
-	if x != nil {
-		return x.Cversion
-	}
-	return 0
-}
-
-func (x *Node) GetAversion() int64 {
-	if x != nil {
-		return x.Aversion
-	}
-	return 0
-}
-
-func (x *Node) GetEphemeralOwner() uint64 {
-	if x != nil {
-		return x.EphemeralOwner
-	}
-	return 0
-}
-
-func (x *Node) GetDataLength() uint64 {
-	if x != nil {
-		return x.DataLength
-	}
-	return 0
-}
-
-func (x *Node) GetNumChildren() uint64 {
-	if x != nil {
-		return x.NumChildren
-	}
-	return 0
-}
-
-func (x *Node) GetMode() uint32 {
-	if x != nil {
-		return x.Mode
-	}
-	return 0
-}
-
-func (x *Node) GetTtlMs() int64 {
-	if x != nil {
-		return x.TtlMs
-	}
-	return 0
-}
-
-type Session struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Id            uint64                 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
-	TtlMs         uint64                 `protobuf:"varint,2,opt,name=ttl_ms,json=ttlMs,proto3" json:"ttl_ms,omitempty"`
-	Ephemerals    uint64                 `protobuf:"varint,3,opt,name=ephemerals,proto3" json:"ephemerals,omitempty"`
-	Principal     string                 `protobuf:"bytes,4,opt,name=principal,proto3" json:"principal,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *Session) Reset() {
-	*x = Session{}
-	mi := &file_quorum_node_ask_proto_msgTypes[10]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *Session) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*Session) ProtoMessage() {}
-
-func (x *Session) ProtoReflect() protoreflect.Message {
-	mi := &file_quorum_node_ask_proto_msgTypes[10]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use Session.ProtoReflect.Descriptor instead.
-func (*Session) Descriptor() ([]byte, []int) {
-	return file_quorum_node_ask_proto_rawDescGZIP(), []int{10}
-}
-
-func (x *Session) GetId() uint64 {
-	if x != nil {
-		return x.Id
-	}
-	return 0
-}
-
-func (x *Session) GetTtlMs() uint64 {
-	if x != nil {
-		return x.TtlMs
-	}
-	return 0
-}
-
-func (x *Session) GetEphemerals() uint64 {
-	if x != nil {
-		return x.Ephemerals
-	}
-	return 0
-}
-
-func (x *Session) GetPrincipal() string {
-	if x != nil {
-		return x.Principal
-	}
-	return ""
-}
-
-type Principal struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	Root          string                 `protobuf:"bytes,2,opt,name=root,proto3" json:"root,omitempty"`
-	Grants        []*commandpb.Grant     `protobuf:"bytes,3,rep,name=grants,proto3" json:"grants,omitempty"`
-	Disabled      bool                   `protobuf:"varint,4,opt,name=disabled,proto3" json:"disabled,omitempty"`
-	Etag          uint64                 `protobuf:"varint,5,opt,name=etag,proto3" json:"etag,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *Principal) Reset() {
-	*x = Principal{}
-	mi := &file_quorum_node_ask_proto_msgTypes[11]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *Principal) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*Principal) ProtoMessage() {}
-
-func (x *Principal) ProtoReflect() protoreflect.Message {
-	mi := &file_quorum_node_ask_proto_msgTypes[11]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use Principal.ProtoReflect.Descriptor instead.
-func (*Principal) Descriptor() ([]byte, []int) {
-	return file_quorum_node_ask_proto_rawDescGZIP(), []int{11}
-}
-
-func (x *Principal) GetName() string {
-	if x != nil {
-		return x.Name
-	}
-	return ""
-}
-
-func (x *Principal) GetRoot() string {
-	if x != nil {
-		return x.Root
-	}
-	return ""
-}
-
-func (x *Principal) GetGrants() []*commandpb.Grant {
-	if x != nil {
-		return x.Grants
-	}
-	return nil
-}
-
-func (x *Principal) GetDisabled() bool {
-	if x != nil {
-		return x.Disabled
-	}
-	return false
-}
-
-func (x *Principal) GetEtag() uint64 {
-	if x != nil {
-		return x.Etag
-	}
-	return 0
-}
-
-// Token is an API token without its secret.
-type Token struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
-	Principal     string                 `protobuf:"bytes,2,opt,name=principal,proto3" json:"principal,omitempty"`
-	Label         string                 `protobuf:"bytes,3,opt,name=label,proto3" json:"label,omitempty"`
-	CreatedMs     int64                  `protobuf:"varint,4,opt,name=created_ms,json=createdMs,proto3" json:"created_ms,omitempty"`
-	ExpiresMs     int64                  `protobuf:"varint,5,opt,name=expires_ms,json=expiresMs,proto3" json:"expires_ms,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *Token) Reset() {
-	*x = Token{}
-	mi := &file_quorum_node_ask_proto_msgTypes[12]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *Token) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*Token) ProtoMessage() {}
-
-func (x *Token) ProtoReflect() protoreflect.Message {
-	mi := &file_quorum_node_ask_proto_msgTypes[12]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use Token.ProtoReflect.Descriptor instead.
-func (*Token) Descriptor() ([]byte, []int) {
-	return file_quorum_node_ask_proto_rawDescGZIP(), []int{12}
-}
-
-func (x *Token) GetId() string {
-	if x != nil {
-		return x.Id
-	}
-	return ""
-}
-
-func (x *Token) GetPrincipal() string {
-	if x != nil {
-		return x.Principal
-	}
-	return ""
-}
-
-func (x *Token) GetLabel() string {
-	if x != nil {
-		return x.Label
-	}
-	return ""
-}
-
-func (x *Token) GetCreatedMs() int64 {
-	if x != nil {
-		return x.CreatedMs
-	}
-	return 0
-}
-
-func (x *Token) GetExpiresMs() int64 {
-	if x != nil {
-		return x.ExpiresMs
-	}
-	return 0
-}
-
-// Held is a lock, a semaphore, an election or a run of once.
-type Held struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Kind          commandpb.Kind         `protobuf:"varint,1,opt,name=kind,proto3,enum=perch.command.v1.Kind" json:"kind,omitempty"`
-	Name          string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
-	Tag           uint64                 `protobuf:"varint,3,opt,name=tag,proto3" json:"tag,omitempty"`
-	Holders       []*Holder              `protobuf:"bytes,4,rep,name=holders,proto3" json:"holders,omitempty"`
-	Held          uint64                 `protobuf:"varint,5,opt,name=held,proto3" json:"held,omitempty"`
-	Waiting       uint64                 `protobuf:"varint,6,opt,name=waiting,proto3" json:"waiting,omitempty"`
-	Limit         int64                  `protobuf:"varint,7,opt,name=limit,proto3" json:"limit,omitempty"`
-	Value         string                 `protobuf:"bytes,8,opt,name=value,proto3" json:"value,omitempty"`
-	Revoked       bool                   `protobuf:"varint,9,opt,name=revoked,proto3" json:"revoked,omitempty"`
-	Reason        string                 `protobuf:"bytes,10,opt,name=reason,proto3" json:"reason,omitempty"`
-	Run           *Run                   `protobuf:"bytes,11,opt,name=run,proto3" json:"run,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *Held) Reset() {
-	*x = Held{}
-	mi := &file_quorum_node_ask_proto_msgTypes[13]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *Held) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*Held) ProtoMessage() {}
-
-func (x *Held) ProtoReflect() protoreflect.Message {
-	mi := &file_quorum_node_ask_proto_msgTypes[13]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use Held.ProtoReflect.Descriptor instead.
-func (*Held) Descriptor() ([]byte, []int) {
-	return file_quorum_node_ask_proto_rawDescGZIP(), []int{13}
-}
-
-func (x *Held) GetKind() commandpb.Kind {
-	if x != nil {
-		return x.Kind
-	}
-	return commandpb.Kind(0)
-}
-
-func (x *Held) GetName() string {
-	if x != nil {
-		return x.Name
-	}
-	return ""
-}
-
-func (x *Held) GetTag() uint64 {
-	if x != nil {
-		return x.Tag
-	}
-	return 0
-}
-
-func (x *Held) GetHolders() []*Holder {
-	if x != nil {
-		return x.Holders
-	}
-	return nil
-}
-
-func (x *Held) GetHeld() uint64 {
-	if x != nil {
-		return x.Held
-	}
-	return 0
-}
-
-func (x *Held) GetWaiting() uint64 {
-	if x != nil {
-		return x.Waiting
-	}
-	return 0
-}
-
-func (x *Held) GetLimit() int64 {
-	if x != nil {
-		return x.Limit
-	}
-	return 0
-}
-
-func (x *Held) GetValue() string {
-	if x != nil {
-		return x.Value
-	}
-	return ""
-}
-
-func (x *Held) GetRevoked() bool {
-	if x != nil {
-		return x.Revoked
-	}
-	return false
-}
-
-func (x *Held) GetReason() string {
-	if x != nil {
-		return x.Reason
-	}
-	return ""
-}
-
-func (x *Held) GetRun() *Run {
-	if x != nil {
-		return x.Run
-	}
-	return nil
-}
-
-type Holder struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Owner         string                 `protobuf:"bytes,1,opt,name=owner,proto3" json:"owner,omitempty"`
-	Session       uint64                 `protobuf:"varint,2,opt,name=session,proto3" json:"session,omitempty"`
-	Token         uint64                 `protobuf:"varint,3,opt,name=token,proto3" json:"token,omitempty"`
-	Shared        bool                   `protobuf:"varint,4,opt,name=shared,proto3" json:"shared,omitempty"`
-	Permits       int64                  `protobuf:"varint,5,opt,name=permits,proto3" json:"permits,omitempty"`
-	Since         int64                  `protobuf:"varint,6,opt,name=since,proto3" json:"since,omitempty"`
-	RemainingMs   int64                  `protobuf:"varint,7,opt,name=remaining_ms,json=remainingMs,proto3" json:"remaining_ms,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *Holder) Reset() {
-	*x = Holder{}
-	mi := &file_quorum_node_ask_proto_msgTypes[14]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *Holder) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*Holder) ProtoMessage() {}
-
-func (x *Holder) ProtoReflect() protoreflect.Message {
-	mi := &file_quorum_node_ask_proto_msgTypes[14]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use Holder.ProtoReflect.Descriptor instead.
-func (*Holder) Descriptor() ([]byte, []int) {
-	return file_quorum_node_ask_proto_rawDescGZIP(), []int{14}
-}
-
-func (x *Holder) GetOwner() string {
-	if x != nil {
-		return x.Owner
-	}
-	return ""
-}
-
-func (x *Holder) GetSession() uint64 {
-	if x != nil {
-		return x.Session
-	}
-	return 0
-}
-
-func (x *Holder) GetToken() uint64 {
-	if x != nil {
-		return x.Token
-	}
-	return 0
-}
-
-func (x *Holder) GetShared() bool {
-	if x != nil {
-		return x.Shared
-	}
-	return false
-}
-
-func (x *Holder) GetPermits() int64 {
-	if x != nil {
-		return x.Permits
-	}
-	return 0
-}
-
-func (x *Holder) GetSince() int64 {
-	if x != nil {
-		return x.Since
-	}
-	return 0
-}
-
-func (x *Holder) GetRemainingMs() int64 {
-	if x != nil {
-		return x.RemainingMs
-	}
-	return 0
-}
-
-type Run struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Key           string                 `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
-	State         string                 `protobuf:"bytes,2,opt,name=state,proto3" json:"state,omitempty"`
-	Attempts      int64                  `protobuf:"varint,3,opt,name=attempts,proto3" json:"attempts,omitempty"`
-	Data          []byte                 `protobuf:"bytes,4,opt,name=data,proto3" json:"data,omitempty"`
-	Completed     int64                  `protobuf:"varint,5,opt,name=completed,proto3" json:"completed,omitempty"`
-	Next          int64                  `protobuf:"varint,6,opt,name=next,proto3" json:"next,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *Run) Reset() {
-	*x = Run{}
-	mi := &file_quorum_node_ask_proto_msgTypes[15]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *Run) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*Run) ProtoMessage() {}
-
-func (x *Run) ProtoReflect() protoreflect.Message {
-	mi := &file_quorum_node_ask_proto_msgTypes[15]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use Run.ProtoReflect.Descriptor instead.
-func (*Run) Descriptor() ([]byte, []int) {
-	return file_quorum_node_ask_proto_rawDescGZIP(), []int{15}
-}
-
-func (x *Run) GetKey() string {
-	if x != nil {
-		return x.Key
-	}
-	return ""
-}
-
-func (x *Run) GetState() string {
-	if x != nil {
-		return x.State
-	}
-	return ""
-}
-
-func (x *Run) GetAttempts() int64 {
-	if x != nil {
-		return x.Attempts
-	}
-	return 0
-}
-
-func (x *Run) GetData() []byte {
-	if x != nil {
-		return x.Data
-	}
-	return nil
-}
-
-func (x *Run) GetCompleted() int64 {
-	if x != nil {
-		return x.Completed
-	}
-	return 0
-}
-
-func (x *Run) GetNext() int64 {
-	if x != nil {
-		return x.Next
-	}
-	return 0
-}
-
-// Message is one of a queue.
-type Message struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Id            int64                  `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
-	Receipt       string                 `protobuf:"bytes,2,opt,name=receipt,proto3" json:"receipt,omitempty"`
-	Data          []byte                 `protobuf:"bytes,3,opt,name=data,proto3" json:"data,omitempty"`
-	State         string                 `protobuf:"bytes,4,opt,name=state,proto3" json:"state,omitempty"`
-	Attempts      int64                  `protobuf:"varint,5,opt,name=attempts,proto3" json:"attempts,omitempty"`
-	Priority      int32                  `protobuf:"zigzag32,6,opt,name=priority,proto3" json:"priority,omitempty"`
-	Token         uint64                 `protobuf:"varint,7,opt,name=token,proto3" json:"token,omitempty"`
-	Enqueued      int64                  `protobuf:"varint,8,opt,name=enqueued,proto3" json:"enqueued,omitempty"`
-	DeadFrom      string                 `protobuf:"bytes,9,opt,name=dead_from,json=deadFrom,proto3" json:"dead_from,omitempty"`
-	RemainingMs   int64                  `protobuf:"varint,10,opt,name=remaining_ms,json=remainingMs,proto3" json:"remaining_ms,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *Message) Reset() {
-	*x = Message{}
-	mi := &file_quorum_node_ask_proto_msgTypes[16]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *Message) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*Message) ProtoMessage() {}
-
-func (x *Message) ProtoReflect() protoreflect.Message {
-	mi := &file_quorum_node_ask_proto_msgTypes[16]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use Message.ProtoReflect.Descriptor instead.
-func (*Message) Descriptor() ([]byte, []int) {
-	return file_quorum_node_ask_proto_rawDescGZIP(), []int{16}
-}
-
-func (x *Message) GetId() int64 {
-	if x != nil {
-		return x.Id
-	}
-	return 0
-}
-
-func (x *Message) GetReceipt() string {
-	if x != nil {
-		return x.Receipt
-	}
-	return ""
-}
-
-func (x *Message) GetData() []byte {
-	if x != nil {
-		return x.Data
-	}
-	return nil
-}
-
-func (x *Message) GetState() string {
-	if x != nil {
-		return x.State
-	}
-	return ""
-}
-
-func (x *Message) GetAttempts() int64 {
-	if x != nil {
-		return x.Attempts
-	}
-	return 0
-}
-
-func (x *Message) GetPriority() int32 {
-	if x != nil {
-		return x.Priority
-	}
-	return 0
-}
-
-func (x *Message) GetToken() uint64 {
-	if x != nil {
-		return x.Token
-	}
-	return 0
-}
-
-func (x *Message) GetEnqueued() int64 {
-	if x != nil {
-		return x.Enqueued
-	}
-	return 0
-}
-
-func (x *Message) GetDeadFrom() string {
-	if x != nil {
-		return x.DeadFrom
-	}
-	return ""
-}
-
-func (x *Message) GetRemainingMs() int64 {
-	if x != nil {
-		return x.RemainingMs
-	}
-	return 0
 }
 
 // ChunkRequest reads a piece of a snapshot file.
@@ -1511,7 +475,7 @@ type ChunkRequest struct {
 
 func (x *ChunkRequest) Reset() {
 	*x = ChunkRequest{}
-	mi := &file_quorum_node_ask_proto_msgTypes[17]
+	mi := &file_quorum_node_ask_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1523,7 +487,7 @@ func (x *ChunkRequest) String() string {
 func (*ChunkRequest) ProtoMessage() {}
 
 func (x *ChunkRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_quorum_node_ask_proto_msgTypes[17]
+	mi := &file_quorum_node_ask_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1536,7 +500,7 @@ func (x *ChunkRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChunkRequest.ProtoReflect.Descriptor instead.
 func (*ChunkRequest) Descriptor() ([]byte, []int) {
-	return file_quorum_node_ask_proto_rawDescGZIP(), []int{17}
+	return file_quorum_node_ask_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *ChunkRequest) GetZxid() uint64 {
@@ -1577,7 +541,7 @@ type ChunkAnswer struct {
 
 func (x *ChunkAnswer) Reset() {
 	*x = ChunkAnswer{}
-	mi := &file_quorum_node_ask_proto_msgTypes[18]
+	mi := &file_quorum_node_ask_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1589,7 +553,7 @@ func (x *ChunkAnswer) String() string {
 func (*ChunkAnswer) ProtoMessage() {}
 
 func (x *ChunkAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_quorum_node_ask_proto_msgTypes[18]
+	mi := &file_quorum_node_ask_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1602,7 +566,7 @@ func (x *ChunkAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChunkAnswer.ProtoReflect.Descriptor instead.
 func (*ChunkAnswer) Descriptor() ([]byte, []int) {
-	return file_quorum_node_ask_proto_rawDescGZIP(), []int{18}
+	return file_quorum_node_ask_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *ChunkAnswer) GetData() []byte {
@@ -1630,7 +594,7 @@ type SpaceReport struct {
 
 func (x *SpaceReport) Reset() {
 	*x = SpaceReport{}
-	mi := &file_quorum_node_ask_proto_msgTypes[19]
+	mi := &file_quorum_node_ask_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1642,7 +606,7 @@ func (x *SpaceReport) String() string {
 func (*SpaceReport) ProtoMessage() {}
 
 func (x *SpaceReport) ProtoReflect() protoreflect.Message {
-	mi := &file_quorum_node_ask_proto_msgTypes[19]
+	mi := &file_quorum_node_ask_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1655,7 +619,7 @@ func (x *SpaceReport) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SpaceReport.ProtoReflect.Descriptor instead.
 func (*SpaceReport) Descriptor() ([]byte, []int) {
-	return file_quorum_node_ask_proto_rawDescGZIP(), []int{19}
+	return file_quorum_node_ask_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *SpaceReport) GetLow() bool {
@@ -1675,7 +639,7 @@ type SpaceAnswer struct {
 
 func (x *SpaceAnswer) Reset() {
 	*x = SpaceAnswer{}
-	mi := &file_quorum_node_ask_proto_msgTypes[20]
+	mi := &file_quorum_node_ask_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1687,7 +651,7 @@ func (x *SpaceAnswer) String() string {
 func (*SpaceAnswer) ProtoMessage() {}
 
 func (x *SpaceAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_quorum_node_ask_proto_msgTypes[20]
+	mi := &file_quorum_node_ask_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1700,7 +664,7 @@ func (x *SpaceAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SpaceAnswer.ProtoReflect.Descriptor instead.
 func (*SpaceAnswer) Descriptor() ([]byte, []int) {
-	return file_quorum_node_ask_proto_rawDescGZIP(), []int{20}
+	return file_quorum_node_ask_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *SpaceAnswer) GetNotLeader() bool {
@@ -1728,7 +692,7 @@ type GiveRequest struct {
 
 func (x *GiveRequest) Reset() {
 	*x = GiveRequest{}
-	mi := &file_quorum_node_ask_proto_msgTypes[21]
+	mi := &file_quorum_node_ask_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1740,7 +704,7 @@ func (x *GiveRequest) String() string {
 func (*GiveRequest) ProtoMessage() {}
 
 func (x *GiveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_quorum_node_ask_proto_msgTypes[21]
+	mi := &file_quorum_node_ask_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1753,7 +717,7 @@ func (x *GiveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GiveRequest.ProtoReflect.Descriptor instead.
 func (*GiveRequest) Descriptor() ([]byte, []int) {
-	return file_quorum_node_ask_proto_rawDescGZIP(), []int{21}
+	return file_quorum_node_ask_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *GiveRequest) GetEpoch() uint32 {
@@ -1781,7 +745,7 @@ type GiveAnswer struct {
 
 func (x *GiveAnswer) Reset() {
 	*x = GiveAnswer{}
-	mi := &file_quorum_node_ask_proto_msgTypes[22]
+	mi := &file_quorum_node_ask_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1793,7 +757,7 @@ func (x *GiveAnswer) String() string {
 func (*GiveAnswer) ProtoMessage() {}
 
 func (x *GiveAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_quorum_node_ask_proto_msgTypes[22]
+	mi := &file_quorum_node_ask_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1806,7 +770,7 @@ func (x *GiveAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GiveAnswer.ProtoReflect.Descriptor instead.
 func (*GiveAnswer) Descriptor() ([]byte, []int) {
-	return file_quorum_node_ask_proto_rawDescGZIP(), []int{22}
+	return file_quorum_node_ask_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *GiveAnswer) GetNotLeader() bool {
@@ -1835,15 +799,15 @@ type PageToken struct {
 	AfterId       uint64                 `protobuf:"varint,7,opt,name=after_id,json=afterId,proto3" json:"after_id,omitempty"` // … the name and the id
 	Principal     string                 `protobuf:"bytes,8,opt,name=principal,proto3" json:"principal,omitempty"`             // whose list it is
 	Depth         uint32                 `protobuf:"varint,9,opt,name=depth,proto3" json:"depth,omitempty"`
-	Name          string                 `protobuf:"bytes,10,opt,name=name,proto3" json:"name,omitempty"` // as in PageRequest
-	Of            commandpb.Kind         `protobuf:"varint,11,opt,name=of,proto3,enum=perch.command.v1.Kind" json:"of,omitempty"`
+	Name          string                 `protobuf:"bytes,10,opt,name=name,proto3" json:"name,omitempty"`                         // of lease.Read …
+	Of            commandpb.Kind         `protobuf:"varint,11,opt,name=of,proto3,enum=perch.command.v1.Kind" json:"of,omitempty"` // … what things, and their name or its prefix
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *PageToken) Reset() {
 	*x = PageToken{}
-	mi := &file_quorum_node_ask_proto_msgTypes[23]
+	mi := &file_quorum_node_ask_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1855,7 +819,7 @@ func (x *PageToken) String() string {
 func (*PageToken) ProtoMessage() {}
 
 func (x *PageToken) ProtoReflect() protoreflect.Message {
-	mi := &file_quorum_node_ask_proto_msgTypes[23]
+	mi := &file_quorum_node_ask_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1868,7 +832,7 @@ func (x *PageToken) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PageToken.ProtoReflect.Descriptor instead.
 func (*PageToken) Descriptor() ([]byte, []int) {
-	return file_quorum_node_ask_proto_rawDescGZIP(), []int{23}
+	return file_quorum_node_ask_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *PageToken) GetNode() uint32 {
@@ -1982,117 +946,10 @@ const file_quorum_node_ask_proto_rawDesc = "" +
 	"\x0fRemainingAnswer\x12\x1d\n" +
 	"\n" +
 	"not_leader\x18\x01 \x01(\bR\tnotLeader\x12!\n" +
-	"\fremaining_ms\x18\x02 \x03(\x04R\vremainingMs\"B\n" +
-	"\bHomeBeat\x12\x1a\n" +
-	"\binstance\x18\x01 \x01(\x06R\binstance\x12\x1a\n" +
-	"\bdraining\x18\x02 \x01(\bR\bdraining\"\x8b\x02\n" +
-	"\vPageRequest\x12\x12\n" +
-	"\x04kind\x18\x01 \x01(\rR\x04kind\x12\x12\n" +
-	"\x04path\x18\x02 \x01(\tR\x04path\x12\x14\n" +
-	"\x05limit\x18\x03 \x01(\rR\x05limit\x12\x1d\n" +
-	"\n" +
-	"page_token\x18\x04 \x01(\tR\tpageToken\x12\x1b\n" +
-	"\twith_data\x18\x05 \x01(\bR\bwithData\x120\n" +
-	"\x06caller\x18\x06 \x01(\v2\x18.perch.command.v1.CallerR\x06caller\x12\x14\n" +
-	"\x05depth\x18\a \x01(\rR\x05depth\x12\x12\n" +
-	"\x04name\x18\b \x01(\tR\x04name\x12&\n" +
-	"\x02of\x18\t \x01(\x0e2\x16.perch.command.v1.KindR\x02of\"\xdc\x03\n" +
-	"\n" +
-	"PageAnswer\x12\x12\n" +
-	"\x04code\x18\x01 \x01(\rR\x04code\x12 \n" +
-	"\vunavailable\x18\x02 \x01(\tR\vunavailable\x12\x12\n" +
-	"\x04zxid\x18\x03 \x01(\x04R\x04zxid\x12'\n" +
-	"\x04node\x18\x04 \x01(\v2\x13.perch.node.v1.NodeR\x04node\x12/\n" +
-	"\bchildren\x18\x05 \x03(\v2\x13.perch.node.v1.NodeR\bchildren\x122\n" +
-	"\bsessions\x18\x06 \x03(\v2\x16.perch.node.v1.SessionR\bsessions\x12\x1b\n" +
-	"\tnext_page\x18\a \x01(\tR\bnextPage\x128\n" +
-	"\n" +
-	"principals\x18\b \x03(\v2\x18.perch.node.v1.PrincipalR\n" +
-	"principals\x12,\n" +
-	"\x06tokens\x18\t \x03(\v2\x14.perch.node.v1.TokenR\x06tokens\x12'\n" +
-	"\x04held\x18\n" +
-	" \x03(\v2\x13.perch.node.v1.HeldR\x04held\x122\n" +
-	"\bmessages\x18\v \x03(\v2\x16.perch.node.v1.MessageR\bmessages\x12\x14\n" +
-	"\x05names\x18\f \x03(\tR\x05names\"\x86\x03\n" +
-	"\x04Node\x12\x12\n" +
-	"\x04path\x18\x01 \x01(\tR\x04path\x12\x12\n" +
-	"\x04data\x18\x02 \x01(\fR\x04data\x12\x14\n" +
-	"\x05czxid\x18\x03 \x01(\x04R\x05czxid\x12\x14\n" +
-	"\x05mzxid\x18\x04 \x01(\x04R\x05mzxid\x12\x14\n" +
-	"\x05pzxid\x18\x05 \x01(\x04R\x05pzxid\x12\x14\n" +
-	"\x05ctime\x18\x06 \x01(\x12R\x05ctime\x12\x14\n" +
-	"\x05mtime\x18\a \x01(\x12R\x05mtime\x12\x18\n" +
-	"\aversion\x18\b \x01(\x12R\aversion\x12\x1a\n" +
-	"\bcversion\x18\t \x01(\x12R\bcversion\x12\x1a\n" +
-	"\baversion\x18\n" +
-	" \x01(\x12R\baversion\x12'\n" +
-	"\x0fephemeral_owner\x18\v \x01(\x04R\x0eephemeralOwner\x12\x1f\n" +
-	"\vdata_length\x18\f \x01(\x04R\n" +
-	"dataLength\x12!\n" +
-	"\fnum_children\x18\r \x01(\x04R\vnumChildren\x12\x12\n" +
-	"\x04mode\x18\x0e \x01(\rR\x04mode\x12\x15\n" +
-	"\x06ttl_ms\x18\x0f \x01(\x03R\x05ttlMs\"n\n" +
-	"\aSession\x12\x0e\n" +
-	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x15\n" +
-	"\x06ttl_ms\x18\x02 \x01(\x04R\x05ttlMs\x12\x1e\n" +
-	"\n" +
-	"ephemerals\x18\x03 \x01(\x04R\n" +
-	"ephemerals\x12\x1c\n" +
-	"\tprincipal\x18\x04 \x01(\tR\tprincipal\"\x94\x01\n" +
-	"\tPrincipal\x12\x12\n" +
-	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
-	"\x04root\x18\x02 \x01(\tR\x04root\x12/\n" +
-	"\x06grants\x18\x03 \x03(\v2\x17.perch.command.v1.GrantR\x06grants\x12\x1a\n" +
-	"\bdisabled\x18\x04 \x01(\bR\bdisabled\x12\x12\n" +
-	"\x04etag\x18\x05 \x01(\x04R\x04etag\"\x89\x01\n" +
-	"\x05Token\x12\x0e\n" +
-	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1c\n" +
-	"\tprincipal\x18\x02 \x01(\tR\tprincipal\x12\x14\n" +
-	"\x05label\x18\x03 \x01(\tR\x05label\x12\x1d\n" +
-	"\n" +
-	"created_ms\x18\x04 \x01(\x03R\tcreatedMs\x12\x1d\n" +
-	"\n" +
-	"expires_ms\x18\x05 \x01(\x03R\texpiresMs\"\xbb\x02\n" +
-	"\x04Held\x12*\n" +
-	"\x04kind\x18\x01 \x01(\x0e2\x16.perch.command.v1.KindR\x04kind\x12\x12\n" +
-	"\x04name\x18\x02 \x01(\tR\x04name\x12\x10\n" +
-	"\x03tag\x18\x03 \x01(\x04R\x03tag\x12/\n" +
-	"\aholders\x18\x04 \x03(\v2\x15.perch.node.v1.HolderR\aholders\x12\x12\n" +
-	"\x04held\x18\x05 \x01(\x04R\x04held\x12\x18\n" +
-	"\awaiting\x18\x06 \x01(\x04R\awaiting\x12\x14\n" +
-	"\x05limit\x18\a \x01(\x03R\x05limit\x12\x14\n" +
-	"\x05value\x18\b \x01(\tR\x05value\x12\x18\n" +
-	"\arevoked\x18\t \x01(\bR\arevoked\x12\x16\n" +
-	"\x06reason\x18\n" +
-	" \x01(\tR\x06reason\x12$\n" +
-	"\x03run\x18\v \x01(\v2\x12.perch.node.v1.RunR\x03run\"\xb9\x01\n" +
-	"\x06Holder\x12\x14\n" +
-	"\x05owner\x18\x01 \x01(\tR\x05owner\x12\x18\n" +
-	"\asession\x18\x02 \x01(\x04R\asession\x12\x14\n" +
-	"\x05token\x18\x03 \x01(\x04R\x05token\x12\x16\n" +
-	"\x06shared\x18\x04 \x01(\bR\x06shared\x12\x18\n" +
-	"\apermits\x18\x05 \x01(\x03R\apermits\x12\x14\n" +
-	"\x05since\x18\x06 \x01(\x03R\x05since\x12!\n" +
-	"\fremaining_ms\x18\a \x01(\x03R\vremainingMs\"\x8f\x01\n" +
-	"\x03Run\x12\x10\n" +
-	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05state\x18\x02 \x01(\tR\x05state\x12\x1a\n" +
-	"\battempts\x18\x03 \x01(\x03R\battempts\x12\x12\n" +
-	"\x04data\x18\x04 \x01(\fR\x04data\x12\x1c\n" +
-	"\tcompleted\x18\x05 \x01(\x03R\tcompleted\x12\x12\n" +
-	"\x04next\x18\x06 \x01(\x03R\x04next\"\x87\x02\n" +
-	"\aMessage\x12\x0e\n" +
-	"\x02id\x18\x01 \x01(\x03R\x02id\x12\x18\n" +
-	"\areceipt\x18\x02 \x01(\tR\areceipt\x12\x12\n" +
-	"\x04data\x18\x03 \x01(\fR\x04data\x12\x14\n" +
-	"\x05state\x18\x04 \x01(\tR\x05state\x12\x1a\n" +
-	"\battempts\x18\x05 \x01(\x03R\battempts\x12\x1a\n" +
-	"\bpriority\x18\x06 \x01(\x11R\bpriority\x12\x14\n" +
-	"\x05token\x18\a \x01(\x04R\x05token\x12\x1a\n" +
-	"\benqueued\x18\b \x01(\x03R\benqueued\x12\x1b\n" +
-	"\tdead_from\x18\t \x01(\tR\bdeadFrom\x12!\n" +
-	"\fremaining_ms\x18\n" +
-	" \x01(\x03R\vremainingMs\"f\n" +
+	"\fremaining_ms\x18\x02 \x03(\x04R\vremainingMs\"D\n" +
+	"\bHomeBeat\x12\x1c\n" +
+	"\tinstances\x18\x01 \x03(\x06R\tinstances\x12\x1a\n" +
+	"\bdraining\x18\x02 \x01(\bR\bdraining\"f\n" +
 	"\fChunkRequest\x12\x12\n" +
 	"\x04zxid\x18\x01 \x01(\x04R\x04zxid\x12\x12\n" +
 	"\x04hash\x18\x02 \x01(\x04R\x04hash\x12\x16\n" +
@@ -2141,7 +998,7 @@ func file_quorum_node_ask_proto_rawDescGZIP() []byte {
 	return file_quorum_node_ask_proto_rawDescData
 }
 
-var file_quorum_node_ask_proto_msgTypes = make([]protoimpl.MessageInfo, 24)
+var file_quorum_node_ask_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
 var file_quorum_node_ask_proto_goTypes = []any{
 	(*TouchRequest)(nil),     // 0: perch.node.v1.TouchRequest
 	(*Grant)(nil),            // 1: perch.node.v1.Grant
@@ -2150,49 +1007,24 @@ var file_quorum_node_ask_proto_goTypes = []any{
 	(*RemainingRequest)(nil), // 4: perch.node.v1.RemainingRequest
 	(*RemainingAnswer)(nil),  // 5: perch.node.v1.RemainingAnswer
 	(*HomeBeat)(nil),         // 6: perch.node.v1.HomeBeat
-	(*PageRequest)(nil),      // 7: perch.node.v1.PageRequest
-	(*PageAnswer)(nil),       // 8: perch.node.v1.PageAnswer
-	(*Node)(nil),             // 9: perch.node.v1.Node
-	(*Session)(nil),          // 10: perch.node.v1.Session
-	(*Principal)(nil),        // 11: perch.node.v1.Principal
-	(*Token)(nil),            // 12: perch.node.v1.Token
-	(*Held)(nil),             // 13: perch.node.v1.Held
-	(*Holder)(nil),           // 14: perch.node.v1.Holder
-	(*Run)(nil),              // 15: perch.node.v1.Run
-	(*Message)(nil),          // 16: perch.node.v1.Message
-	(*ChunkRequest)(nil),     // 17: perch.node.v1.ChunkRequest
-	(*ChunkAnswer)(nil),      // 18: perch.node.v1.ChunkAnswer
-	(*SpaceReport)(nil),      // 19: perch.node.v1.SpaceReport
-	(*SpaceAnswer)(nil),      // 20: perch.node.v1.SpaceAnswer
-	(*GiveRequest)(nil),      // 21: perch.node.v1.GiveRequest
-	(*GiveAnswer)(nil),       // 22: perch.node.v1.GiveAnswer
-	(*PageToken)(nil),        // 23: perch.node.v1.PageToken
-	(*commandpb.Caller)(nil), // 24: perch.command.v1.Caller
-	(commandpb.Kind)(0),      // 25: perch.command.v1.Kind
-	(*commandpb.Grant)(nil),  // 26: perch.command.v1.Grant
+	(*ChunkRequest)(nil),     // 7: perch.node.v1.ChunkRequest
+	(*ChunkAnswer)(nil),      // 8: perch.node.v1.ChunkAnswer
+	(*SpaceReport)(nil),      // 9: perch.node.v1.SpaceReport
+	(*SpaceAnswer)(nil),      // 10: perch.node.v1.SpaceAnswer
+	(*GiveRequest)(nil),      // 11: perch.node.v1.GiveRequest
+	(*GiveAnswer)(nil),       // 12: perch.node.v1.GiveAnswer
+	(*PageToken)(nil),        // 13: perch.node.v1.PageToken
+	(commandpb.Kind)(0),      // 14: perch.command.v1.Kind
 }
 var file_quorum_node_ask_proto_depIdxs = []int32{
 	1,  // 0: perch.node.v1.TouchRequest.grants:type_name -> perch.node.v1.Grant
 	3,  // 1: perch.node.v1.TouchAnswer.touched:type_name -> perch.node.v1.Touched
-	24, // 2: perch.node.v1.PageRequest.caller:type_name -> perch.command.v1.Caller
-	25, // 3: perch.node.v1.PageRequest.of:type_name -> perch.command.v1.Kind
-	9,  // 4: perch.node.v1.PageAnswer.node:type_name -> perch.node.v1.Node
-	9,  // 5: perch.node.v1.PageAnswer.children:type_name -> perch.node.v1.Node
-	10, // 6: perch.node.v1.PageAnswer.sessions:type_name -> perch.node.v1.Session
-	11, // 7: perch.node.v1.PageAnswer.principals:type_name -> perch.node.v1.Principal
-	12, // 8: perch.node.v1.PageAnswer.tokens:type_name -> perch.node.v1.Token
-	13, // 9: perch.node.v1.PageAnswer.held:type_name -> perch.node.v1.Held
-	16, // 10: perch.node.v1.PageAnswer.messages:type_name -> perch.node.v1.Message
-	26, // 11: perch.node.v1.Principal.grants:type_name -> perch.command.v1.Grant
-	25, // 12: perch.node.v1.Held.kind:type_name -> perch.command.v1.Kind
-	14, // 13: perch.node.v1.Held.holders:type_name -> perch.node.v1.Holder
-	15, // 14: perch.node.v1.Held.run:type_name -> perch.node.v1.Run
-	25, // 15: perch.node.v1.PageToken.of:type_name -> perch.command.v1.Kind
-	16, // [16:16] is the sub-list for method output_type
-	16, // [16:16] is the sub-list for method input_type
-	16, // [16:16] is the sub-list for extension type_name
-	16, // [16:16] is the sub-list for extension extendee
-	0,  // [0:16] is the sub-list for field type_name
+	14, // 2: perch.node.v1.PageToken.of:type_name -> perch.command.v1.Kind
+	3,  // [3:3] is the sub-list for method output_type
+	3,  // [3:3] is the sub-list for method input_type
+	3,  // [3:3] is the sub-list for extension type_name
+	3,  // [3:3] is the sub-list for extension extendee
+	0,  // [0:3] is the sub-list for field type_name
 }
 
 func init() { file_quorum_node_ask_proto_init() }
@@ -2206,7 +1038,7 @@ func file_quorum_node_ask_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_quorum_node_ask_proto_rawDesc), len(file_quorum_node_ask_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   24,
+			NumMessages:   14,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -2,11 +2,13 @@ package node
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"perch/gen/commandpb"
 	"perch/lease"
 	"perch/quorum"
+	"perch/quorum/seam"
 	"perch/tree"
 )
 
@@ -16,27 +18,36 @@ type acquisition struct {
 	cmd   *commandpb.Command
 	began time.Time
 	wait  time.Duration
-	end   *placed
-	first lease.Result // of cmd
+	home  uint64 // of the place
+	// elsewhere: a gateway drew the session's token, and its client does not know
+	// it before the answer.
+	elsewhere bool
+	end       *placed
+	first     lease.Result // of cmd
 }
 
 // Acquire implements lease.Service.
 func (n *Node) Acquire(ctx context.Context, cmd *commandpb.Command, token string, wait time.Duration) (lease.Result, error) {
-	a := &acquisition{node: n, cmd: cmd, began: time.Now(), wait: wait, end: newPlaced()}
-	n.home(cmd)
-	if wait > 0 {
+	return n.acquire(ctx, &acquisition{cmd: cmd, wait: wait, home: n.own.Boot}, token)
+}
+
+func (n *Node) acquire(ctx context.Context, a *acquisition, token string) (lease.Result, error) {
+	a.node, a.began, a.end = n, time.Now(), newPlaced()
+	a.settle()
+	if a.wait > 0 {
 		if err := n.watches.park(); err != nil {
 			return lease.Result{}, err
 		}
 		defer n.watches.unpark()
 	}
-	r, at, err := n.send(ctx, cmd, token, a.end)
+	r, at, err := n.send(ctx, a.cmd, token, a.end)
 	if err != nil {
 		return lease.Result{Zxid: at}, err
 	}
 	o, err := n.outcome(ctx, r)
 	switch {
 	case ctx.Err() != nil && err != nil:
+		a.noticed(ctx)
 		n.spawn(func(ctx context.Context) { a.abandon(ctx, r) })
 		return lease.Result{}, err
 	case err != nil:
@@ -46,14 +57,14 @@ func (n *Node) Acquire(ctx context.Context, cmd *commandpb.Command, token string
 	return a.proceed(ctx)
 }
 
-// home fills in who answers a request that waits.
-func (n *Node) home(cmd *commandpb.Command) {
-	home := &commandpb.Home{Node: uint32(n.own.Node), Instance: n.own.Boot}
+// settle fills in who answers a request that waits.
+func (a *acquisition) settle() {
+	home := &commandpb.Home{Node: uint32(a.node.own.Node), Instance: a.home}
 	switch {
-	case cmd.GetAcquire() != nil:
-		cmd.GetAcquire().Home = home
-	case cmd.GetClaim() != nil:
-		cmd.GetClaim().Home = home
+	case a.cmd.GetAcquire() != nil:
+		a.cmd.GetAcquire().Home = home
+	case a.cmd.GetClaim() != nil:
+		a.cmd.GetClaim().Home = home
 	}
 }
 
@@ -144,6 +155,7 @@ func (a *acquisition) leave(ctx context.Context) (lease.Result, error) {
 	res, err := a.node.outcome(ctx, r)
 	switch {
 	case ctx.Err() != nil:
+		a.noticed(ctx)
 		a.node.spawn(func(ctx context.Context) {
 			if _, err := a.node.outcome(ctx, r); err == nil {
 				a.giveBack(ctx)
@@ -167,8 +179,17 @@ func (a *acquisition) leaving(gone bool) *commandpb.Command {
 	}
 }
 
+// noticed takes note of why ctx has ended: a gateway that is silent may be asking
+// another node, with the token that it drew.
+func (a *acquisition) noticed(ctx context.Context) {
+	if errors.Is(context.Cause(ctx), seam.ErrSilent) {
+		a.elsewhere = false
+	}
+}
+
 // gone has what the client will not hear of given back, and is the error of ctx.
 func (a *acquisition) gone(ctx context.Context) error {
+	a.noticed(ctx)
 	a.node.spawn(a.giveBack)
 	return ctx.Err()
 }
@@ -190,13 +211,12 @@ func (a *acquisition) giveBack(ctx context.Context) {
 	switch {
 	case a.first.Place.ID != 0:
 		cmd = a.leaving(true)
-	case a.first.Opened && a.first.Hold.Token != 0 && a.drawn() && a.cmd.GetKey() == nil:
+	case a.first.Opened && a.first.Hold.Token != 0 && (a.drawn() || a.elsewhere) && a.cmd.GetKey() == nil:
 		// Granted at once, under a session that nobody can ask for again. Any
 		// other client may have asked again, and know of it.
 		cmd = &commandpb.Command{
-			Caller:  a.cmd.GetCaller(),
-			Session: &commandpb.SessionRef{Ref: &commandpb.SessionRef_Id{Id: uint64(a.first.Session.ID)}},
-			Op:      &commandpb.Command_CloseSession{CloseSession: &commandpb.CloseSession{}},
+			Caller: a.cmd.GetCaller(), Session: a.session(),
+			Op: &commandpb.Command_CloseSession{CloseSession: &commandpb.CloseSession{}},
 		}
 	default:
 		return
@@ -206,7 +226,15 @@ func (a *acquisition) giveBack(ctx context.Context) {
 	}
 }
 
-// drawn says whether the server drew the session.
+// session names the session that the command opened.
+func (a *acquisition) session() *commandpb.SessionRef {
+	if a.drawn() {
+		return &commandpb.SessionRef{Ref: &commandpb.SessionRef_Id{Id: uint64(a.first.Session.ID)}}
+	}
+	return &commandpb.SessionRef{Ref: a.cmd.GetSession().GetRef()}
+}
+
+// drawn says whether this node drew the session.
 func (a *acquisition) drawn() bool { return a.cmd.GetSession().GetRef() == nil }
 
 // confirm answers with a hold, once the leader knows that it is received and has

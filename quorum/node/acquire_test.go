@@ -197,8 +197,8 @@ func TestWaitersAreBounded(t *testing.T) {
 // queuedFor is an acquisition that has a place, as await finds it.
 func queuedFor(t testing.TB, n *Node, cmd *commandpb.Command, token string) *acquisition {
 	t.Helper()
-	a := &acquisition{node: n, cmd: cmd, began: time.Now(), wait: patience, end: newPlaced()}
-	n.home(cmd)
+	a := &acquisition{node: n, cmd: cmd, began: time.Now(), wait: patience, home: n.own.Boot, end: newPlaced()}
+	a.settle()
 	r, _, err := n.send(t.Context(), cmd, token, a.end)
 	if err != nil {
 		t.Fatal(err)

@@ -69,6 +69,7 @@ func newApplier(n *Node, state *lease.State, at *quorum.SnapMeta) *applier {
 		stop: make(chan struct{}), done: make(chan struct{}),
 	}
 	a.publish()
+	a.node.watches.woken.Store(uint64(a.now().view.Zxid()))
 	return a
 }
 
@@ -190,6 +191,7 @@ func (a *applier) flush(b *batch) {
 	if len(b.events) > 0 {
 		a.node.watches.wake(b.events)
 	}
+	a.node.watches.woken.Store(uint64(at.view.Zxid()))
 	clear(b.own)
 	clear(b.sessions)
 	clear(b.ends)
@@ -204,6 +206,7 @@ func (a *applier) replace(j *applyJob) {
 	a.checked.Store(nil)
 	a.publish()
 	a.node.watches.wakeAll()
+	a.node.watches.woken.Store(uint64(a.now().view.Zxid()))
 	a.node.places.replaced(a.now().view)
 	a.log.Info("snapshot installed", keyZxid, a.now().view.Zxid().String())
 }

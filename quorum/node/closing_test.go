@@ -9,6 +9,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"perch/gen/nodepb"
+	"perch/gen/seampb"
 	"perch/lease"
 	"perch/quorum"
 	"perch/tree"
@@ -67,7 +68,7 @@ func FuzzQuestions(f *testing.F) {
 	until(f, "led", func() bool { return n.Soft().Established })
 	for _, m := range []proto.Message{
 		&nodepb.TouchRequest{Epoch: uint32(n.Soft().Epoch), Confirm: true, Ids: []uint64{1, 2}},
-		&nodepb.PageRequest{Kind: uint32(lease.ReadChildren), Path: "/", Limit: 3, PageToken: "x"},
+		&seampb.Read{Kind: uint32(lease.ReadChildren), Path: "/", Limit: 3, PageToken: []byte("x")},
 		&nodepb.ChunkRequest{Zxid: 1, Offset: 1 << 63, Length: 1 << 31},
 		&nodepb.SpaceReport{Low: true},
 	} {

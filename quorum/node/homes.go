@@ -13,9 +13,10 @@ import (
 )
 
 // Homes (RULES.md R17). A place in a queue belongs to the node whose client waits
-// for it, in this life of the node. A node whose clients wait tells the leader
-// every second that it is there; the places of one that is silent go in one
-// command, before each of them is granted in turn to nobody.
+// for it, in this life of the node, and to the gateway elsewhere that the client
+// came through, if any. A node where some wait tells the leader every second that
+// it is there, and which gateways are; the places of a node or gateway that is
+// silent go in one command, before each of them is granted in turn to nobody.
 
 const (
 	beatEvery  = time.Second
@@ -125,13 +126,14 @@ func (n *Node) announceDrain() {
 	}
 }
 
-// tellHome tells one member of this home, at best effort.
+// tellHome tells one member of the homes here, at best effort.
 func (n *Node) tellHome(ctx context.Context, to quorum.NodeID, draining bool, patience time.Duration) {
+	instances := n.homes()
 	if to == n.cfg.ID {
-		n.keeper.beat(lease.HomeRef{Node: n.own.Node, Home: n.own.Boot}, draining)
+		n.keeper.beat(n.own.Node, instances, draining)
 		return
 	}
-	body, err := proto.Marshal(&nodepb.HomeBeat{Instance: n.own.Boot, Draining: draining})
+	body, err := proto.Marshal(&nodepb.HomeBeat{Instances: instances, Draining: draining})
 	if err != nil || n.net == nil {
 		return
 	}
@@ -146,12 +148,14 @@ func (n *Node) serveBeat(from quorum.NodeID, body []byte) ([]byte, error) {
 	if err := proto.Unmarshal(body, req); err != nil {
 		return nil, err
 	}
-	n.keeper.beat(lease.HomeRef{Node: from, Home: req.GetInstance()}, req.GetDraining())
+	n.keeper.beat(from, req.GetInstances(), req.GetDraining())
 	return nil, nil
 }
 
-func (k *keeper) beat(home lease.HomeRef, draining bool) {
+func (k *keeper) beat(from quorum.NodeID, instances []uint64, draining bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.homes.beat(home, draining, k.now())
+	for _, instance := range instances {
+		k.homes.beat(lease.HomeRef{Node: from, Home: instance}, draining, k.now())
+	}
 }

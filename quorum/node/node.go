@@ -28,6 +28,7 @@ import (
 	"perch/gen/commandpb"
 	"perch/lease"
 	"perch/quorum"
+	"perch/quorum/seam"
 )
 
 // Node is one member. Make it with Open, then Run it. The methods of
@@ -37,8 +38,9 @@ type Node struct {
 	log *slog.Logger
 	own quorum.Origin // this node and this life; no ID
 
-	net Transport // nil for a quorum of one
-	wal Log
+	net      Transport // nil for a quorum of one
+	wal      Log
+	gateways *seam.Server // nil where none are let in
 
 	loop      *loop
 	disk      *disk

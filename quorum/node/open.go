@@ -93,6 +93,7 @@ func open(cfg Config, log *wal.Log, found *wal.Recovered) (*Node, error) {
 	}
 	n.ctx, n.cancel = ctx, cancel
 	n.handlers() // only now: questions may come at once
+	n.serveGateways()
 	return n, nil
 }
 

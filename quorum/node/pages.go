@@ -14,6 +14,7 @@ import (
 	"perch/lease"
 	"perch/quorum"
 	"perch/quorum/natsnet"
+	"perch/quorum/seam"
 	"perch/tree"
 )
 
@@ -204,10 +205,7 @@ func (n *Node) pinnedPage(ctx context.Context, q lease.Read, t *nodepb.PageToken
 // reached counts as one that has forgotten: the list starts over.
 func (n *Node) distantPage(ctx context.Context, q lease.Read, to quorum.NodeID) (lease.Answer, error) {
 	gone := lease.Answer{Zxid: n.positions.now()}
-	body, err := proto.Marshal(&nodepb.PageRequest{
-		Kind: uint32(q.Kind), Path: q.Path, Limit: uint32(q.Limit), PageToken: q.PageToken, WithData: q.WithData,
-		Caller: q.Caller, Depth: uint32(q.Depth), Name: q.Name, Of: q.Of,
-	})
+	body, err := seam.MarshalRead(&q)
 	if err != nil {
 		return gone, lease.ErrPageExpired
 	}
@@ -220,29 +218,25 @@ func (n *Node) distantPage(ctx context.Context, q lease.Read, to quorum.NodeID) 
 		}
 		return gone, lease.ErrPageExpired
 	}
-	answer := new(nodepb.PageAnswer)
-	if err := proto.Unmarshal(raw, answer); err != nil {
+	answer, err, ok := seam.UnmarshalAnswer(raw)
+	if !ok {
 		return gone, lease.ErrPageExpired
 	}
-	return fromPage(answer)
+	return answer, err
 }
 
 // servePage answers distantPage of another node.
 func (n *Node) servePage(_ quorum.NodeID, body []byte) ([]byte, error) {
-	req := new(nodepb.PageRequest)
-	if err := proto.Unmarshal(body, req); err != nil {
+	q, err := seam.UnmarshalRead(body)
+	if err != nil {
 		return nil, err
-	}
-	q := lease.Read{
-		Kind: lease.ReadKind(req.GetKind()), Path: req.GetPath(), Limit: int(req.GetLimit()),
-		PageToken: req.GetPageToken(), WithData: req.GetWithData(), Caller: req.GetCaller(), Depth: int(req.GetDepth()),
-		Name: req.GetName(), Of: req.GetOf(),
 	}
 	t, ok := n.pages.open(q.PageToken)
 	if !ok || quorum.NodeID(t.GetNode()) != n.cfg.ID || !continues(t, q) {
-		return proto.Marshal(toPage(lease.Answer{Zxid: n.positions.now()}, lease.ErrPageExpired))
+		return seam.MarshalAnswer(&lease.Answer{Zxid: n.positions.now()}, lease.ErrPageExpired)
 	}
 	ctx, cancel := context.WithTimeout(n.ctx, pagePatience)
 	defer cancel()
-	return proto.Marshal(toPage(n.pinnedPage(ctx, q, t)))
+	answer, err := n.pinnedPage(ctx, q, t)
+	return seam.MarshalAnswer(&answer, err)
 }

@@ -115,9 +115,10 @@ func (p *places) count() int {
 }
 
 // ours picks the ends of this node's waits from a result, and adds them to ends.
+// Those of a former life of it are among them; nobody waits for these.
 func (n *Node) ours(ends []placeEnd, r *lease.Result) []placeEnd {
 	for i := range r.Outcomes {
-		if o := &r.Outcomes[i]; o.Node == n.own.Node && o.Home == n.own.Boot {
+		if o := &r.Outcomes[i]; o.Node == n.own.Node {
 			ends = append(ends, placeEnd{outcome: *o, zxid: r.Zxid})
 		}
 	}

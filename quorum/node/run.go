@@ -63,6 +63,9 @@ func (n *Node) Close() error {
 		return nil
 	}
 	n.cancel()
+	if n.gateways != nil {
+		n.gateways.Close()
+	}
 	if n.net != nil {
 		n.net.Close()
 	}
@@ -94,6 +97,9 @@ func (n *Node) handOver() {
 func (n *Node) refuse() {
 	n.drain.Store(true)
 	n.watches.close()
+	if n.gateways != nil {
+		n.gateways.Beat()
+	}
 }
 
 // stop ends every goroutine, those first that feed others, and closes what is
@@ -111,6 +117,9 @@ func (n *Node) stop() {
 	n.mu.Unlock()
 	n.cancel()
 	n.requests.endAll(outcome{err: lease.ErrCommitTimeout})
+	if n.gateways != nil {
+		n.gateways.Close()
+	}
 	if n.net != nil {
 		n.net.Close()
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"perch/lease"
 	"perch/quorum"
@@ -21,9 +22,11 @@ import (
 // then wakes the buckets.
 type watches struct {
 	limit int
+	woken atomic.Uint64 // everybody concerned was woken for changes up to this zxid
 
 	mu      sync.Mutex
 	buckets map[interestKey]*bucket
+	follows map[interestKey]map[*follower]struct{}
 	parked  int
 	closed  bool
 	shut    chan struct{} // closed with it
@@ -34,6 +37,9 @@ type interestKey struct {
 	path  string
 }
 
+// follower is called for every change that concerns an interest.
+type follower struct{ changed func() }
+
 // bucket is everybody who waits for one interest.
 type bucket struct {
 	key     interestKey
@@ -43,7 +49,7 @@ type bucket struct {
 }
 
 func newWatches(limit int) *watches {
-	return &watches{limit: limit, buckets: make(map[interestKey]*bucket), shut: make(chan struct{})}
+	return &watches{limit: limit, buckets: make(map[interestKey]*bucket), follows: make(map[interestKey]map[*follower]struct{}), shut: make(chan struct{})}
 }
 
 // park counts a request that waits for something else than an event. Whoever
@@ -100,12 +106,37 @@ func (w *watches) leave(b *bucket) {
 	}
 }
 
+// follow has changed called, with the lock held, for every change of (path,
+// scope) until stop.
+func (w *watches) follow(path string, scope tree.Scope, changed func()) (stop func(), err error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if err := w.admit(); err != nil {
+		return nil, err
+	}
+	key, f := interestKey{scope: scope, path: path}, &follower{changed: changed}
+	if w.follows[key] == nil {
+		w.follows[key] = make(map[*follower]struct{})
+	}
+	w.follows[key][f] = struct{}{}
+	return func() { w.unfollow(key, f) }, nil
+}
+
+func (w *watches) unfollow(key interestKey, f *follower) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.parked--
+	if delete(w.follows[key], f); len(w.follows[key]) == 0 {
+		delete(w.follows, key)
+	}
+}
+
 // wake wakes everybody whom one of events concerns. The View that shows the
 // events must have been published.
 func (w *watches) wake(events []tree.Event) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if len(w.buckets) == 0 {
+	if len(w.buckets)+len(w.follows) == 0 {
 		return
 	}
 	for i := range events {
@@ -131,6 +162,9 @@ func (w *watches) wake(events []tree.Event) {
 // fire wakes one bucket; the caller holds mu.
 func (w *watches) fire(scope tree.Scope, path string, z quorum.Zxid) {
 	key := interestKey{scope: scope, path: path}
+	for f := range w.follows[key] {
+		f.changed()
+	}
 	b := w.buckets[key]
 	if b == nil {
 		return
@@ -148,6 +182,11 @@ func (w *watches) wakeAll() {
 	for key, b := range w.buckets {
 		delete(w.buckets, key)
 		close(b.wake)
+	}
+	for _, all := range w.follows {
+		for f := range all {
+			f.changed()
+		}
 	}
 }
 

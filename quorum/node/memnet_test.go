@@ -21,6 +21,7 @@ type memNet struct {
 	cuts  map[[2]quorum.NodeID]bool
 	loss  float64 // share of messages that are lost
 	rng   *rand.Rand
+	gates []*memGateway
 }
 
 func newMemNet(seed uint64) *memNet {
@@ -44,6 +45,7 @@ type memLink struct {
 	closed   bool
 	handlers map[natsnet.Kind]natsnet.Handler
 	peers    []quorum.Peer // whom it takes more than a NOTIFY from; nil: everybody
+	gate     gateHandler
 }
 
 // SetPeers implements Transport.
@@ -180,6 +182,7 @@ func (l *memLink) Close() {
 	l.closed = true
 	l.mu.Unlock()
 	l.cancel()
+	l.net.hangUp(l.id)
 	l.work.Wait()
 }
 

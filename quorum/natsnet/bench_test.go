@@ -1,6 +1,9 @@
 package natsnet
 
 import (
+	"strconv"
+	"sync"
+	"sync/atomic"
 	"testing"
 
 	"perch/quorum"
@@ -85,4 +88,33 @@ func benchPropose(b *testing.B, entries, bytes int, window uint64) {
 		}
 	}
 	b.ReportMetric(float64(entries)*float64(b.N)/b.Elapsed().Seconds(), "entries/s")
+}
+
+// BenchmarkGatewayAsk is a question of a gateway and its answer, so many at a
+// time.
+func BenchmarkGatewayAsk(b *testing.B) {
+	n := gated(b, 1, "127.0.0.1:0")
+	n.HandleGateways(echo)
+	g := dialGateway(b, gatewayOptions(n.GatewayAddr()))
+	connected(b, g, 1)
+	body := make([]byte, 256)
+	for _, workers := range []int{1, 16, 128} {
+		b.Run(strconv.Itoa(workers), func(b *testing.B) {
+			var left atomic.Int64
+			left.Store(int64(b.N))
+			var all sync.WaitGroup
+			for range workers {
+				all.Go(func() {
+					for left.Add(-1) >= 0 {
+						if _, err := g.Ask(b.Context(), 1, body); err != nil {
+							b.Error(err)
+							return
+						}
+					}
+				})
+			}
+			all.Wait()
+			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "asks/s")
+		})
+	}
 }

@@ -52,7 +52,7 @@ type GatewayHandler = func(from GatewayID, body []byte, reply func([]byte) error
 
 const (
 	gateHandlersMax  = 1 << 17 // that run at once; a question beyond is refused
-	pushesMax        = 8192   // that wait for the server …
+	pushesMax        = 8192    // that wait for the server …
 	pushBytesMax     = 64 << 20
 	gatePing         = 2 * time.Second // between the server's pings of a gateway
 	gateNode         = "node"          // the node's own user

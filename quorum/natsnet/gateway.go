@@ -9,6 +9,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nkeys"
@@ -129,6 +130,17 @@ func (g *Gateway) ID() GatewayID { return g.id }
 // as each other have an order that lasts and that differs from gateway to
 // gateway, so that these spread. The result must not be changed.
 func (g *Gateway) Nodes() []quorum.NodeID { return *g.nearest.Load() }
+
+// RoundTrips are the smoothed times of a message to a connected node and back.
+func (g *Gateway) RoundTrips() map[quorum.NodeID]time.Duration {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	trips := make(map[quorum.NodeID]time.Duration, len(g.lines))
+	for id, l := range g.lines {
+		trips[id] = time.Duration(l.rtt * float64(time.Second))
+	}
+	return trips
+}
 
 // OnChange sets who hears that the set of Nodes has changed, soon after; calls
 // do not overlap.

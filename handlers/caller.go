@@ -9,6 +9,7 @@ import (
 	"perch/handlers/identity"
 	"perch/handlers/ratelimit"
 	"perch/lease"
+	"perch/quorum"
 	"perch/tree"
 )
 
@@ -65,9 +66,18 @@ func (e *edge) checkCaller(x *exchange, r *http.Request) *failure {
 	case principal != "" && !e.rates.principal.Allow(principal):
 		return e.limited("principal")
 	case principal == "" && e.svc.Auth():
-		return fail(codeUnauthenticated, "")
+		return e.unproved()
 	}
 	return nil
+}
+
+// unproved answers who shows nothing. A gateway that has not heard of a node yet
+// does not know whether that is enough.
+func (e *edge) unproved() *failure {
+	if e.svc.Status().Cluster == (quorum.ClusterID{}) {
+		return fail(codeNoLeader, "")
+	}
+	return fail(codeUnauthenticated, "")
 }
 
 // checkCredentials adds to the caller what the request proves. Every failure

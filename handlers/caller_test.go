@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -14,6 +15,7 @@ import (
 	"perch/handlers/audit"
 	"perch/handlers/identity"
 	"perch/lease"
+	"perch/quorum"
 	"perch/tree"
 )
 
@@ -73,6 +75,17 @@ func bearer(token string) string { return "Authorization: Bearer " + token }
 // routed is a request line of an operation, whatever its path holds.
 func routed(op *operation) string {
 	return op.method + " " + strings.NewReplacer("{path}", "a", "{id}", "1", "{name}", "n").Replace(op.path)
+}
+
+// A gateway that has heard of no node does not say that a proof is missing.
+func TestNobodyKnowsYetWhoMayAsk(t *testing.T) {
+	e, g := newGuarded(t)
+	g.status = func(s *lease.Status) { s.Cluster, s.Soft = quorum.ClusterID{}, quorum.Soft{} }
+	w := httptest.NewRecorder()
+	e.h.ServeHTTP(w, request("GET /v1/nodes/a", "")) // not e.do: no answer names a cluster yet
+	if w.Code != http.StatusServiceUnavailable || !strings.Contains(w.Body.String(), "no_leader") || w.Header().Get("Retry-After") != "1" {
+		t.Errorf("status %d, headers %v: %s", w.Code, w.Header(), w.Body)
+	}
 }
 
 // TestEveryRouteAsksWho: of all operations only what is open to everybody is

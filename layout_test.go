@@ -27,7 +27,7 @@ var rooms = map[string]room{
 	"": {}, // the contract
 
 	"cmd/perch": {perch: []string{"cmd/internal/bench", "cmd/internal/local", "cmd/internal/logview", "gen/client",
-		"handlers", "handlers/audit", "handlers/identity", "lease", "quorum", "quorum/certs", "quorum/natsnet", "quorum/node"}},
+		"handlers", "handlers/audit", "handlers/identity", "lease", "quorum", "quorum/certs", "quorum/natsnet", "quorum/node", "quorum/seam"}},
 	"cmd/internal/bench":    {},
 	"cmd/internal/cluster":  {perch: []string{"cmd/internal/local"}},
 	"cmd/internal/local":    {},

@@ -1,10 +1,11 @@
-// Command perch is a node of a Perch cluster, and the tools around it.
+// Command perch is a node of a Perch cluster, a gateway to one, and the tools
+// around them.
 //
 // This package is flags and wiring: it is the only one that reads flags and
 // the environment. It guarantees that a wrong configuration starts nothing and
 // is reported whole, not one fault at a time (exit code 2), that every other
 // failure ends the process with one clear line (exit code 1), and that SIGTERM
-// and SIGINT end a node within a second with exit code 0.
+// and SIGINT end a node or a gateway within a second with exit code 0.
 package main
 
 import (
@@ -78,7 +79,7 @@ func rootCommand(env map[string]string) *cobra.Command {
 	}
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
-	root.AddCommand(serveCommand(env), tokenCommand(env), principalCommand(env), whoamiCommand(env), lockCommand(env),
+	root.AddCommand(serveCommand(env), gatewayCommand(env), tokenCommand(env), principalCommand(env), whoamiCommand(env), lockCommand(env),
 		benchCommand(), logCommand(), versionCommand())
 	for _, cmd := range append(root.Commands(), root) {
 		cmd.Args = asUsage(cmd.Args)

@@ -39,7 +39,7 @@ func (o *output) String() string {
 	return o.text.String()
 }
 
-// started is a `perch serve` in this process.
+// started is a `perch serve` or `perch gateway` in this process.
 type started struct {
 	url    string
 	stderr *output
@@ -50,10 +50,16 @@ type started struct {
 // startServe runs `perch serve` on a free port and waits until it is ready.
 func startServe(t *testing.T, env []string, args ...string) *started {
 	t.Helper()
+	return startServing(t, env, append([]string{"serve", "--http", "127.0.0.1:0"}, args...)...)
+}
+
+// startServing runs a command that serves, and waits until it is ready.
+func startServing(t *testing.T, env []string, args ...string) *started {
+	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	s := &started{stderr: &output{wrote: make(chan struct{}, 1)}, stop: cancel, ended: make(chan error, 1)}
 	go func() {
-		s.ended <- run(ctx, append([]string{"serve", "--http", "127.0.0.1:0"}, args...), env, io.Discard, s.stderr)
+		s.ended <- run(ctx, args, env, io.Discard, s.stderr)
 	}()
 	t.Cleanup(cancel)
 	deadline := time.Now().Add(30 * time.Second)
@@ -82,8 +88,11 @@ func startServe(t *testing.T, env []string, args ...string) *started {
 // announced finds the URL in the line of the start.
 func announced(log string) string {
 	for line := range strings.Lines(log) {
-		var start struct{ Msg, URL, Data, Cluster string }
-		if json.Unmarshal([]byte(line), &start) == nil && start.Msg == "perch serves" && start.Data != "" && start.Cluster == "perch" {
+		var start struct{ Msg, URL, Data, Instance, Cluster string }
+		if json.Unmarshal([]byte(line), &start) != nil || start.Cluster != "perch" {
+			continue
+		}
+		if start.Msg == "perch serves" && start.Data != "" || start.Msg == "perch gateway serves" && start.Instance != "" {
 			return start.URL
 		}
 	}
@@ -194,7 +203,7 @@ func TestServeReportsAllFaults(t *testing.T) {
 }
 
 func TestHelpAndVersion(t *testing.T) {
-	for _, args := range [][]string{{}, {"--help"}, {"serve", "--help"}, {"bench", "--help"}, {"version"}} {
+	for _, args := range [][]string{{}, {"--help"}, {"serve", "--help"}, {"gateway", "--help"}, {"bench", "--help"}, {"version"}} {
 		var out bytes.Buffer
 		if err := run(context.Background(), args, nil, &out, io.Discard); err != nil || !strings.Contains(out.String(), "perch") {
 			t.Errorf("%v: %v, %s", args, err, out.String())

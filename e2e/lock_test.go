@@ -25,10 +25,10 @@ type grant struct {
 	Replayed  bool
 }
 
-// contenders take one lock again and again through all nodes.
+// contenders take one lock again and again through all nodes that they are given.
 type contenders struct {
 	t      *testing.T
-	c      *cluster
+	nodes  []*node
 	cycles atomic.Int64
 
 	mu     sync.Mutex
@@ -43,7 +43,7 @@ func (k *contenders) work(ctx context.Context, me int) {
 		session := rand.Text()
 		header := []string{"Perch-Session", session}
 		sent := time.Now()
-		a, err := send(ctx, "POST", k.c.nodes[at%3].url()+"/v1/locks/one/acquire", `{"ttl_ms":3000,"wait_ms":5000}`, header...)
+		a, err := send(ctx, "POST", k.nodes[at%len(k.nodes)].url()+"/v1/locks/one/acquire", `{"ttl_ms":3000,"wait_ms":5000}`, header...)
 		if err != nil || a.status != http.StatusOK {
 			sleep(ctx, 5*time.Millisecond)
 			continue
@@ -54,7 +54,7 @@ func (k *contenders) work(ctx context.Context, me int) {
 		sleep(ctx, time.Millisecond)
 		k.leaves(me)
 		for try := 0; try < 20; try++ {
-			a, err := send(context.Background(), "POST", k.c.nodes[(at+try)%3].url()+"/v1/locks/one/release", "", header...)
+			a, err := send(context.Background(), "POST", k.nodes[(at+try)%len(k.nodes)].url()+"/v1/locks/one/release", "", header...)
 			if err == nil && (a.status == http.StatusNoContent || a.status == http.StatusGone) {
 				break
 			}
@@ -93,7 +93,7 @@ func (k *contenders) leaves(me int) {
 // tokens rise for ever.
 func TestLockUnderLeaderKills(t *testing.T) {
 	c := startThree(t)
-	k := &contenders{t: t, c: c}
+	k := &contenders{t: t, nodes: c.nodes}
 	ctx, stop := context.WithCancel(context.Background())
 	defer stop()
 	var workers sync.WaitGroup

@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -52,13 +53,15 @@ func perchBinary(t testing.TB) string {
 	return abs
 }
 
-// node is one perch process after another on one data directory.
+// node is one perch process after another, on one data directory unless it is a
+// gateway.
 type node struct {
 	t    testing.TB
 	id   int
 	addr string // of HTTP, host:port
 	dir  string
 	args []string
+	role string   // the command that it runs; none: serve
 	wrap []string // command that the process is started by; none: directly
 
 	cmd  *exec.Cmd
@@ -76,7 +79,7 @@ func (n *node) spawn() {
 	if n.log, err = os.OpenFile(n.dir+".log", os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600); err != nil {
 		n.t.Fatal(err)
 	}
-	command := append(append(slices.Clone(n.wrap), perchBinary(n.t), "serve"), n.args...)
+	command := append(append(slices.Clone(n.wrap), perchBinary(n.t), cmp.Or(n.role, "serve")), n.args...)
 	n.cmd = exec.Command(command[0], command[1:]...)
 	n.cmd.Env = cleanEnv(n.t)
 	n.cmd.Stdout, n.cmd.Stderr = n.log, n.log

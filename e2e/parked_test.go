@@ -81,11 +81,7 @@ type parked struct{ conns []net.Conn }
 func park(t *testing.T, n *node, count int, path string) *parked {
 	t.Helper()
 	p := &parked{}
-	t.Cleanup(func() {
-		for _, c := range p.conns {
-			_ = c.Close()
-		}
-	})
+	t.Cleanup(p.close)
 	request := fmt.Sprintf("GET %s HTTP/1.1\r\nHost: %s\r\n\r\n", path, n.addr)
 	for range count {
 		c, err := net.DialTimeout("tcp", n.addr, 10*time.Second)
@@ -98,6 +94,12 @@ func park(t *testing.T, n *node, count int, path string) *parked {
 		}
 	}
 	return p
+}
+
+func (p *parked) close() {
+	for _, c := range p.conns {
+		_ = c.Close()
+	}
 }
 
 // answers reads every answer and has check judge it.

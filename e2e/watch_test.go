@@ -53,6 +53,7 @@ func TestPollLoopMissesNothing(t *testing.T) {
 // poller follows all events of a subtree.
 type poller struct {
 	node   *node
+	spare  *node // where it goes on when node has gone; nil: nowhere
 	root   string
 	cursor string
 	until  uint64 // once stop is closed: the loop ends when its cursor is there
@@ -64,6 +65,10 @@ type poller struct {
 func (p *poller) run(stop <-chan struct{}) error {
 	for {
 		a, err := p.node.get("/v1/watch" + p.root + "?scope=subtree&wait_ms=1000&since=" + p.cursor)
+		if err != nil && p.spare != nil {
+			p.node, p.spare = p.spare, nil
+			continue
+		}
 		if err != nil {
 			return err
 		}

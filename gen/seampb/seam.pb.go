@@ -34,9 +34,8 @@ const (
 	Untaken_UNTAKEN_CLUSTER Untaken = 1 // the node is of another cluster
 	Untaken_UNTAKEN_FULL    Untaken = 2 // too much of this gateway is under way
 	Untaken_UNTAKEN_BEHIND  Untaken = 3 // the node has not reached the floor of the gateway
-	Untaken_UNTAKEN_TWICE   Untaken = 4 // it came twice; the first one is answered
-	Untaken_UNTAKEN_UNKNOWN Untaken = 5 // the node does not know such questions, or cannot read it
-	Untaken_UNTAKEN_LINK    Untaken = 6 // the link has another number by now
+	Untaken_UNTAKEN_UNKNOWN Untaken = 4 // the node does not know such questions, or cannot read it
+	Untaken_UNTAKEN_LINK    Untaken = 5 // the link has another number by now
 )
 
 // Enum value maps for Untaken.
@@ -46,18 +45,16 @@ var (
 		1: "UNTAKEN_CLUSTER",
 		2: "UNTAKEN_FULL",
 		3: "UNTAKEN_BEHIND",
-		4: "UNTAKEN_TWICE",
-		5: "UNTAKEN_UNKNOWN",
-		6: "UNTAKEN_LINK",
+		4: "UNTAKEN_UNKNOWN",
+		5: "UNTAKEN_LINK",
 	}
 	Untaken_value = map[string]int32{
 		"UNTAKEN_NO":      0,
 		"UNTAKEN_CLUSTER": 1,
 		"UNTAKEN_FULL":    2,
 		"UNTAKEN_BEHIND":  3,
-		"UNTAKEN_TWICE":   4,
-		"UNTAKEN_UNKNOWN": 5,
-		"UNTAKEN_LINK":    6,
+		"UNTAKEN_UNKNOWN": 4,
+		"UNTAKEN_LINK":    5,
 	}
 )
 
@@ -5768,16 +5765,15 @@ const file_quorum_seam_seam_proto_rawDesc = "" +
 	"\rsession_holds\x18\x14 \x01(\x12R\fsessionHolds\x12%\n" +
 	"\x0equeue_messages\x18\x15 \x01(\x12R\rqueueMessages\x12\x1f\n" +
 	"\vqueue_bytes\x18\x16 \x01(\x12R\n" +
-	"queueBytes*\x8e\x01\n" +
+	"queueBytes*{\n" +
 	"\aUntaken\x12\x0e\n" +
 	"\n" +
 	"UNTAKEN_NO\x10\x00\x12\x13\n" +
 	"\x0fUNTAKEN_CLUSTER\x10\x01\x12\x10\n" +
 	"\fUNTAKEN_FULL\x10\x02\x12\x12\n" +
-	"\x0eUNTAKEN_BEHIND\x10\x03\x12\x11\n" +
-	"\rUNTAKEN_TWICE\x10\x04\x12\x13\n" +
-	"\x0fUNTAKEN_UNKNOWN\x10\x05\x12\x10\n" +
-	"\fUNTAKEN_LINK\x10\x06*>\n" +
+	"\x0eUNTAKEN_BEHIND\x10\x03\x12\x13\n" +
+	"\x0fUNTAKEN_UNKNOWN\x10\x04\x12\x10\n" +
+	"\fUNTAKEN_LINK\x10\x05*>\n" +
 	"\x05Ended\x12\r\n" +
 	"\tENDED_NOT\x10\x00\x12\x12\n" +
 	"\x0eENDED_CANCELED\x10\x01\x12\x12\n" +

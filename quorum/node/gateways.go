@@ -27,6 +27,13 @@ func (n *Node) serveGateways() {
 	}
 }
 
+// tellGateways has gateways told at once how this node is.
+func (n *Node) tellGateways() {
+	if n.gateways != nil {
+		n.gateways.Beat()
+	}
+}
+
 // homeOf is the home of places that wait for the clients of a gateway: it is this
 // node, in this life, and that gateway.
 func (n *Node) homeOf(id natsnet.GatewayID) uint64 {

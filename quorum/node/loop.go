@@ -269,6 +269,7 @@ func (l *loop) turned(s quorum.Soft) {
 	l.node.turns.turn()
 	l.node.pull.turn(s)
 	l.node.publishPeers(l.core)
+	l.node.tellGateways()
 }
 
 // leaderSince says whether an established leader was seen at or after t.

@@ -97,9 +97,7 @@ func (n *Node) handOver() {
 func (n *Node) refuse() {
 	n.drain.Store(true)
 	n.watches.close()
-	if n.gateways != nil {
-		n.gateways.Beat()
-	}
+	n.tellGateways()
 }
 
 // stop ends every goroutine, those first that feed others, and closes what is

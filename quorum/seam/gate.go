@@ -150,7 +150,10 @@ func (g *gate) count() (questions, interests int) {
 
 // question serves a question in a goroutine of its own.
 func (g *gate) question(id uint64, q *seampb.Question, size int, reply func([]byte) error) {
-	ctx, why := g.begin(id, size)
+	ctx, why, first := g.begin(id, size)
+	if !first {
+		return // the first one is answered
+	}
 	if why == seampb.Untaken_UNTAKEN_NO && !g.server.spawn(func() {
 		defer g.done(id, size)
 		if f := q.GetFollow(); f != nil {
@@ -167,20 +170,20 @@ func (g *gate) question(id uint64, q *seampb.Question, size int, reply func([]by
 	}
 }
 
-// begin admits a question.
-func (g *gate) begin(id uint64, size int) (context.Context, seampb.Untaken) {
+// begin admits a question, unless it has come before.
+func (g *gate) begin(id uint64, size int) (ctx context.Context, why seampb.Untaken, first bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	switch {
 	case !g.seen.first(id):
-		return nil, seampb.Untaken_UNTAKEN_TWICE
+		return nil, seampb.Untaken_UNTAKEN_NO, false
 	case g.ended || len(g.running) >= questionsMax || g.bytes+size > questionsMem:
-		return nil, seampb.Untaken_UNTAKEN_FULL
+		return nil, seampb.Untaken_UNTAKEN_FULL, true
 	}
 	ctx, cancel := context.WithCancel(g.ctx)
 	g.running[id] = cancel
 	g.bytes += size
-	return ctx, seampb.Untaken_UNTAKEN_NO
+	return ctx, seampb.Untaken_UNTAKEN_NO, true
 }
 
 func (g *gate) done(id uint64, size int) {

@@ -76,8 +76,29 @@ func (c *Client) Acquire(ctx context.Context, cmd *commandpb.Command, token stri
 		if drawn && err == nil && (res.Hold.Token != 0 || res.Opened) {
 			res.Token = token
 		}
+		if drawn && err != nil && ctx.Err() != nil {
+			c.giveBack(cmd.GetCaller(), token)
+		}
 		return res, err
 	}
+}
+
+// giveBack closes a session that was drawn here, and of which nobody has heard
+// because the client has gone: the answer that grants may have been on its way.
+func (c *Client) giveBack(caller *commandpb.Caller, token string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		return
+	}
+	c.work.Go(func() {
+		cmd := &commandpb.Command{
+			Caller: caller, Op: &commandpb.Command_CloseSession{CloseSession: &commandpb.CloseSession{}},
+		}
+		if _, err := c.Write(c.ctx, cmd, token); err != nil && !errors.Is(err, tree.ErrSessionExpired) {
+			c.log.Debug("a session that nobody has heard of could not be closed", "error", err)
+		}
+	})
 }
 
 // ended says whether the session of a command is alive no more.

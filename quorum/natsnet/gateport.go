@@ -242,7 +242,6 @@ func (p *gatePort) hand(id GatewayID, body []byte, msg *nats.Msg) {
 		_ = p.reply(msg, refused, []byte("busy"))
 		return
 	}
-	p.net.count.gateServed.Add(1)
 	p.wg.Go(func() {
 		defer func() { <-p.serving }()
 		(*fn)(id, body, p.replier(msg))

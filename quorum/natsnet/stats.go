@@ -28,7 +28,6 @@ type Stats struct {
 	Gateways        int    // connections of gateways now
 	GatewaysRefused uint64 // logins with another secret or cluster name
 	GatewaysEvicted uint64 // connections cut because too many had not logged in
-	GateServed      uint64 // questions of gateways handed to the handler
 	GateBusy        uint64 // questions of gateways refused because too many handlers ran
 	PushesLost      uint64 // pushes that did not fit, or that the own server did not take
 
@@ -69,7 +68,6 @@ type counters struct {
 	busy        atomic.Uint64
 
 	gatesRefused atomic.Uint64
-	gateServed   atomic.Uint64
 	gateBusy     atomic.Uint64
 	pushesLost   atomic.Uint64
 }
@@ -101,7 +99,7 @@ func (n *Net) Stats() Stats {
 		Misdirected: c.misdirected.Load(), Spare: c.spare.Load(), Reconnects: c.reconnects.Load(),
 		HintsLost: c.hintsLost.Load(), Asked: c.asked.Load(), AskFailed: c.askFailed.Load(),
 		Served: c.served.Load(), Busy: c.busy.Load(), Routes: n.srv.NumRoutes(),
-		GatewaysRefused: c.gatesRefused.Load(), GateServed: c.gateServed.Load(), GateBusy: c.gateBusy.Load(),
+		GatewaysRefused: c.gatesRefused.Load(), GateBusy: c.gateBusy.Load(),
 		PushesLost: c.pushesLost.Load(),
 	}
 	if n.gates != nil {

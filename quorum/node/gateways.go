@@ -24,6 +24,7 @@ var _ seam.Node = (*Node)(nil)
 func (n *Node) serveGateways() {
 	if port, ok := n.net.(seam.Port); ok {
 		n.gateways = seam.Serve(n, port, n.log)
+		n.showGateways()
 	}
 }
 

@@ -24,7 +24,7 @@ const (
 	redialMax     = time.Second           // … up to here
 	redialRefused = 2 * time.Second       // after a refusal, which only people mend
 	pingEvery     = 500 * time.Millisecond
-	pingWithin    = 2 * time.Second // without an answer the connection is cut
+	pingWithin    = 4 * time.Second // without an answer the connection is cut
 	repeatAfter   = 30 * time.Second
 	pushesWaitMax = 16_384 // pushes that OnPush has not taken …
 	pushesWaitLen = 64 << 20

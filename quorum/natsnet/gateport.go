@@ -54,7 +54,7 @@ const (
 	gateHandlersMax  = 1 << 17 // that run at once; a question beyond is refused
 	pushesMax        = 8192    // that wait for the server …
 	pushBytesMax     = 64 << 20
-	gatePing         = 2 * time.Second // between the server's pings of a gateway
+	gatePing         = 5 * time.Second // between the server's pings of a gateway
 	gateNode         = "node"          // the node's own user
 	gateArrivedMax   = 1 << 17         // questions between the client and its reader …
 	gateArrivedBytes = 128 << 20

@@ -355,27 +355,63 @@ func TestGatewayWithoutNodes(t *testing.T) {
 	t.Logf("stopped after %v", time.Since(began).Round(time.Millisecond))
 }
 
-// A gateway of another cluster is told so in one line, at both sides.
-func TestGatewayOfAnotherCluster(t *testing.T) {
-	n := newNode(t)
-	port := freeAddrs(t, 2)
-	n.args = append(n.args, "--nats", port[0])
-	n.spawn()
-	n.waitReady()
-	w := &node{t: t, id: 101, role: "gateway", addr: port[1], dir: n.dir + "-gateway"}
-	w.args = []string{"--nodes", port[0], "--http", w.addr, "--cluster-name", "another"}
-	t.Cleanup(w.stop)
-	w.spawn()
-	eventually(t, patience, "both say why", func() error {
-		if !strings.Contains(w.tail(), "refused: the node has another --secret-file, or another --cluster-name than another") {
-			return fmt.Errorf("the gateway: %s", w.tail())
-		}
-		if !strings.Contains(n.tail(), "refused a gateway with another secret or cluster name") {
-			return fmt.Errorf("the node: %s", n.tail())
+// newPair describes a quorum of one and a gateway to it.
+func newPair(t testing.TB) (n, gateway *node) {
+	t.Helper()
+	n = newNode(t)
+	addrs := freeAddrs(t, 2)
+	n.args = append(n.args, "--nats", addrs[0])
+	gateway = &node{t: t, id: 101, role: "gateway", addr: addrs[1], dir: n.dir + "-gateway"}
+	gateway.args = []string{"--nodes", addrs[0], "--http", addrs[1]}
+	t.Cleanup(gateway.stop)
+	return n, gateway
+}
+
+// says waits for a text in the node's log.
+func (n *node) says(text string) {
+	n.t.Helper()
+	eventually(n.t, patience, fmt.Sprintf("%d says why", n.id), func() error {
+		if log := n.tail(); !strings.Contains(log, text) {
+			return fmt.Errorf("%q is not in %s", text, log)
 		}
 		return nil
 	})
-	if a, err := w.get("/readyz"); err != nil || a.status != http.StatusServiceUnavailable {
+}
+
+// A gateway of another cluster is told so in one line, at both sides.
+func TestGatewayOfAnotherCluster(t *testing.T) {
+	n, gateway := newPair(t)
+	gateway.args = append(gateway.args, "--cluster-name", "another")
+	n.spawn()
+	n.waitReady()
+	gateway.spawn()
+	gateway.says("refused: the node has another --secret-file, or another --cluster-name than another")
+	n.says("refused a gateway with another secret or cluster name")
+	if a, err := gateway.get("/readyz"); err != nil || a.status != http.StatusServiceUnavailable {
 		t.Errorf("status %d, %v", a.status, err)
 	}
+}
+
+// Node and gateway prove themselves to each other by certificate; then the gateway
+// turns authentication on, and asks as a node does.
+func TestGatewayWithCertificatesAndTokens(t *testing.T) {
+	ours, foreign := newAuthority(t), newAuthority(t)
+	n, gateway := newPair(t)
+	plain := gateway.args
+	n.args = append(n.args, ours.flags("node")...)
+	n.spawn()
+	n.waitReady()
+	for text, flags := range map[string][]string{"no TLS connection": foreign.flags("gateway"), "has it --peer-cert exactly": nil} {
+		gateway.args = append(plain[:len(plain):len(plain)], flags...)
+		gateway.spawn()
+		gateway.says(text)
+		gateway.kill()
+	}
+	gateway.args = append(append(plain[:len(plain):len(plain)], ours.flags("gateway")...), "--auth")
+	gateway.spawn()
+	gateway.waitReady()
+	gateway.must(http.StatusUnauthorized, "GET", "/v1/nodes/", "")
+	token := adminToken.FindString(gateway.tail())
+	gateway.must(http.StatusOK, "GET", "/v1/nodes/", "", "Authorization", "Bearer "+token)
+	n.must(http.StatusUnauthorized, "GET", "/v1/nodes/", "")
 }

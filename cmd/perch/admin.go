@@ -45,8 +45,11 @@ const (
 // administrator's token on out if it was this node that did. It returns when it
 // is on, or ctx has ended.
 func enableAuth(ctx context.Context, n cluster, secret []byte, out io.Writer, log *slog.Logger) {
-	for wait := readyPoll; ctx.Err() == nil && !n.Auth(); wait = readyPoll {
-		if status := n.Status(); status.Ready {
+	for wait := readyPoll; ctx.Err() == nil; wait = readyPoll {
+		if status := n.Status(); status.Ready { // a gateway without a node does not know
+			if n.Auth() {
+				return
+			}
 			admin := adminSecret(secret, status.Cluster)
 			turned, err := n.EnableAuth(ctx, firstAdmin, identity.SecretHash(admin))
 			if turned {

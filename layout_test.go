@@ -32,6 +32,7 @@ var rooms = map[string]room{
 	"cmd/internal/cluster":  {perch: []string{"cmd/internal/local"}},
 	"cmd/internal/local":    {},
 	"cmd/internal/logview":  {perch: []string{"gen/commandpb", "lease", "quorum", "quorum/disk", "quorum/snap", "quorum/wal"}},
+	"cmd/internal/progress": {},
 	"cmd/internal/protogen": {},
 
 	"handlers": {perch: []string{"", "gen/api", "gen/commandpb", "handlers/audit", "handlers/identity", "handlers/ratelimit",

@@ -26,14 +26,17 @@ type room struct {
 var rooms = map[string]room{
 	"": {}, // the contract
 
-	"cmd/perch": {perch: []string{"cmd/internal/bench", "cmd/internal/local", "cmd/internal/logview", "gen/client",
-		"handlers", "handlers/audit", "handlers/identity", "lease", "quorum", "quorum/certs", "quorum/natsnet", "quorum/node", "quorum/seam"}},
+	"cmd/perch": {perch: []string{"cmd/internal/bench", "cmd/internal/cli", "cmd/internal/exit", "cmd/internal/local",
+		"cmd/internal/logview", "cmd/internal/progress", "cmd/internal/trust", "handlers", "handlers/audit", "handlers/identity", "lease", "quorum", "quorum/certs", "quorum/natsnet", "quorum/node", "quorum/seam"}},
 	"cmd/internal/bench":    {},
+	"cmd/internal/cli":      {perch: []string{"cmd/internal/exit", "cmd/internal/progress", "cmd/internal/trust", "gen/client"}},
 	"cmd/internal/cluster":  {perch: []string{"cmd/internal/local"}},
+	"cmd/internal/exit":     {},
 	"cmd/internal/local":    {},
 	"cmd/internal/logview":  {perch: []string{"gen/commandpb", "lease", "quorum", "quorum/disk", "quorum/snap", "quorum/wal"}},
 	"cmd/internal/progress": {},
 	"cmd/internal/protogen": {},
+	"cmd/internal/trust":    {},
 
 	"handlers": {perch: []string{"", "gen/api", "gen/commandpb", "handlers/audit", "handlers/identity", "handlers/ratelimit",
 		"lease", "quorum", "tree"}},

@@ -18,6 +18,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"perch/cmd/internal/bench"
+	"perch/cmd/internal/exit"
 	"perch/cmd/internal/local"
 )
 
@@ -62,7 +63,7 @@ Each connection sends one request after the other; only complete 2xx answers cou
 func (c *benchConfig) run(ctx context.Context, out, progress io.Writer) (err error) {
 	m, err := c.matrix()
 	if err != nil {
-		return usageError{err}
+		return exit.UsageError(err)
 	}
 	self, err := os.Executable()
 	if err != nil {

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"perch/cmd/internal/bench"
+	"perch/cmd/internal/exit"
 )
 
 // benchLockConfig is what `perch bench lock` was asked for.
@@ -45,7 +46,7 @@ func benchLockCommand() *cobra.Command {
 func (c *benchLockConfig) run(ctx context.Context, out, progress io.Writer) (err error) {
 	addrs, err := c.check()
 	if err != nil {
-		return usageError{err}
+		return exit.UsageError(err)
 	}
 	if c.Start > 0 {
 		self, err := os.Executable()

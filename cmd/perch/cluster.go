@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"perch/cmd/internal/trust"
 	"perch/quorum/natsnet"
 )
 
@@ -47,7 +48,7 @@ func (c *clusterConfig) validate() (faults []error) {
 // validateReach refuses addresses beyond this machine, given in flag, without a
 // secret of the cluster's own, and without encryption unless that is wanted.
 func (c *clusterConfig) validateReach(flag string, addrs []string, insecure bool) (faults []error) {
-	if !slices.ContainsFunc(addrs, func(addr string) bool { return !isLoopback(addr) }) {
+	if !slices.ContainsFunc(addrs, func(addr string) bool { return !trust.Loopback(addr) }) {
 		return nil
 	}
 	if c.SecretFile == "" {

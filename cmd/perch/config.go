@@ -143,17 +143,3 @@ func checkAddr(addr string, listen bool) error {
 	}
 	return nil
 }
-
-// isLoopback says whether only this machine reaches addr. A name counts only
-// if it is localhost: what others resolve to is not ours to promise.
-func isLoopback(addr string) bool {
-	host, _, err := net.SplitHostPort(addr)
-	if err != nil {
-		return false
-	}
-	if host == "localhost" || strings.HasSuffix(host, ".localhost") {
-		return true
-	}
-	ip := net.ParseIP(host)
-	return ip != nil && ip.IsLoopback()
-}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"perch/cmd/internal/trust"
 	"perch/handlers"
 	"perch/handlers/audit"
 	"perch/handlers/identity"
@@ -91,7 +92,7 @@ func (c *edgeConfig) validateTLS() (faults []error) {
 // or read along.
 func (c *edgeConfig) validateHTTP() error {
 	private := c.TLSCert != "" || c.BehindProxy
-	if isLoopback(c.HTTP) || c.Insecure || private && c.Auth {
+	if trust.Loopback(c.HTTP) || c.Insecure || private && c.Auth {
 		return nil
 	}
 	add := ""

@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"github.com/spf13/pflag"
+
+	"perch/cmd/internal/cli"
 )
 
 // envPrefix begins the name of every environment variable that sets a flag:
@@ -41,7 +43,7 @@ func applyEnv(flags *pflag.FlagSet, env map[string]string) (faults []error) {
 	})
 	var unknown []string
 	for name, value := range env {
-		if strings.HasPrefix(name, envPrefix) && value != "" && !known[name] && !fromKubernetes(name) && !slices.Contains(clientNames, name) {
+		if strings.HasPrefix(name, envPrefix) && value != "" && !known[name] && !fromKubernetes(name) && !slices.Contains(cli.EnvNames, name) {
 			unknown = append(unknown, name)
 		}
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"perch/cmd/internal/exit"
 	"perch/quorum/natsnet"
 	"perch/quorum/seam"
 )
@@ -79,7 +80,7 @@ Every flag is also an environment variable: --nodes is PERCH_NODES.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			faults := applyEnv(cmd.Flags(), env)
 			if err := errors.Join(append(faults, c.validate())...); err != nil {
-				return usageError{err}
+				return exit.UsageError(err)
 			}
 			return serveGateway(cmd.Context(), c, env, cmd.ErrOrStderr())
 		},

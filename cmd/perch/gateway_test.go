@@ -12,6 +12,8 @@ import (
 	"testing"
 
 	"github.com/spf13/pflag"
+
+	"perch/cmd/internal/exit"
 )
 
 // Every fault of a gateway names its flag and, where there is one, the remedy.
@@ -78,7 +80,7 @@ func TestGatewayFailures(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			var out bytes.Buffer
 			err := run(context.Background(), append([]string{"gateway"}, c.args...), env, io.Discard, new(output))
-			if code := exitCode(err, &out); code != exitFailure || !strings.Contains(out.String(), c.want) || strings.Count(out.String(), "\n") != 1 {
+			if code := exit.Report(&out, err); code != exit.Failure || !strings.Contains(out.String(), c.want) || strings.Count(out.String(), "\n") != 1 {
 				t.Errorf("exit code %d, want %q in: %s", code, c.want, out.String())
 			}
 		})

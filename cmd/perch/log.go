@@ -3,13 +3,14 @@ package main
 import (
 	"io"
 	"log/slog"
-	"os"
+
+	"perch/cmd/internal/progress"
 )
 
 // newLogger logs JSON, one object a line, or text for people when w is a
 // terminal.
 func newLogger(w io.Writer) *slog.Logger {
-	if isTerminal(w) {
+	if progress.IsTerminal(w) {
 		return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{ReplaceAttr: shorten}))
 	}
 	return slog.New(slog.NewJSONHandler(w, nil))
@@ -21,13 +22,4 @@ func shorten(groups []string, a slog.Attr) slog.Attr {
 		return slog.String(slog.TimeKey, a.Value.Time().Format("15:04:05.000"))
 	}
 	return a
-}
-
-func isTerminal(w io.Writer) bool {
-	f, ok := w.(*os.File)
-	if !ok {
-		return false
-	}
-	info, err := f.Stat()
-	return err == nil && info.Mode()&os.ModeCharDevice != 0
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"perch/cmd/internal/exit"
 	"perch/cmd/internal/logview"
 	"perch/quorum"
 )
@@ -28,7 +29,7 @@ What is damaged is shown as far as it can be read: perch log verify says whether
 			opt.From, fromErr = parseZxid("--from", from)
 			opt.To, toErr = parseZxid("--to", to)
 			if err := errors.Join(fromErr, toErr); err != nil {
-				return usageError{err}
+				return exit.UsageError(err)
 			}
 			return logError(logview.Dump(cmd.OutOrStdout(), args[0], opt))
 		},
@@ -66,7 +67,7 @@ Exit code 0: sound. 1: damaged, with file, offset, reason and remedy; or it coul
 // logError marks a directory without a log as the caller's fault.
 func logError(err error) error {
 	if errors.Is(err, logview.ErrNoLog) {
-		return usageError{err}
+		return exit.UsageError(err)
 	}
 	return err
 }

@@ -8,13 +8,15 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"perch/cmd/internal/exit"
 )
 
 // perchLog runs `perch log` to its end.
 func perchLog(t *testing.T, args ...string) (code int, stdout, stderr string) {
 	t.Helper()
 	var out, errs bytes.Buffer
-	code = exitCode(run(t.Context(), append([]string{"log"}, args...), nil, &out, io.Discard), &errs)
+	code = exit.Report(&errs, run(t.Context(), append([]string{"log"}, args...), nil, &out, io.Discard))
 	return code, out.String(), errs.String()
 }
 
@@ -82,7 +84,7 @@ func testDamagedLog(t *testing.T, dir string) {
 		t.Fatal(err)
 	}
 	code, text, errs := perchLog(t, "verify", dir)
-	if code != exitFailure || !strings.Contains(text, name+"\n  at offset ") || !strings.Contains(text, "remedy: ") || !strings.Contains(errs, "damaged") {
+	if code != exit.Failure || !strings.Contains(text, name+"\n  at offset ") || !strings.Contains(text, "remedy: ") || !strings.Contains(errs, "damaged") {
 		t.Errorf("exit code %d: %s\n%s", code, errs, text)
 	}
 	code, text, _ = perchLog(t, "verify", "--json", dir)
@@ -91,7 +93,7 @@ func testDamagedLog(t *testing.T, dir string) {
 		Sound bool
 	}
 	lines := strings.Split(strings.TrimSpace(text), "\n")
-	if err := json.Unmarshal([]byte(lines[len(lines)-1]), &last); err != nil || code != exitFailure || last.Kind != "verdict" || last.Sound {
+	if err := json.Unmarshal([]byte(lines[len(lines)-1]), &last); err != nil || code != exit.Failure || last.Kind != "verdict" || last.Sound {
 		t.Errorf("exit code %d, %v:\n%s", code, err, text)
 	}
 	if code, text, _ := perchLog(t, dir); code != 0 || !strings.Contains(text, "invalid  no valid record") {
@@ -105,7 +107,7 @@ func TestLogUsage(t *testing.T) {
 		{}, {"a", "b"}, {empty}, {"verify"}, {"verify", empty}, {"verify", "a", "b"}, {filepath.Join(empty, "gone")},
 		{"--from=x", empty}, {"--to=1,x", empty}, {"--json=maybe", empty},
 	} {
-		if code, text, errs := perchLog(t, args...); code != exitUsage || text != "" || errs == "" {
+		if code, text, errs := perchLog(t, args...); code != exit.Usage || text != "" || errs == "" {
 			t.Errorf("%v: exit code %d, %q, %q", args, code, text, errs)
 		}
 	}

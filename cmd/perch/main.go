@@ -10,27 +10,22 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
 	"os/signal"
-	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
-)
 
-// Exit codes.
-const (
-	exitFailure = 1 // it could not start, or had to stop
-	exitUsage   = 2 // it was asked for something that it does not do
+	"perch/cmd/internal/cli"
+	"perch/cmd/internal/exit"
 )
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	os.Exit(exitCode(run(ctx, os.Args[1:], os.Environ(), os.Stdout, os.Stderr), os.Stderr))
+	os.Exit(exit.Report(os.Stderr, run(ctx, os.Args[1:], os.Environ(), os.Stdout, os.Stderr)))
 }
 
 // run is the whole program but for the process around it: args are what
@@ -44,48 +39,38 @@ func run(ctx context.Context, args, env []string, stdout, stderr io.Writer) erro
 	return root.ExecuteContext(ctx)
 }
 
-// usageError marks a fault of whoever called, as opposed to a failure.
-type usageError struct{ error }
-
-func (e usageError) Unwrap() error { return e.error }
-
-// exitCode reports err, when there is one, and says how to exit.
-func exitCode(err error, stderr io.Writer) int {
-	if err == nil {
-		return 0
-	}
-	var exit exitError
-	if errors.As(err, &exit) {
-		return exit.code
-	}
-	for line := range strings.Lines(err.Error()) {
-		fmt.Fprintln(stderr, "perch:", strings.TrimSuffix(line, "\n"))
-	}
-	var usage usageError
-	if errors.As(err, &usage) {
-		return exitUsage
-	}
-	return exitFailure
-}
-
 func rootCommand(env map[string]string) *cobra.Command {
 	root := &cobra.Command{
 		Use:           "perch",
 		Short:         "A coordination service that answers plain HTTP",
-		SilenceErrors: true, // exitCode reports them
+		Long:          rootHelp,
+		SilenceErrors: true, // main reports them
 		SilenceUsage:  true,
-		Args:          cobra.NoArgs,
+		Args:          cli.WordBelow,
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	root.CompletionOptions.HiddenDefaultCmd = true
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
-	root.AddCommand(serveCommand(env), gatewayCommand(env), tokenCommand(env), principalCommand(env), whoamiCommand(env), lockCommand(env),
-		benchCommand(), logCommand(), versionCommand())
-	for _, cmd := range append(root.Commands(), root) {
+	own := []*cobra.Command{serveCommand(env), gatewayCommand(env), benchCommand(), logCommand(), versionCommand()}
+	for _, cmd := range own {
 		cmd.Args = asUsage(cmd.Args)
 	}
+	asking := &cli.Options{Env: env}
+	root.AddCommand(own...)
+	root.AddCommand(asking.Commands()...)
+	root.AddCommand(asking.ShellCommand())
+	cli.Arrange(root)
 	return root
 }
+
+const rootHelp = `Perch is a coordination service: a small replicated tree of nodes, with sessions, watches, locks and queues, over
+plain HTTP.
+
+  perch serve                  run a node at http://127.0.0.1:7070, data in ./perch-data
+  perch create -p /app/color blue
+  perch get /app/color
+  perch watch -R /app          follow what happens
+  perch shell                  type commands one after the other, with completion
+
+The commands ask http://127.0.0.1:7070, or the cluster that --url or PERCH_URL names.`
 
 // asUsage marks what is wrong with arguments as the caller's fault.
 func asUsage(check cobra.PositionalArgs) cobra.PositionalArgs {
@@ -94,7 +79,7 @@ func asUsage(check cobra.PositionalArgs) cobra.PositionalArgs {
 			check = cobra.NoArgs
 		}
 		if err := check(cmd, args); err != nil {
-			return usageError{err}
+			return exit.UsageError(err)
 		}
 		return nil
 	}

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"crypto/rand"
 	"encoding/hex"
 	"errors"
@@ -9,6 +8,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+
+	"perch/cmd/internal/trust"
 )
 
 // secretBytesMin is the least a cluster secret must have: what HKDF-SHA256
@@ -42,7 +43,7 @@ func loadSecret(file string, env map[string]string) ([]byte, error) {
 
 // readSecret refuses what is too short to be a secret.
 func readSecret(file string) ([]byte, error) {
-	secret, err := readPrivate("secret", file)
+	secret, err := trust.PrivateFile("secret", file)
 	if err != nil {
 		return nil, err
 	}
@@ -50,35 +51,6 @@ func readSecret(file string) ([]byte, error) {
 		return nil, fmt.Errorf("secret %s: %d bytes, at least %d are needed: openssl rand -hex 32 > %s", file, len(secret), secretBytesMin, file)
 	}
 	return secret, nil
-}
-
-// readPrivate refuses what others could read. White space at the end, such as an
-// editor's line end, is no part of what is there; kind says what that is.
-func readPrivate(kind, file string) ([]byte, error) {
-	f, err := os.Open(file)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", kind, err)
-	}
-	defer f.Close()
-	info, err := f.Stat() // of what was opened, not of what may lie there next
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", kind, err)
-	}
-	if !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("%s %s: not a regular file", kind, file)
-	}
-	if perm := info.Mode().Perm(); perm&0o077 != 0 {
-		return nil, fmt.Errorf("%s %s: mode %04o lets others read or write it: chmod 600 %s", kind, file, perm, file)
-	}
-	if info.Size() > 1<<16 {
-		return nil, fmt.Errorf("%s %s: %d bytes are too many", kind, file, info.Size())
-	}
-	text := make([]byte, info.Size())
-	n, err := f.Read(text)
-	if err != nil && info.Size() > 0 {
-		return nil, fmt.Errorf("%s %s: %w", kind, file, err)
-	}
-	return bytes.TrimRight(text[:n], " \t\r\n"), nil
 }
 
 // makeSecret creates file with a fresh secret, unless another process was

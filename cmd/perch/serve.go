@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"perch/cmd/internal/exit"
 	"perch/quorum"
 	"perch/quorum/natsnet"
 	"perch/quorum/node"
@@ -34,7 +35,7 @@ Every flag is also an environment variable: --secret-file is PERCH_SECRET_FILE.`
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			faults := applyEnv(cmd.Flags(), env)
 			if err := errors.Join(append(faults, c.validate())...); err != nil {
-				return usageError{err}
+				return exit.UsageError(err)
 			}
 			return serve(cmd.Context(), c, env, cmd.ErrOrStderr())
 		},

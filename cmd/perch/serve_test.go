@@ -14,6 +14,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"perch/cmd/internal/exit"
 )
 
 // output collects what a command writes while it runs.
@@ -165,7 +167,7 @@ func TestServeFailures(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			var out bytes.Buffer
 			err := run(context.Background(), append([]string{"serve"}, c.args...), env, io.Discard, new(output))
-			if code := exitCode(err, &out); code != exitFailure || !strings.Contains(out.String(), c.want) {
+			if code := exit.Report(&out, err); code != exit.Failure || !strings.Contains(out.String(), c.want) {
 				t.Errorf("exit code %d, want %q in: %s", code, c.want, out.String())
 			}
 		})
@@ -178,7 +180,7 @@ func TestServeReportsAllFaults(t *testing.T) {
 	env := []string{"PERCH_DATA=", "PERCH_TYPO=1"}
 	err := run(context.Background(), []string{"serve", "--id=0", "--http=:1", "--data="}, env, io.Discard, io.Discard)
 	var out bytes.Buffer
-	if code := exitCode(err, &out); code != exitUsage {
+	if code := exit.Report(&out, err); code != exit.Usage {
 		t.Errorf("exit code %d", code)
 	}
 	if n := strings.Count(out.String(), "\n"); n != 4 || strings.Count(out.String(), "perch: ") != 4 {
@@ -195,7 +197,7 @@ func TestServeReportsAllFaults(t *testing.T) {
 		"version argument": {"version", "1"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if code := exitCode(run(context.Background(), args, nil, io.Discard, io.Discard), io.Discard); code != exitUsage {
+			if code := exit.Report(io.Discard, run(context.Background(), args, nil, io.Discard, io.Discard)); code != exit.Usage {
 				t.Errorf("exit code %d", code)
 			}
 		})

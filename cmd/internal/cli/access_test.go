@@ -1,8 +1,7 @@
-package main
+package cli
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
 	"io"
 	"net/http"
@@ -11,6 +10,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"perch/cmd/internal/exit"
 )
 
 const testToken = "perch_t0_aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
@@ -44,7 +45,7 @@ func asked(t *testing.T, answers map[string]string) (url string, requests *[]str
 func ask(t *testing.T, url string, args ...string) (out, stderr string, err error) {
 	t.Helper()
 	var o, e bytes.Buffer
-	err = run(context.Background(), args, []string{"PERCH_URL=" + url, "PERCH_TOKEN=" + testToken, "PERCH_HTTP=:1"}, &o, &e)
+	err = perch(args, []string{"PERCH_URL=" + url, "PERCH_TOKEN=" + testToken, "PERCH_HTTP=:1"}, "", &o, &e)
 	return o.String(), e.String(), err
 }
 
@@ -109,7 +110,7 @@ func TestPrincipalCommands(t *testing.T) {
 		t.Error(err)
 	}
 	_, _, err := ask(t, url, "principal", "get", "none")
-	if exitCode(err, io.Discard) != exitFailure || err.Error() != "no_such_principal: The principal does not exist. (name)" {
+	if exit.CodeOf(err) != exit.NotFound || err.Error() != "no_such_principal: The principal does not exist. (name)" {
 		t.Errorf("%v", err)
 	}
 }
@@ -133,18 +134,18 @@ func TestTokenFiles(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, env := range [][]string{{"PERCH_TOKEN_FILE=" + file}, {"PERCH_TOKEN_FILE=" + file, "PERCH_TOKEN=another"}} {
-		if err := run(context.Background(), []string{"whoami", "--url", url}, env, io.Discard, io.Discard); err != nil {
+		if err := perch([]string{"whoami", "--url", url}, env, "", io.Discard, io.Discard); err != nil {
 			t.Errorf("%v: %v", env, err)
 		}
 	}
-	if err := run(context.Background(), []string{"whoami", "--url", url}, nil, io.Discard, io.Discard); err == nil || !strings.HasPrefix(err.Error(), "unauthenticated") {
+	if err := perch([]string{"whoami", "--url", url}, nil, "", io.Discard, io.Discard); err == nil || !strings.HasPrefix(err.Error(), "unauthenticated") {
 		t.Errorf("without a token: %v", err)
 	}
 	if err := os.Chmod(file, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	err := run(context.Background(), []string{"whoami", "--url", url, "--token-file", file}, nil, io.Discard, io.Discard)
-	if exitCode(err, io.Discard) != exitUsage || !strings.Contains(err.Error(), "chmod 600") {
+	err := perch([]string{"whoami", "--url", url, "--token-file", file}, nil, "", io.Discard, io.Discard)
+	if exit.CodeOf(err) != exit.Usage || !strings.Contains(err.Error(), "chmod 600") {
 		t.Errorf("a token that others can read: %v", err)
 	}
 }
@@ -162,8 +163,8 @@ func TestClientFaults(t *testing.T) {
 		"unknown command":  {"token", "steal"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			err := run(context.Background(), args, []string{"PERCH_TOKEN=" + testToken}, io.Discard, io.Discard)
-			if exitCode(err, io.Discard) != exitUsage || strings.Contains(err.Error(), testToken) {
+			err := perch(args, []string{"PERCH_TOKEN=" + testToken}, "", io.Discard, io.Discard)
+			if exit.CodeOf(err) != exit.Usage || strings.Contains(err.Error(), testToken) {
 				t.Errorf("%v", err)
 			}
 		})

@@ -19,7 +19,10 @@ import (
 // only place that makes one of an argument; the client escapes it.
 func (o *Options) path(arg string) (string, error) {
 	full := arg
-	if !strings.HasPrefix(arg, "/") {
+	switch {
+	case arg == "":
+		full = o.dir
+	case !strings.HasPrefix(arg, "/"):
 		full = o.dir + "/" + arg
 	}
 	if o.own != nil { // in the shell there is a place to go up from

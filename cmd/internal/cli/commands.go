@@ -106,6 +106,7 @@ func WordBelow(cmd *cobra.Command, args []string) error {
 		return nil
 	}
 	text := fmt.Sprintf("there is no %s %s", cmd.CommandPath(), args[0])
+	cmd.SuggestionsMinimumDistance = 2 // letters that are wrong
 	if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
 		text += "; is it " + strings.Join(near, " or ") + "?"
 	}

@@ -50,7 +50,7 @@ func (o *Options) completePath(cmd *cobra.Command, args []string, typed string) 
 	defer cancel()
 	var found []string
 	// What was found when the time is over, or the list is long, is better than nothing.
-	_, _ = pages(ctx, c, "nodes", func(ctx context.Context, page *string) (*http.Response, error) {
+	_ = pages(ctx, c, "nodes", func(ctx context.Context, page *string) (*http.Response, error) {
 		return c.api.ListChildren(ctx, at, &client.ListChildrenParams{PageToken: page, Limit: ptr(pageOf), Include: &client.Include{client.DetailStat}})
 	}, func(_ json.RawMessage, n client.Child) error {
 		if name := path.Base(n.Path); strings.HasPrefix(name, begun) {
@@ -114,7 +114,7 @@ func (c *conn) namesOf(ctx context.Context, plural string, prefix *string) (foun
 		}
 		return c.api.ListQueues(ctx, &client.ListQueuesParams{Prefix: prefix, PageToken: page, Limit: limit})
 	}
-	_, _ = pages(ctx, c, field, get, func(raw json.RawMessage, _ any) error {
+	_ = pages(ctx, c, field, get, func(raw json.RawMessage, _ any) error {
 		var state client.LockState
 		if json.Unmarshal(raw, &state) != nil {
 			_ = json.Unmarshal(raw, &state.Name)

@@ -238,7 +238,8 @@ func (o *Options) asks(cmd *cobra.Command, do action, more ...func(*config, *pfl
 		check = cobra.NoArgs
 	}
 	cmd.Args = func(cmd *cobra.Command, args []string) error {
-		if err := check(cmd, args); err != nil {
+		// Cobra itself looks at groups of flags later, and would not say whose fault it is.
+		if err := errors.Join(check(cmd, args), cmd.ValidateFlagGroups()); err != nil {
 			return exit.UsageError(fmt.Errorf("%w\nusage: %s", err, cmd.UseLine()))
 		}
 		return nil

@@ -36,20 +36,12 @@ or with -R of /v1/tree.`, Example: lsExample, ValidArgsFunction: o.completePath,
 		}
 		l := lister{c: c, at: at, long: long}
 		if deep {
-			return l.tree(ctx, 0)
+			return l.tree(ctx)
 		}
-		tag, err := l.children(ctx)
-		if err != nil || !wait {
-			return err
+		if !wait {
+			return l.children(ctx)
 		}
-		_, err = c.follow(ctx, tag, func(ctx context.Context, tag string, waitMs int32) (*http.Response, error) {
-			return c.api.ListChildren(ctx, at, &client.ListChildrenParams{IfNoneMatch: &tag, WaitMs: &waitMs, Limit: ptr[int32](1)})
-		})
-		if err != nil {
-			return err
-		}
-		_, err = l.children(ctx)
-		return err
+		return l.twice(ctx)
 	}, withLocal)
 }
 
@@ -62,50 +54,54 @@ type lister struct {
 
 const pageOf int32 = 1000
 
-// children lists once, and returns the tag of the list.
-func (l *lister) children(ctx context.Context) (tag string, err error) {
+// children lists once.
+func (l *lister) children(ctx context.Context) error {
 	params := client.ListChildrenParams{Limit: ptr(pageOf)}
 	if l.long {
 		params.Include = &client.Include{client.DetailStat}
 	}
-	get := func(ctx context.Context, page *string) (*http.Response, error) {
+	return l.print(ctx, func(ctx context.Context, page *string) (*http.Response, error) {
 		params.PageToken = page
 		return l.c.api.ListChildren(ctx, l.at, &params)
-	}
-	a, err := l.print(ctx, get, func(full string) string { return path.Base(full) })
-	if err != nil {
-		return "", err
-	}
-	if tag = a.tag(); tag == "" { // with stat a list has none
-		var page client.NodePage
-		a, err = l.c.ask(ctx, &page, func(ctx context.Context) (*http.Response, error) {
-			return l.c.api.ListChildren(ctx, l.at, &client.ListChildrenParams{Limit: ptr[int32](1)})
-		})
-		if err != nil {
-			return "", err
-		}
-		tag = a.tag()
-	}
-	return tag, nil
+	}, path.Base)
 }
 
-// tree lists what is at and below, depth levels down; 0 is all of it.
-func (l *lister) tree(ctx context.Context, depth int32) error {
-	params := client.ListTreeParams{Limit: ptr(pageOf), Depth: ptr(depth)}
+// twice lists, waits for a change and lists anew. The tag is taken first: what
+// changes while it lists counts, too.
+func (l *lister) twice(ctx context.Context) error {
+	params := client.ListChildrenParams{Limit: ptr[int32](1)} // a list with stat has no tag
+	a, err := l.c.ask(ctx, nil, func(ctx context.Context) (*http.Response, error) { return l.c.api.ListChildren(ctx, l.at, &params) })
+	if err != nil {
+		return err
+	}
+	if err := l.children(ctx); err != nil {
+		return err
+	}
+	if _, err = l.c.follow(ctx, a.tag(), func(ctx context.Context, tag string, waitMs int32) (*http.Response, error) {
+		params.IfNoneMatch, params.WaitMs = &tag, &waitMs
+		return l.c.api.ListChildren(ctx, l.at, &params)
+	}); err != nil {
+		return err
+	}
+	return l.children(ctx)
+}
+
+// tree lists what is at and below.
+func (l *lister) tree(ctx context.Context) error {
+	params := client.ListTreeParams{Limit: ptr(pageOf)}
 	if l.long {
 		params.Include = &client.Include{client.DetailStat}
 	}
-	_, err := l.print(ctx, func(ctx context.Context, page *string) (*http.Response, error) {
+	return l.print(ctx, func(ctx context.Context, page *string) (*http.Response, error) {
 		params.PageToken = page
 		return l.c.api.ListTree(ctx, l.at, &params)
 	}, func(full string) string { return full })
-	return err
 }
 
 // print lists as many pages as there are, each node by what shown makes of its path.
-func (l *lister) print(ctx context.Context, get func(ctx context.Context, page *string) (*http.Response, error), shown func(string) string) (*answer, error) {
+func (l *lister) print(ctx context.Context, get func(ctx context.Context, page *string) (*http.Response, error), shown func(string) string) error {
 	whole, rows := []json.RawMessage{}, [][]string{}
-	a, err := pages(ctx, l.c, "nodes", get, func(raw json.RawMessage, n client.Child) error {
+	err := pages(ctx, l.c, "nodes", get, func(raw json.RawMessage, n client.Child) error {
 		switch {
 		case l.c.asJSON:
 			whole = append(whole, raw)
@@ -123,7 +119,7 @@ func (l *lister) print(ctx context.Context, get func(ctx context.Context, page *
 	case l.long:
 		err = l.c.table([]string{"VERSION", "BYTES", "CHILDREN", "MODE", "CHANGED", "NAME"}, rows)
 	}
-	return a, err
+	return err
 }
 
 func statRow(s *client.Stat) []string {
@@ -175,7 +171,7 @@ func (c *conn) tree(ctx context.Context, at string, params *client.ListTreeParam
 	if at == "" {
 		top = -1
 	}
-	_, err := pages(ctx, c, "nodes", func(ctx context.Context, page *string) (*http.Response, error) {
+	err := pages(ctx, c, "nodes", func(ctx context.Context, page *string) (*http.Response, error) {
 		params.PageToken = page
 		return c.api.ListTree(ctx, at, params)
 	}, func(raw json.RawMessage, n client.Child) error {

@@ -198,6 +198,7 @@ func parseOpFlags(op *client.Op, args []string) ([]string, error) {
 	ttl.d = new(time.Duration)
 	f := pflag.NewFlagSet(string(op.Op), pflag.ContinueOnError)
 	f.Usage = func() {}
+	f.SetInterspersed(op.Op != client.Add) // what it adds may begin with a minus
 	f.BoolVarP(&sequential, "sequential", "s", false, "")
 	f.BoolVarP(&parents, "parents", "p", false, "")
 	f.BoolVarP(&recursive, "recursive", "r", false, "")

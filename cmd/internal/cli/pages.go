@@ -11,33 +11,32 @@ import (
 )
 
 // pages asks for a list, page after page, and hands each item of field to each:
-// as it came, and decoded. It returns the last page's answer.
-func pages[T any](ctx context.Context, c *conn, field string, get func(ctx context.Context, page *string) (*http.Response, error), each func(json.RawMessage, T) error) (*answer, error) {
+// as it came, and decoded.
+func pages[T any](ctx context.Context, c *conn, field string, get func(ctx context.Context, page *string) (*http.Response, error), each func(json.RawMessage, T) error) error {
 	for next := (*string)(nil); ; {
 		var page map[string]json.RawMessage
-		a, err := c.ask(ctx, &page, func(ctx context.Context) (*http.Response, error) { return get(ctx, next) })
-		if err != nil {
-			return nil, err
+		if _, err := c.ask(ctx, &page, func(ctx context.Context) (*http.Response, error) { return get(ctx, next) }); err != nil {
+			return err
 		}
 		var items []json.RawMessage
 		if err := json.Unmarshal(page[field], &items); err != nil {
-			return nil, fmt.Errorf("the answer has no list of %s: %w", field, err)
+			return fmt.Errorf("the answer has no list of %s: %w", field, err)
 		}
 		for _, raw := range items {
 			var item T
 			if err := json.Unmarshal(raw, &item); err != nil {
-				return nil, err
+				return err
 			}
 			if err := each(raw, item); err != nil {
-				return nil, err
+				return err
 			}
 		}
 		next = nil
 		if err := json.Unmarshal(orNull(page["next_page_token"]), &next); err != nil {
-			return nil, err
+			return err
 		}
 		if next == nil {
-			return a, nil
+			return nil
 		}
 	}
 }
@@ -52,7 +51,7 @@ func orNull(raw json.RawMessage) json.RawMessage {
 // list shows all items of a list in pages: as one JSON array, or as a table.
 func list[T any](ctx context.Context, c *conn, field string, get func(ctx context.Context, page *string) (*http.Response, error), heads []string, row func(T) []string) error {
 	whole, rows := []json.RawMessage{}, [][]string{}
-	_, err := pages(ctx, c, field, get, func(raw json.RawMessage, item T) error {
+	err := pages(ctx, c, field, get, func(raw json.RawMessage, item T) error {
 		if c.asJSON {
 			whole = append(whole, raw)
 		} else {
@@ -81,7 +80,7 @@ func (p *printer) jsonList(items []json.RawMessage) error {
 // names lists the names of a kind of primitive, one a line.
 func names(ctx context.Context, c *conn, get func(ctx context.Context, page *string) (*http.Response, error)) error {
 	whole := []json.RawMessage{}
-	_, err := pages(ctx, c, "names", get, func(raw json.RawMessage, name string) error {
+	err := pages(ctx, c, "names", get, func(raw json.RawMessage, name string) error {
 		whole = append(whole, raw)
 		if c.asJSON {
 			return nil

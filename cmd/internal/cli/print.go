@@ -133,14 +133,11 @@ func clean(text string) string {
 // brief is a value as a part of a line.
 func brief(data []byte) string {
 	const most = 60
-	text := clean(string(data[:min(len(data), most+utf8.UTFMax)]))
-	if runes := []rune(text); len(runes) > most {
-		text = string(runes[:most])
+	runes := []rune(clean(string(data[:min(len(data), most*utf8.UTFMax)])))
+	if len(runes) <= most && len(data) <= most*utf8.UTFMax {
+		return string(runes)
 	}
-	if len(text) < len(data) && len(data) > most {
-		text += fmt.Sprintf("… (%d bytes)", len(data))
-	}
-	return text
+	return fmt.Sprintf("%s… (%d bytes)", string(runes[:min(len(runes), most)]), len(data))
 }
 
 // deref is what p points at, or nothing.

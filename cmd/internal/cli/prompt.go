@@ -9,7 +9,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/peterh/liner"
@@ -105,13 +104,12 @@ func (s *shell) complete(ctx context.Context, left string) (head string, found [
 		return left, nil
 	}
 	lines := strings.Split(strings.TrimSpace(out.String()), "\n")
-	directive, _ := strconv.Atoi(strings.TrimPrefix(lines[len(lines)-1], ":"))
-	for _, candidate := range lines[:len(lines)-1] {
-		candidate = quote(candidate)
-		if cobra.ShellCompDirective(directive)&cobra.ShellCompDirectiveNoSpace == 0 {
-			candidate += " "
+	for _, candidate := range lines[:len(lines)-1] { // the last one is about how to use them
+		end := " "
+		if strings.HasSuffix(candidate, "/") || strings.HasSuffix(candidate, "=") {
+			end = "" // there is more to it
 		}
-		found = append(found, candidate)
+		found = append(found, quote(candidate)+end)
 	}
 	return left[:begun.at], found
 }

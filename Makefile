@@ -38,6 +38,9 @@ build: bin/perch ## build the static binary bin/perch
 bin/perch: $(SOURCES)
 	@$(GO) build -trimpath -o $@ ./cmd/perch
 
+man: ## write the manual pages of all commands into bin/man
+	@rm -rf bin/man && $(GO) run -tags man ./cmd/perch man bin/man
+
 run: bin/perch ## run one node at http://127.0.0.1:7070, data in ./perch-data (PERCH_HTTP and PERCH_DATA move them)
 	@exec bin/perch serve
 
@@ -149,6 +152,7 @@ lint-go:
 	@cd e2e/clients && $(GO) vet ./...
 	@$(GO) build -o bin/staticcheck honnef.co/go/tools/cmd/staticcheck
 	@bin/staticcheck ./...
+	@$(GO) vet -tags man ./cmd/perch && bin/staticcheck -tags man ./cmd/perch
 	@$(GO) vet -tags mutants ./quorum/sim/mutants && bin/staticcheck -tags mutants ./quorum/sim/mutants
 	@$(GO) test -tags mutants ./quorum/sim/mutants >/dev/null || $(GO) test -tags mutants ./quorum/sim/mutants
 	@cd e2e && ../bin/staticcheck ./...
@@ -223,5 +227,5 @@ client-tools:
 clean: ## remove what was built; data directories stay
 	@rm -rf bin e2e/lint/node_modules e2e/clients/node_modules e2e/clients/out
 
-.PHONY: client help build run cluster generate test unit race sim sweep explore soak-sim fuzz e2e soak bench example-search clients zk-diff \
+.PHONY: client help build man run cluster generate test unit race sim sweep explore soak-sim fuzz e2e soak bench example-search clients zk-diff \
 	lint lint-go lint-generated lint-openapi tools client-tools zookeeper soak-fuzz clean

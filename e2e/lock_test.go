@@ -180,7 +180,7 @@ func TestLockCommand(t *testing.T) {
 	if code, out := lockCommand(t, n, "job", "--", "no-such-command-anywhere"); code != 127 || !strings.Contains(out, "no-such-command-anywhere") {
 		t.Errorf("exit code %d: %s", code, out)
 	}
-	if code, out := lockCommand(t, n, "no/name", "--", "true"); code != 1 || !strings.Contains(out, "invalid_argument") {
+	if code, out := lockCommand(t, n, "no/name", "--", "true"); code != 2 || !strings.Contains(out, "invalid_argument") {
 		t.Errorf("exit code %d: %s", code, out)
 	}
 	n.must(200, "POST", "/v1/locks/job/acquire", `{"ttl_ms":600000,"owner":"somebody"}`, "Perch-Session", "holder-holder-holder-1")

@@ -39,6 +39,9 @@ func run(ctx context.Context, args, env []string, stdout, stderr io.Writer) erro
 	return root.ExecuteContext(ctx)
 }
 
+// more are commands that only some builds have.
+var more []func() *cobra.Command
+
 func rootCommand(env map[string]string) *cobra.Command {
 	root := &cobra.Command{
 		Use:           "perch",
@@ -57,6 +60,9 @@ func rootCommand(env map[string]string) *cobra.Command {
 	root.AddCommand(own...)
 	root.AddCommand(asking.Commands()...)
 	root.AddCommand(asking.ShellCommand())
+	for _, make := range more {
+		root.AddCommand(make())
+	}
 	cli.Arrange(root)
 	return root
 }

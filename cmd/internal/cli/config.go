@@ -270,6 +270,18 @@ func (o *Options) conn(cmd *cobra.Command, c *config) (*conn, error) {
 	return &conn{config: c, printer: p, opt: o, api: api, in: cmd}, nil
 }
 
+// beside is another conversation with the same cluster, for what goes on at the
+// same time.
+func (c *conn) beside() (*conn, error) {
+	own := *c.config
+	own.Session, own.Fences, own.Key = "", nil, ""
+	api, err := own.client(c.printer)
+	if err != nil {
+		return nil, err
+	}
+	return &conn{config: &own, printer: c.printer, opt: c.opt, api: api, in: c.in}, nil
+}
+
 // What a command may have besides.
 
 func withSession(c *config, f *pflag.FlagSet) {

@@ -226,18 +226,18 @@ func parseOpFlags(op *client.Op, args []string) ([]string, error) {
 }
 
 func outcomeText(r *client.OpOutcome) string {
-	text := fmt.Sprintf("%-8s %s", r.Op, deref(r.Path))
+	what, about := deref(r.Path), ""
 	switch {
 	case r.Code != nil:
-		text += "  " + *r.Code
+		about = *r.Code
 	case r.Value != nil:
-		text += strconv.FormatInt(*r.Value, 10)
+		what = strconv.FormatInt(*r.Value, 10)
 	case r.ID != nil:
-		text += "message " + strconv.FormatInt(*r.ID, 10)
+		what = "message " + strconv.FormatInt(*r.ID, 10)
 	case r.Text != nil || r.Data != nil:
-		text += "  " + brief(valueOf(r.Data, r.Text))
+		about = brief(valueOf(r.Data, r.Text))
 	case r.Stat != nil:
-		text += fmt.Sprintf("  version %d", r.Stat.Version)
+		about = fmt.Sprintf("version %d", r.Stat.Version)
 	}
-	return strings.TrimRight(text, " ")
+	return strings.TrimRight(fmt.Sprintf("%-8s %s  %s", r.Op, what, about), " ")
 }

@@ -60,7 +60,7 @@ When standard input is no terminal its lines are run, # begins a comment, and th
 		ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 		defer s.keep.Wait() // closes the session
 		defer cancel()
-		s.opt.own = &ownSession{ttl: ttlDefault, opened: func(c *conn) { s.keep.Go(func() { s.keepSession(ctx, c) }) }}
+		s.opt.own = &ownSession{ttl: ttlDefault, opened: func(c *conn) { s.keepSession(ctx, c) }}
 		return s.run(ctx, cmd.Context())
 	})
 }
@@ -76,12 +76,18 @@ func (o *Options) inShell(c *conn) Options {
 	return Options{Env: env, insecure: c.Insecure}
 }
 
-// keepSession renews the session of the shell until it ends.
+// keepSession has the session of the shell renewed until ctx ends.
 func (s *shell) keepSession(ctx context.Context, c *conn) {
-	c.Fences = nil
-	if err := s.opt.own.keep(ctx, c); err != nil && ctx.Err() == nil {
-		c.note("%v; the nodes and locks of this shell are gone", err)
+	beside, err := c.beside()
+	if err != nil {
+		c.note("%v; the session of this shell is not kept alive", err)
+		return
 	}
+	s.keep.Go(func() {
+		if err := s.opt.own.keep(ctx, beside); err != nil && ctx.Err() == nil {
+			c.note("%v; the nodes and locks of this shell are gone", err)
+		}
+	})
 }
 
 // run runs lines until there is no more, somebody quits or outer ends. outer ends

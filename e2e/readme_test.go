@@ -24,54 +24,43 @@ func root(t *testing.T) string {
 	return dir
 }
 
-// quickStart returns the shell blocks of the README's quick start.
-func quickStart(t *testing.T) []string {
+// shellBlocks returns the n shell blocks of a section of the README.
+func shellBlocks(t *testing.T, title string, n int) (blocks []string) {
 	t.Helper()
 	text, err := os.ReadFile(filepath.Join(root(t), "README.md"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, section, ok := strings.Cut(string(text), "\n## Quick start\n")
+	_, section, ok := strings.Cut(string(text), "\n## "+title+"\n")
 	if !ok {
-		t.Fatal("the README has no quick start")
+		t.Fatalf("the README has no %q", title)
 	}
 	section, _, _ = strings.Cut(section, "\n## ")
-	var blocks []string
 	for _, m := range regexp.MustCompile("(?s)```sh\n(.*?)```").FindAllStringSubmatch(section, -1) {
 		blocks = append(blocks, m[1])
 	}
-	if len(blocks) != 3 {
-		t.Fatalf("the quick start has %d blocks, want 3: run, test, curl", len(blocks))
+	if len(blocks) != n {
+		t.Fatalf("%q has %d blocks, want %d", title, len(blocks), n)
 	}
 	return blocks
 }
 
-// The quick start works as it is printed: the first command starts a node, the
-// lines of curl print what they say they print, in that order. (The second
-// command is what runs this test.) Only the port and the directory are moved,
-// by the environment.
-func TestQuickStart(t *testing.T) {
-	blocks := quickStart(t)
-	if blocks[0] != "make run\n" || blocks[1] != "make test\n" {
-		t.Errorf("the two commands are %q and %q", blocks[0], blocks[1])
-	}
-	n := &node{t: t, id: 1, addr: freeAddrs(t, 1)[0], dir: filepath.Join(t.TempDir(), "node1")}
-	env := append(cleanEnv(t), "PERCH_HTTP="+n.addr, "PERCH_DATA="+n.dir)
-	n.spawnShell(blocks[0], env)
-	n.waitReady()
-
+// runBlock runs a block of shell, in the checkout: what it says that it prints it
+// prints, in that order.
+func runBlock(t *testing.T, block string, env []string) {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	var out bytes.Buffer
-	cmd := exec.CommandContext(ctx, "sh", "-eu", "-c", blocks[2])
+	cmd := exec.CommandContext(ctx, "sh", "-eu", "-c", block)
 	cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = root(t), env, &out, &out
 	if err := cmd.Run(); err != nil {
 		t.Fatalf("%v:\n%s", err, out.String())
 	}
 	rest := out.String()
-	expected := regexp.MustCompile(`(?m)# prints: (.*)$`).FindAllStringSubmatch(blocks[2], -1)
+	expected := regexp.MustCompile(`(?m)# prints: (.*)$`).FindAllStringSubmatch(block, -1)
 	if len(expected) == 0 {
-		t.Error("the quick start says nothing of what it prints")
+		t.Error("it says nothing of what it prints")
 	}
 	for _, m := range expected {
 		_, after, ok := strings.Cut(rest, m[1])
@@ -80,6 +69,29 @@ func TestQuickStart(t *testing.T) {
 		}
 		rest = after
 	}
+}
+
+// The quick start works as it is printed: the first command starts a node, the
+// lines of curl print what they say they print, in that order. (The second
+// command is what runs this test.) Only the port and the directory are moved,
+// by the environment.
+func TestQuickStart(t *testing.T) {
+	blocks := shellBlocks(t, "Quick start", 3) // run, test, curl
+	if blocks[0] != "make run\n" || blocks[1] != "make test\n" {
+		t.Errorf("the two commands are %q and %q", blocks[0], blocks[1])
+	}
+	n := &node{t: t, id: 1, addr: freeAddrs(t, 1)[0], dir: filepath.Join(t.TempDir(), "node1")}
+	env := append(cleanEnv(t), "PERCH_HTTP="+n.addr, "PERCH_DATA="+n.dir)
+	n.spawnShell(blocks[0], env)
+	n.waitReady()
+	runBlock(t, blocks[2], env)
+}
+
+// The lines of perch do what they say, too.
+func TestCommandLineOfTheREADME(t *testing.T) {
+	n := startOne(t)
+	env := append(cleanEnv(t), "PERCH_URL="+n.url(), "PATH="+filepath.Dir(perchBinary(t))+":"+os.Getenv("PATH"))
+	runBlock(t, shellBlocks(t, "Command line", 1)[0], env)
 }
 
 // spawnShell starts the node by a line of shell, in the checkout.

@@ -113,7 +113,7 @@ var hints = map[string]string{
 	"version_mismatch":        "somebody changed it meanwhile: look at it again, and decide anew",
 	"etag_mismatch":           "somebody changed it meanwhile: look at it again, and decide anew",
 	"fence_stale":             "what was to be held is not held any more, so nothing was done",
-	"session_expired":         "perch session create opens another; what the session held is gone",
+	"session_expired":         "what the session held is gone; perch session create opens another (or unset PERCH_SESSION)",
 	"cursor_expired":          "read the state anew, then watch on from there",
 	"page_expired":            "begin the list anew",
 	"no_quorum":               "a majority of the voters must run and reach each other; perch cluster shows who does",

@@ -115,9 +115,13 @@ func (s *source) must(c *conn, args []string) ([]byte, error) {
 // ZooKeeper's commands have it.
 type span struct{ d *time.Duration }
 
+// String is the default that help shows: nothing for 0, which has no unit.
 func (s *span) String() string {
-	if s.d == nil || *s.d == 0 {
-		return "0s"
+	switch {
+	case s.d == nil || *s.d == 0:
+		return "0"
+	case *s.d < 0:
+		return "-1"
 	}
 	return s.d.String()
 }

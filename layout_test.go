@@ -56,7 +56,8 @@ var rooms = map[string]room{
 	"quorum/natsnet":      {perch: []string{"quorum", "quorum/certs", "quorum/wire"}},
 	"quorum/seam":         {perch: []string{"gen/commandpb", "gen/seampb", "lease", "quorum", "quorum/natsnet", "tree"}},
 	"quorum/node": {perch: []string{"gen/commandpb", "gen/nodepb", "lease", "quorum", "quorum/disk",
-		"quorum/natsnet", "quorum/seam", "quorum/snap", "quorum/wal", "tree"}},
+		"quorum/natsnet", "quorum/restore", "quorum/seam", "quorum/snap", "quorum/wal", "tree"}},
+	"quorum/restore":     {perch: []string{"lease", "quorum", "quorum/disk", "quorum/snap", "quorum/wal"}},
 	"quorum/sim":         {perch: []string{"gen/commandpb", "lease", "quorum", "quorum/wire", "tree"}, pure: true},
 	"quorum/sim/simrun":  {perch: []string{"quorum/sim"}},
 	"quorum/sim/mutants": {}, // it builds others, and calls none

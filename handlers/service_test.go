@@ -36,6 +36,7 @@ type testService struct {
 	proposed  *commandpb.Command  // the last one
 	callers   []*commandpb.Caller // of all calls
 	outcomes  map[ticket]lease.Outcome
+	backups   backups
 }
 
 type pinned struct {

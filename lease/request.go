@@ -49,6 +49,13 @@ type Service interface {
 	// ErrNotCaughtUp when the voter is not in sync or does not get there in time,
 	// ErrNoLeader when nobody leads. It needs PermCluster.
 	Transfer(ctx context.Context, caller *commandpb.Caller, to quorum.NodeID) error
+	// Snapshot hands out the whole state at one position, in the pieces of a backup
+	// file. The first question names no node and begins one that holds every write
+	// acknowledged before; each further one repeats From of the first answer, and
+	// must reach that node. The same piece may be asked for again. ErrPageExpired
+	// when the node has let go of the file, which it does some time after the last
+	// question; ErrOverloaded when it keeps too many. It needs PermCluster.
+	Snapshot(ctx context.Context, q SnapshotQuery) (SnapshotPiece, error)
 	// Status describes the cluster as this node sees it.
 	Status() Status
 	// ChangeMembers brings the members to what c says, and answers at the
@@ -74,6 +81,33 @@ type MembersChange struct {
 	Set    []quorum.MemberChange
 	Remove []quorum.NodeID
 	Force  bool // accept a configuration of two voters
+}
+
+// SnapshotQuery asks for a piece of a backup file.
+type SnapshotQuery struct {
+	Caller *commandpb.Caller // needs PermCluster
+	From   SnapshotFrom      // zero: begin
+	Offset int64             // of the piece, in bytes
+	Limit  int               // most bytes of the piece; 0, and above it: SnapshotPieceBytes
+}
+
+// SnapshotFrom names a backup file and the node that keeps it.
+type SnapshotFrom struct {
+	Node quorum.NodeID
+	Zxid quorum.Zxid
+	Hash uint64 // of the snapshot in the file
+}
+
+// SnapshotPieceBytes bounds a piece.
+const SnapshotPieceBytes = 128 << 10
+
+// SnapshotPiece is a piece of a backup file. Data is empty at the end of the file
+// and nowhere else.
+type SnapshotPiece struct {
+	From   SnapshotFrom
+	Digest uint64 // of the state
+	Size   int64  // of the file, in bytes
+	Data   []byte
 }
 
 // Refused is an error of this file, or of package tree, with words for people.

@@ -88,6 +88,10 @@ const (
 	counterLimit       = 0xfffffffe // … beyond which it never goes
 )
 
+// RestoredEpochs is how far above every epoch that the former cluster may have
+// reached a restored one begins: what is known of that may be old (R9).
+const RestoredEpochs Epoch = 4096
+
 var (
 	// ErrTooManyPending refuses a request because too many are without an end.
 	ErrTooManyPending = errors.New("quorum: too many pending requests")

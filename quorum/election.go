@@ -89,7 +89,7 @@ func compareVotes(a, b Vote) int {
 func (c *Core) notification(to NodeID) Message {
 	m := Message{
 		Type: MsgNotify, To: to, State: c.r.state, Round: c.round, Cred: c.credentials(),
-		Reach: c.offer(), Forming: c.formState(), ConfigHash: c.cfg.ConfigHash, Founding: c.ctl.Founding,
+		Reach: c.offer(), Forming: c.formState(), ConfigHash: c.cfg.ConfigHash, Founding: c.ctl.Founding, Past: c.ctl.Past,
 	}
 	if c.ctl.Formed {
 		active, _ := c.inForce()

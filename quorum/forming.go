@@ -52,14 +52,15 @@ func (c *Core) form() {
 }
 
 // found records the founding list once every listed voter was heard without a
-// cluster, on an equal list of peers.
+// cluster, on an equal list of peers, and restored from the same state or from
+// none (R9).
 func (c *Core) found() bool {
 	var list []Member
 	for _, m := range c.founders() {
 		if p := c.peer(m.ID); m.Role == RoleVoter {
 			m.Incarnation = c.ctl.Boot.Incarnation
 			if m.ID != c.cfg.ID {
-				if p.note.at == 0 || p.note.msg.ConfigHash != c.cfg.ConfigHash || p.note.msg.Forming > Founding {
+				if p.note.at == 0 || p.note.msg.ConfigHash != c.cfg.ConfigHash || p.note.msg.Forming > Founding || p.note.msg.Past != c.ctl.Past {
 					return false
 				}
 				m.Incarnation = p.boot.Incarnation
@@ -104,6 +105,9 @@ func (c *Core) adopt(m *Message) {
 	if m.Forming != Formed || c.ctl.Cluster != (ClusterID{}) && c.ctl.NeedsRebuild || c.ctl.Formed || len(m.Founding) == 0 || c.listsMe(m.Founding) {
 		return
 	}
+	if c.ctl.Past != (Past{}) && c.ctl.Past != m.Past {
+		return // what it was restored from is no part of that cluster's history
+	}
 	if len(c.ctl.Founding) > 0 {
 		c.Spoil("the cluster was formed without this store, which had recorded other founders")
 		return
@@ -111,7 +115,7 @@ func (c *Core) adopt(m *Message) {
 	as, listed := m.Config.Member(c.cfg.ID)
 	foreign := listed && as.Role == RoleVoter && as.Incarnation != c.ctl.Boot.Incarnation
 	c.setControl(func(ctl *Control) {
-		ctl.Cluster, ctl.Founding = foundingID(m.Founding), m.Founding
+		ctl.Cluster, ctl.Founding, ctl.Past = foundingID(m.Founding), m.Founding, m.Past
 		ctl.Formed = !foreign && !ctl.NeedsRebuild
 		if foreign && !ctl.NeedsRebuild {
 			ctl.NeedsRebuild = true
@@ -195,6 +199,11 @@ func (c *Core) formingRefusal() string {
 			missing = append(missing, v.ID)
 		case p.note.msg.ConfigHash != c.cfg.ConfigHash && p.note.msg.Forming <= Founding:
 			return fmt.Sprintf("node %d was started with another list of --peers; give every node the same list", p.id)
+		case p.note.msg.Forming <= Founding && p.note.msg.Past != c.ctl.Past:
+			return c.otherPast(p)
+		case p.note.msg.Forming == Formed && c.ctl.Past != (Past{}) && p.note.msg.Past != c.ctl.Past:
+			return fmt.Sprintf("this data directory was restored from the state at %v, and node %d belongs to a cluster that has formed without it: "+
+				"start this node on an empty data directory, or the whole cluster on restored ones", c.ctl.Past.Zxid, p.id)
 		case p.note.msg.Forming == Rebuild:
 			return fmt.Sprintf("node %d belongs to a cluster that was formed before and waits to be rebuilt from it; no other cluster forms with it", p.id)
 		case len(c.ctl.Founding) > 0 && p.boot.Incarnation != v.Incarnation,
@@ -206,6 +215,21 @@ func (c *Core) formingRefusal() string {
 		return fmt.Sprintf("waiting for voters %v to form the cluster; every listed voter must be present the first time", missing)
 	}
 	return "forming the cluster"
+}
+
+// otherPast says in words that a cluster cannot form of this store and a peer's,
+// since not both were restored from one state.
+func (c *Core) otherPast(p *peer) string {
+	const remedy = "nothing was stored yet: restore the same file into empty data directories of all voters, or start all of them on empty ones"
+	own, other := c.ctl.Past, p.note.msg.Past
+	switch {
+	case other == (Past{}):
+		return fmt.Sprintf("this data directory was restored from the state at %v, and that of node %d is empty; %s", own.Zxid, p.id, remedy)
+	case own == (Past{}):
+		return fmt.Sprintf("the data directory of node %d was restored from the state at %v, and this one is empty; %s", p.id, other.Zxid, remedy)
+	}
+	return fmt.Sprintf("this data directory was restored from the state at %v with digest %016x (epochs up to %d), and that of node %d from %v with %016x (up to %d); %s",
+		own.Zxid, own.Digest, own.Epoch, p.id, other.Zxid, other.Digest, other.Epoch, remedy)
 }
 
 func (c *Core) listsMe(list []Member) bool {

@@ -86,8 +86,8 @@ func (c *Core) chooseEpoch() {
 		return
 	}
 	e := c.highestPromise()
-	if e == 0 && c.cfg.MinEpoch > 0 {
-		e = c.cfg.MinEpoch - 1
+	if e == 0 {
+		e = c.firstEpoch() - 1
 	}
 	e++
 	c.promiseOwn(e)
@@ -95,6 +95,15 @@ func (c *Core) chooseEpoch() {
 	for i := range c.r.lead.learners {
 		c.sendLeaderInfo(&c.r.lead.learners[i])
 	}
+}
+
+// firstEpoch is where a cluster that forms now begins, so that no position of an
+// earlier one comes back (R9).
+func (c *Core) firstEpoch() Epoch {
+	if c.ctl.Past == (Past{}) {
+		return max(1, c.cfg.MinEpoch)
+	}
+	return max(c.cfg.MinEpoch, c.ctl.Past.Epoch) + RestoredEpochs
 }
 
 // highestPromise is the highest epoch that this leader knows anybody to have
@@ -280,7 +289,21 @@ func (c *Core) establish() {
 			c.sendUpToDate(l)
 		}
 	}
+	c.beginAnew()
 }
+
+// beginAnew makes what leaves the past behind the first transaction of a cluster
+// that was restored, before any of a client (R9). A leader that pauses proposes
+// nothing else either, and is established once more when it has renewed its epoch.
+func (c *Core) beginAnew() {
+	if c.past() {
+		c.propose(EntryRestored, Origin{}, nil)
+	}
+}
+
+// past says whether the log ends with the state that the cluster was restored
+// from. Nothing is answered from that.
+func (c *Core) past() bool { return c.ctl.Past.Zxid != 0 && c.log.last() == c.ctl.Past.Zxid }
 
 func (c *Core) holdsBase(id NodeID) bool {
 	l := c.learner(id)

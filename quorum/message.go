@@ -123,6 +123,7 @@ type Message struct {
 	Forming    FormState
 	ConfigHash uint64        // of --peers, compared while unformed
 	Founding   []Member      // NOTIFY of founding and formed stores, sorted by ID
+	Past       Past          // NOTIFY: what the store, or its cluster, was restored from
 	Config     Configuration // NOTIFY of formed stores: the newest that is known to be committed
 	Seen       Boot          // NOTIFY to a store that is refused: the life of it that the sender has seen (R3)
 

@@ -67,6 +67,11 @@ type EntryKind uint8
 const (
 	EntryCommand EntryKind = 1 // for the replicated state machine
 	EntryConfig  EntryKind = 2 // for the quorum itself
+
+	// EntryRestored is the first transaction of a cluster that was restored, and of
+	// no other: the state machine leaves the past behind at it (RULES.md R9). It has
+	// no data and no origin.
+	EntryRestored EntryKind = 3
 )
 
 // Entry is one transaction as it stands in the log. Data must not be changed
@@ -136,6 +141,24 @@ type SnapMeta struct {
 	Config string // encoded Configuration at Zxid; "" for the founding one
 }
 
+// Past is the state of a former cluster that a restore put into a store in the
+// place of nothing (RULES.md R9); zero in a store that was not restored.
+type Past struct {
+	Zxid   Zxid   // of that state
+	Digest uint64 // of that state
+	Epoch  Epoch  // highest that the former cluster is known to have reached
+}
+
+// Chain is the chain hash that the log of a restored store begins with: another
+// one than the former cluster's at that zxid, since what follows is not the same.
+func (p Past) Chain() uint64 {
+	b := append(make([]byte, 0, 32), "restored"...)
+	b = binary.LittleEndian.AppendUint64(b, uint64(p.Zxid))
+	b = binary.LittleEndian.AppendUint64(b, p.Digest)
+	b = binary.LittleEndian.AppendUint32(b, uint32(p.Epoch))
+	return xxhash.Sum64(b)
+}
+
 // Promise says to whom an epoch was promised, so that the same life of the
 // same leader can be promised again (ZAB.md 2.3).
 type Promise struct {
@@ -156,6 +179,7 @@ type Control struct {
 	Boot          Boot
 	Cluster       ClusterID // zero until Founding is known
 	Founding      []Member  // the founding list, by ID, observers without incarnation; fixed once set (R8)
+	Past          Past      // what the cluster was restored from, as this store was or was told
 	Formed        bool      // every founder reported the same list
 	NeedsRebuild  bool      // this store may not vote, nor be counted in any quorum
 	Spoiled       bool      // with NeedsRebuild: what this store holds is not to be trusted, so it cannot be granted

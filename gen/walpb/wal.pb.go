@@ -178,6 +178,7 @@ type Control struct {
 	CurrentEpoch  uint32                 `protobuf:"varint,10,opt,name=current_epoch,json=currentEpoch,proto3" json:"current_epoch,omitempty"`
 	Spoiled       bool                   `protobuf:"varint,11,opt,name=spoiled,proto3" json:"spoiled,omitempty"`
 	Seen          []*Life                `protobuf:"bytes,12,rep,name=seen,proto3" json:"seen,omitempty"`
+	Past          *Past                  `protobuf:"bytes,13,opt,name=past,proto3" json:"past,omitempty"` // absent: nothing was restored
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -296,6 +297,73 @@ func (x *Control) GetSeen() []*Life {
 	return nil
 }
 
+func (x *Control) GetPast() *Past {
+	if x != nil {
+		return x.Past
+	}
+	return nil
+}
+
+type Past struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Zxid          uint64                 `protobuf:"varint,1,opt,name=zxid,proto3" json:"zxid,omitempty"`
+	Digest        uint64                 `protobuf:"fixed64,2,opt,name=digest,proto3" json:"digest,omitempty"`
+	Epoch         uint32                 `protobuf:"varint,3,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Past) Reset() {
+	*x = Past{}
+	mi := &file_quorum_wal_wal_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Past) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Past) ProtoMessage() {}
+
+func (x *Past) ProtoReflect() protoreflect.Message {
+	mi := &file_quorum_wal_wal_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Past.ProtoReflect.Descriptor instead.
+func (*Past) Descriptor() ([]byte, []int) {
+	return file_quorum_wal_wal_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *Past) GetZxid() uint64 {
+	if x != nil {
+		return x.Zxid
+	}
+	return 0
+}
+
+func (x *Past) GetDigest() uint64 {
+	if x != nil {
+		return x.Digest
+	}
+	return 0
+}
+
+func (x *Past) GetEpoch() uint32 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
 type Boot struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Incarnation   []byte                 `protobuf:"bytes,1,opt,name=incarnation,proto3" json:"incarnation,omitempty"` // 16 bytes
@@ -307,7 +375,7 @@ type Boot struct {
 
 func (x *Boot) Reset() {
 	*x = Boot{}
-	mi := &file_quorum_wal_wal_proto_msgTypes[3]
+	mi := &file_quorum_wal_wal_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -319,7 +387,7 @@ func (x *Boot) String() string {
 func (*Boot) ProtoMessage() {}
 
 func (x *Boot) ProtoReflect() protoreflect.Message {
-	mi := &file_quorum_wal_wal_proto_msgTypes[3]
+	mi := &file_quorum_wal_wal_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -332,7 +400,7 @@ func (x *Boot) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Boot.ProtoReflect.Descriptor instead.
 func (*Boot) Descriptor() ([]byte, []int) {
-	return file_quorum_wal_wal_proto_rawDescGZIP(), []int{3}
+	return file_quorum_wal_wal_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Boot) GetIncarnation() []byte {
@@ -368,7 +436,7 @@ type Member struct {
 
 func (x *Member) Reset() {
 	*x = Member{}
-	mi := &file_quorum_wal_wal_proto_msgTypes[4]
+	mi := &file_quorum_wal_wal_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -380,7 +448,7 @@ func (x *Member) String() string {
 func (*Member) ProtoMessage() {}
 
 func (x *Member) ProtoReflect() protoreflect.Message {
-	mi := &file_quorum_wal_wal_proto_msgTypes[4]
+	mi := &file_quorum_wal_wal_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -393,7 +461,7 @@ func (x *Member) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Member.ProtoReflect.Descriptor instead.
 func (*Member) Descriptor() ([]byte, []int) {
-	return file_quorum_wal_wal_proto_rawDescGZIP(), []int{4}
+	return file_quorum_wal_wal_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Member) GetId() uint32 {
@@ -434,7 +502,7 @@ type Life struct {
 
 func (x *Life) Reset() {
 	*x = Life{}
-	mi := &file_quorum_wal_wal_proto_msgTypes[5]
+	mi := &file_quorum_wal_wal_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -446,7 +514,7 @@ func (x *Life) String() string {
 func (*Life) ProtoMessage() {}
 
 func (x *Life) ProtoReflect() protoreflect.Message {
-	mi := &file_quorum_wal_wal_proto_msgTypes[5]
+	mi := &file_quorum_wal_wal_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -459,7 +527,7 @@ func (x *Life) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Life.ProtoReflect.Descriptor instead.
 func (*Life) Descriptor() ([]byte, []int) {
-	return file_quorum_wal_wal_proto_rawDescGZIP(), []int{5}
+	return file_quorum_wal_wal_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Life) GetId() uint32 {
@@ -486,7 +554,7 @@ type Promise struct {
 
 func (x *Promise) Reset() {
 	*x = Promise{}
-	mi := &file_quorum_wal_wal_proto_msgTypes[6]
+	mi := &file_quorum_wal_wal_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -498,7 +566,7 @@ func (x *Promise) String() string {
 func (*Promise) ProtoMessage() {}
 
 func (x *Promise) ProtoReflect() protoreflect.Message {
-	mi := &file_quorum_wal_wal_proto_msgTypes[6]
+	mi := &file_quorum_wal_wal_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -511,7 +579,7 @@ func (x *Promise) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Promise.ProtoReflect.Descriptor instead.
 func (*Promise) Descriptor() ([]byte, []int) {
-	return file_quorum_wal_wal_proto_rawDescGZIP(), []int{6}
+	return file_quorum_wal_wal_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Promise) GetLeader() uint32 {
@@ -546,7 +614,7 @@ type Entry struct {
 
 func (x *Entry) Reset() {
 	*x = Entry{}
-	mi := &file_quorum_wal_wal_proto_msgTypes[7]
+	mi := &file_quorum_wal_wal_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -558,7 +626,7 @@ func (x *Entry) String() string {
 func (*Entry) ProtoMessage() {}
 
 func (x *Entry) ProtoReflect() protoreflect.Message {
-	mi := &file_quorum_wal_wal_proto_msgTypes[7]
+	mi := &file_quorum_wal_wal_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -571,7 +639,7 @@ func (x *Entry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Entry.ProtoReflect.Descriptor instead.
 func (*Entry) Descriptor() ([]byte, []int) {
-	return file_quorum_wal_wal_proto_rawDescGZIP(), []int{7}
+	return file_quorum_wal_wal_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Entry) GetKind() uint32 {
@@ -639,7 +707,7 @@ const file_quorum_wal_wal_proto_rawDesc = "" +
 	"last_chain\x18\x04 \x01(\x06R\tlastChain\x12\x1f\n" +
 	"\vcommit_hint\x18\x05 \x01(\x06R\n" +
 	"commitHint\x12!\n" +
-	"\fprevious_end\x18\x06 \x01(\x04R\vpreviousEnd\"\xb0\x03\n" +
+	"\fprevious_end\x18\x06 \x01(\x04R\vpreviousEnd\"\xd8\x03\n" +
 	"\aControl\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\rR\x04node\x12&\n" +
 	"\x04boot\x18\x02 \x01(\v2\x12.perch.wal.v1.BootR\x04boot\x12\x18\n" +
@@ -653,7 +721,12 @@ const file_quorum_wal_wal_proto_rawDesc = "" +
 	"\rcurrent_epoch\x18\n" +
 	" \x01(\rR\fcurrentEpoch\x12\x18\n" +
 	"\aspoiled\x18\v \x01(\bR\aspoiled\x12&\n" +
-	"\x04seen\x18\f \x03(\v2\x12.perch.wal.v1.LifeR\x04seen\"X\n" +
+	"\x04seen\x18\f \x03(\v2\x12.perch.wal.v1.LifeR\x04seen\x12&\n" +
+	"\x04past\x18\r \x01(\v2\x12.perch.wal.v1.PastR\x04past\"H\n" +
+	"\x04Past\x12\x12\n" +
+	"\x04zxid\x18\x01 \x01(\x04R\x04zxid\x12\x16\n" +
+	"\x06digest\x18\x02 \x01(\x06R\x06digest\x12\x14\n" +
+	"\x05epoch\x18\x03 \x01(\rR\x05epoch\"X\n" +
 	"\x04Boot\x12 \n" +
 	"\vincarnation\x18\x01 \x01(\fR\vincarnation\x12\x18\n" +
 	"\acounter\x18\x02 \x01(\x04R\acounter\x12\x14\n" +
@@ -692,30 +765,32 @@ func file_quorum_wal_wal_proto_rawDescGZIP() []byte {
 	return file_quorum_wal_wal_proto_rawDescData
 }
 
-var file_quorum_wal_wal_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
+var file_quorum_wal_wal_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
 var file_quorum_wal_wal_proto_goTypes = []any{
 	(*Store)(nil),         // 0: perch.wal.v1.Store
 	(*SegmentHeader)(nil), // 1: perch.wal.v1.SegmentHeader
 	(*Control)(nil),       // 2: perch.wal.v1.Control
-	(*Boot)(nil),          // 3: perch.wal.v1.Boot
-	(*Member)(nil),        // 4: perch.wal.v1.Member
-	(*Life)(nil),          // 5: perch.wal.v1.Life
-	(*Promise)(nil),       // 6: perch.wal.v1.Promise
-	(*Entry)(nil),         // 7: perch.wal.v1.Entry
+	(*Past)(nil),          // 3: perch.wal.v1.Past
+	(*Boot)(nil),          // 4: perch.wal.v1.Boot
+	(*Member)(nil),        // 5: perch.wal.v1.Member
+	(*Life)(nil),          // 6: perch.wal.v1.Life
+	(*Promise)(nil),       // 7: perch.wal.v1.Promise
+	(*Entry)(nil),         // 8: perch.wal.v1.Entry
 }
 var file_quorum_wal_wal_proto_depIdxs = []int32{
 	2, // 0: perch.wal.v1.SegmentHeader.control:type_name -> perch.wal.v1.Control
-	3, // 1: perch.wal.v1.Control.boot:type_name -> perch.wal.v1.Boot
-	4, // 2: perch.wal.v1.Control.founding:type_name -> perch.wal.v1.Member
-	6, // 3: perch.wal.v1.Control.accepted_from:type_name -> perch.wal.v1.Promise
-	5, // 4: perch.wal.v1.Control.seen:type_name -> perch.wal.v1.Life
-	3, // 5: perch.wal.v1.Life.boot:type_name -> perch.wal.v1.Boot
-	3, // 6: perch.wal.v1.Promise.boot:type_name -> perch.wal.v1.Boot
-	7, // [7:7] is the sub-list for method output_type
-	7, // [7:7] is the sub-list for method input_type
-	7, // [7:7] is the sub-list for extension type_name
-	7, // [7:7] is the sub-list for extension extendee
-	0, // [0:7] is the sub-list for field type_name
+	4, // 1: perch.wal.v1.Control.boot:type_name -> perch.wal.v1.Boot
+	5, // 2: perch.wal.v1.Control.founding:type_name -> perch.wal.v1.Member
+	7, // 3: perch.wal.v1.Control.accepted_from:type_name -> perch.wal.v1.Promise
+	6, // 4: perch.wal.v1.Control.seen:type_name -> perch.wal.v1.Life
+	3, // 5: perch.wal.v1.Control.past:type_name -> perch.wal.v1.Past
+	4, // 6: perch.wal.v1.Life.boot:type_name -> perch.wal.v1.Boot
+	4, // 7: perch.wal.v1.Promise.boot:type_name -> perch.wal.v1.Boot
+	8, // [8:8] is the sub-list for method output_type
+	8, // [8:8] is the sub-list for method input_type
+	8, // [8:8] is the sub-list for extension type_name
+	8, // [8:8] is the sub-list for extension extendee
+	0, // [0:8] is the sub-list for field type_name
 }
 
 func init() { file_quorum_wal_wal_proto_init() }
@@ -729,7 +804,7 @@ func file_quorum_wal_wal_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_quorum_wal_wal_proto_rawDesc), len(file_quorum_wal_wal_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   8,
+			NumMessages:   9,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

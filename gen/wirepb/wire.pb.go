@@ -56,6 +56,7 @@ type Message struct {
 	Founding    []*Member              `protobuf:"bytes,24,rep,name=founding,proto3" json:"founding,omitempty"` // strictly rising by id
 	Config      []byte                 `protobuf:"bytes,37,opt,name=config,proto3" json:"config,omitempty"`     // quorum.Configuration, encoded
 	Seen        *Boot                  `protobuf:"bytes,43,opt,name=seen,proto3" json:"seen,omitempty"`
+	Past        *Past                  `protobuf:"bytes,44,opt,name=past,proto3" json:"past,omitempty"`
 	Counts      bool                   `protobuf:"varint,25,opt,name=counts,proto3" json:"counts,omitempty"`
 	Mode        uint32                 `protobuf:"varint,26,opt,name=mode,proto3" json:"mode,omitempty"` // quorum.SyncMode
 	Common      uint64                 `protobuf:"varint,27,opt,name=common,proto3" json:"common,omitempty"`
@@ -292,6 +293,13 @@ func (x *Message) GetSeen() *Boot {
 	return nil
 }
 
+func (x *Message) GetPast() *Past {
+	if x != nil {
+		return x.Past
+	}
+	return nil
+}
+
 func (x *Message) GetCounts() bool {
 	if x != nil {
 		return x.Counts
@@ -486,6 +494,66 @@ func (x *Boot) GetNonce() uint64 {
 	return 0
 }
 
+type Past struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Zxid          uint64                 `protobuf:"varint,1,opt,name=zxid,proto3" json:"zxid,omitempty"`
+	Digest        uint64                 `protobuf:"fixed64,2,opt,name=digest,proto3" json:"digest,omitempty"`
+	Epoch         uint32                 `protobuf:"varint,3,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Past) Reset() {
+	*x = Past{}
+	mi := &file_quorum_wire_wire_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Past) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Past) ProtoMessage() {}
+
+func (x *Past) ProtoReflect() protoreflect.Message {
+	mi := &file_quorum_wire_wire_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Past.ProtoReflect.Descriptor instead.
+func (*Past) Descriptor() ([]byte, []int) {
+	return file_quorum_wire_wire_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *Past) GetZxid() uint64 {
+	if x != nil {
+		return x.Zxid
+	}
+	return 0
+}
+
+func (x *Past) GetDigest() uint64 {
+	if x != nil {
+		return x.Digest
+	}
+	return 0
+}
+
+func (x *Past) GetEpoch() uint32 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
 type Credentials struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	AcceptedEpoch uint32                 `protobuf:"varint,1,opt,name=accepted_epoch,json=acceptedEpoch,proto3" json:"accepted_epoch,omitempty"`
@@ -501,7 +569,7 @@ type Credentials struct {
 
 func (x *Credentials) Reset() {
 	*x = Credentials{}
-	mi := &file_quorum_wire_wire_proto_msgTypes[2]
+	mi := &file_quorum_wire_wire_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -513,7 +581,7 @@ func (x *Credentials) String() string {
 func (*Credentials) ProtoMessage() {}
 
 func (x *Credentials) ProtoReflect() protoreflect.Message {
-	mi := &file_quorum_wire_wire_proto_msgTypes[2]
+	mi := &file_quorum_wire_wire_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -526,7 +594,7 @@ func (x *Credentials) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Credentials.ProtoReflect.Descriptor instead.
 func (*Credentials) Descriptor() ([]byte, []int) {
-	return file_quorum_wire_wire_proto_rawDescGZIP(), []int{2}
+	return file_quorum_wire_wire_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *Credentials) GetAcceptedEpoch() uint32 {
@@ -588,7 +656,7 @@ type Checkpoint struct {
 
 func (x *Checkpoint) Reset() {
 	*x = Checkpoint{}
-	mi := &file_quorum_wire_wire_proto_msgTypes[3]
+	mi := &file_quorum_wire_wire_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -600,7 +668,7 @@ func (x *Checkpoint) String() string {
 func (*Checkpoint) ProtoMessage() {}
 
 func (x *Checkpoint) ProtoReflect() protoreflect.Message {
-	mi := &file_quorum_wire_wire_proto_msgTypes[3]
+	mi := &file_quorum_wire_wire_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -613,7 +681,7 @@ func (x *Checkpoint) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Checkpoint.ProtoReflect.Descriptor instead.
 func (*Checkpoint) Descriptor() ([]byte, []int) {
-	return file_quorum_wire_wire_proto_rawDescGZIP(), []int{3}
+	return file_quorum_wire_wire_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Checkpoint) GetZxid() uint64 {
@@ -641,7 +709,7 @@ type EpochEnd struct {
 
 func (x *EpochEnd) Reset() {
 	*x = EpochEnd{}
-	mi := &file_quorum_wire_wire_proto_msgTypes[4]
+	mi := &file_quorum_wire_wire_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -653,7 +721,7 @@ func (x *EpochEnd) String() string {
 func (*EpochEnd) ProtoMessage() {}
 
 func (x *EpochEnd) ProtoReflect() protoreflect.Message {
-	mi := &file_quorum_wire_wire_proto_msgTypes[4]
+	mi := &file_quorum_wire_wire_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -666,7 +734,7 @@ func (x *EpochEnd) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EpochEnd.ProtoReflect.Descriptor instead.
 func (*EpochEnd) Descriptor() ([]byte, []int) {
-	return file_quorum_wire_wire_proto_rawDescGZIP(), []int{4}
+	return file_quorum_wire_wire_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *EpochEnd) GetEpoch() uint32 {
@@ -701,7 +769,7 @@ type Vote struct {
 
 func (x *Vote) Reset() {
 	*x = Vote{}
-	mi := &file_quorum_wire_wire_proto_msgTypes[5]
+	mi := &file_quorum_wire_wire_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -713,7 +781,7 @@ func (x *Vote) String() string {
 func (*Vote) ProtoMessage() {}
 
 func (x *Vote) ProtoReflect() protoreflect.Message {
-	mi := &file_quorum_wire_wire_proto_msgTypes[5]
+	mi := &file_quorum_wire_wire_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -726,7 +794,7 @@ func (x *Vote) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Vote.ProtoReflect.Descriptor instead.
 func (*Vote) Descriptor() ([]byte, []int) {
-	return file_quorum_wire_wire_proto_rawDescGZIP(), []int{5}
+	return file_quorum_wire_wire_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Vote) GetLeader() uint32 {
@@ -763,7 +831,7 @@ type Member struct {
 
 func (x *Member) Reset() {
 	*x = Member{}
-	mi := &file_quorum_wire_wire_proto_msgTypes[6]
+	mi := &file_quorum_wire_wire_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -775,7 +843,7 @@ func (x *Member) String() string {
 func (*Member) ProtoMessage() {}
 
 func (x *Member) ProtoReflect() protoreflect.Message {
-	mi := &file_quorum_wire_wire_proto_msgTypes[6]
+	mi := &file_quorum_wire_wire_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -788,7 +856,7 @@ func (x *Member) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Member.ProtoReflect.Descriptor instead.
 func (*Member) Descriptor() ([]byte, []int) {
-	return file_quorum_wire_wire_proto_rawDescGZIP(), []int{6}
+	return file_quorum_wire_wire_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Member) GetId() uint32 {
@@ -840,7 +908,7 @@ type Snapshot struct {
 
 func (x *Snapshot) Reset() {
 	*x = Snapshot{}
-	mi := &file_quorum_wire_wire_proto_msgTypes[7]
+	mi := &file_quorum_wire_wire_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -852,7 +920,7 @@ func (x *Snapshot) String() string {
 func (*Snapshot) ProtoMessage() {}
 
 func (x *Snapshot) ProtoReflect() protoreflect.Message {
-	mi := &file_quorum_wire_wire_proto_msgTypes[7]
+	mi := &file_quorum_wire_wire_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -865,7 +933,7 @@ func (x *Snapshot) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Snapshot.ProtoReflect.Descriptor instead.
 func (*Snapshot) Descriptor() ([]byte, []int) {
-	return file_quorum_wire_wire_proto_rawDescGZIP(), []int{7}
+	return file_quorum_wire_wire_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Snapshot) GetZxid() uint64 {
@@ -920,7 +988,7 @@ type Heard struct {
 
 func (x *Heard) Reset() {
 	*x = Heard{}
-	mi := &file_quorum_wire_wire_proto_msgTypes[8]
+	mi := &file_quorum_wire_wire_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -932,7 +1000,7 @@ func (x *Heard) String() string {
 func (*Heard) ProtoMessage() {}
 
 func (x *Heard) ProtoReflect() protoreflect.Message {
-	mi := &file_quorum_wire_wire_proto_msgTypes[8]
+	mi := &file_quorum_wire_wire_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -945,7 +1013,7 @@ func (x *Heard) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Heard.ProtoReflect.Descriptor instead.
 func (*Heard) Descriptor() ([]byte, []int) {
-	return file_quorum_wire_wire_proto_rawDescGZIP(), []int{8}
+	return file_quorum_wire_wire_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Heard) GetId() uint32 {
@@ -973,7 +1041,7 @@ type Request struct {
 
 func (x *Request) Reset() {
 	*x = Request{}
-	mi := &file_quorum_wire_wire_proto_msgTypes[9]
+	mi := &file_quorum_wire_wire_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -985,7 +1053,7 @@ func (x *Request) String() string {
 func (*Request) ProtoMessage() {}
 
 func (x *Request) ProtoReflect() protoreflect.Message {
-	mi := &file_quorum_wire_wire_proto_msgTypes[9]
+	mi := &file_quorum_wire_wire_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -998,7 +1066,7 @@ func (x *Request) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Request.ProtoReflect.Descriptor instead.
 func (*Request) Descriptor() ([]byte, []int) {
-	return file_quorum_wire_wire_proto_rawDescGZIP(), []int{9}
+	return file_quorum_wire_wire_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Request) GetId() uint64 {
@@ -1041,7 +1109,7 @@ type Entry struct {
 
 func (x *Entry) Reset() {
 	*x = Entry{}
-	mi := &file_quorum_wire_wire_proto_msgTypes[10]
+	mi := &file_quorum_wire_wire_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1053,7 +1121,7 @@ func (x *Entry) String() string {
 func (*Entry) ProtoMessage() {}
 
 func (x *Entry) ProtoReflect() protoreflect.Message {
-	mi := &file_quorum_wire_wire_proto_msgTypes[10]
+	mi := &file_quorum_wire_wire_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1066,7 +1134,7 @@ func (x *Entry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Entry.ProtoReflect.Descriptor instead.
 func (*Entry) Descriptor() ([]byte, []int) {
-	return file_quorum_wire_wire_proto_rawDescGZIP(), []int{10}
+	return file_quorum_wire_wire_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Entry) GetZxid() uint64 {
@@ -1129,7 +1197,7 @@ var File_quorum_wire_wire_proto protoreflect.FileDescriptor
 
 const file_quorum_wire_wire_proto_rawDesc = "" +
 	"\n" +
-	"\x16quorum/wire/wire.proto\x12\rperch.wire.v1\"\x9e\n" +
+	"\x16quorum/wire/wire.proto\x12\rperch.wire.v1\"\xc7\n" +
 	"\n" +
 	"\aMessage\x12\x12\n" +
 	"\x04type\x18\x01 \x01(\rR\x04type\x12\x12\n" +
@@ -1160,7 +1228,8 @@ const file_quorum_wire_wire_proto_rawDesc = "" +
 	"configHash\x121\n" +
 	"\bfounding\x18\x18 \x03(\v2\x15.perch.wire.v1.MemberR\bfounding\x12\x16\n" +
 	"\x06config\x18% \x01(\fR\x06config\x12'\n" +
-	"\x04seen\x18+ \x01(\v2\x13.perch.wire.v1.BootR\x04seen\x12\x16\n" +
+	"\x04seen\x18+ \x01(\v2\x13.perch.wire.v1.BootR\x04seen\x12'\n" +
+	"\x04past\x18, \x01(\v2\x13.perch.wire.v1.PastR\x04past\x12\x16\n" +
 	"\x06counts\x18\x19 \x01(\bR\x06counts\x12\x12\n" +
 	"\x04mode\x18\x1a \x01(\rR\x04mode\x12\x16\n" +
 	"\x06common\x18\x1b \x01(\x04R\x06common\x12\x12\n" +
@@ -1183,7 +1252,11 @@ const file_quorum_wire_wire_proto_rawDesc = "" +
 	"\x10incarnation_high\x18\x01 \x01(\x06R\x0fincarnationHigh\x12'\n" +
 	"\x0fincarnation_low\x18\x02 \x01(\x06R\x0eincarnationLow\x12\x18\n" +
 	"\acounter\x18\x03 \x01(\x04R\acounter\x12\x14\n" +
-	"\x05nonce\x18\x04 \x01(\x06R\x05nonce\"\xe2\x01\n" +
+	"\x05nonce\x18\x04 \x01(\x06R\x05nonce\"H\n" +
+	"\x04Past\x12\x12\n" +
+	"\x04zxid\x18\x01 \x01(\x04R\x04zxid\x12\x16\n" +
+	"\x06digest\x18\x02 \x01(\x06R\x06digest\x12\x14\n" +
+	"\x05epoch\x18\x03 \x01(\rR\x05epoch\"\xe2\x01\n" +
 	"\vCredentials\x12%\n" +
 	"\x0eaccepted_epoch\x18\x01 \x01(\rR\racceptedEpoch\x12#\n" +
 	"\rcurrent_epoch\x18\x02 \x01(\rR\fcurrentEpoch\x12\x12\n" +
@@ -1248,38 +1321,40 @@ func file_quorum_wire_wire_proto_rawDescGZIP() []byte {
 	return file_quorum_wire_wire_proto_rawDescData
 }
 
-var file_quorum_wire_wire_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
+var file_quorum_wire_wire_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
 var file_quorum_wire_wire_proto_goTypes = []any{
 	(*Message)(nil),     // 0: perch.wire.v1.Message
 	(*Boot)(nil),        // 1: perch.wire.v1.Boot
-	(*Credentials)(nil), // 2: perch.wire.v1.Credentials
-	(*Checkpoint)(nil),  // 3: perch.wire.v1.Checkpoint
-	(*EpochEnd)(nil),    // 4: perch.wire.v1.EpochEnd
-	(*Vote)(nil),        // 5: perch.wire.v1.Vote
-	(*Member)(nil),      // 6: perch.wire.v1.Member
-	(*Snapshot)(nil),    // 7: perch.wire.v1.Snapshot
-	(*Heard)(nil),       // 8: perch.wire.v1.Heard
-	(*Request)(nil),     // 9: perch.wire.v1.Request
-	(*Entry)(nil),       // 10: perch.wire.v1.Entry
+	(*Past)(nil),        // 2: perch.wire.v1.Past
+	(*Credentials)(nil), // 3: perch.wire.v1.Credentials
+	(*Checkpoint)(nil),  // 4: perch.wire.v1.Checkpoint
+	(*EpochEnd)(nil),    // 5: perch.wire.v1.EpochEnd
+	(*Vote)(nil),        // 6: perch.wire.v1.Vote
+	(*Member)(nil),      // 7: perch.wire.v1.Member
+	(*Snapshot)(nil),    // 8: perch.wire.v1.Snapshot
+	(*Heard)(nil),       // 9: perch.wire.v1.Heard
+	(*Request)(nil),     // 10: perch.wire.v1.Request
+	(*Entry)(nil),       // 11: perch.wire.v1.Entry
 }
 var file_quorum_wire_wire_proto_depIdxs = []int32{
 	1,  // 0: perch.wire.v1.Message.from_boot:type_name -> perch.wire.v1.Boot
 	1,  // 1: perch.wire.v1.Message.to_boot:type_name -> perch.wire.v1.Boot
-	2,  // 2: perch.wire.v1.Message.cred:type_name -> perch.wire.v1.Credentials
-	4,  // 3: perch.wire.v1.Message.table:type_name -> perch.wire.v1.EpochEnd
-	5,  // 4: perch.wire.v1.Message.vote:type_name -> perch.wire.v1.Vote
-	6,  // 5: perch.wire.v1.Message.founding:type_name -> perch.wire.v1.Member
+	3,  // 2: perch.wire.v1.Message.cred:type_name -> perch.wire.v1.Credentials
+	5,  // 3: perch.wire.v1.Message.table:type_name -> perch.wire.v1.EpochEnd
+	6,  // 4: perch.wire.v1.Message.vote:type_name -> perch.wire.v1.Vote
+	7,  // 5: perch.wire.v1.Message.founding:type_name -> perch.wire.v1.Member
 	1,  // 6: perch.wire.v1.Message.seen:type_name -> perch.wire.v1.Boot
-	7,  // 7: perch.wire.v1.Message.snap:type_name -> perch.wire.v1.Snapshot
-	8,  // 8: perch.wire.v1.Message.heard:type_name -> perch.wire.v1.Heard
-	3,  // 9: perch.wire.v1.Message.digests:type_name -> perch.wire.v1.Checkpoint
-	9,  // 10: perch.wire.v1.Message.requests:type_name -> perch.wire.v1.Request
-	10, // 11: perch.wire.v1.Message.entries:type_name -> perch.wire.v1.Entry
-	12, // [12:12] is the sub-list for method output_type
-	12, // [12:12] is the sub-list for method input_type
-	12, // [12:12] is the sub-list for extension type_name
-	12, // [12:12] is the sub-list for extension extendee
-	0,  // [0:12] is the sub-list for field type_name
+	2,  // 7: perch.wire.v1.Message.past:type_name -> perch.wire.v1.Past
+	8,  // 8: perch.wire.v1.Message.snap:type_name -> perch.wire.v1.Snapshot
+	9,  // 9: perch.wire.v1.Message.heard:type_name -> perch.wire.v1.Heard
+	4,  // 10: perch.wire.v1.Message.digests:type_name -> perch.wire.v1.Checkpoint
+	10, // 11: perch.wire.v1.Message.requests:type_name -> perch.wire.v1.Request
+	11, // 12: perch.wire.v1.Message.entries:type_name -> perch.wire.v1.Entry
+	13, // [13:13] is the sub-list for method output_type
+	13, // [13:13] is the sub-list for method input_type
+	13, // [13:13] is the sub-list for extension type_name
+	13, // [13:13] is the sub-list for extension extendee
+	0,  // [0:13] is the sub-list for field type_name
 }
 
 func init() { file_quorum_wire_wire_proto_init() }
@@ -1293,7 +1368,7 @@ func file_quorum_wire_wire_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_quorum_wire_wire_proto_rawDesc), len(file_quorum_wire_wire_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   11,
+			NumMessages:   12,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -187,7 +187,7 @@ func TestSnapshotsStandAtCheckpoints(t *testing.T) {
 	for i := range quorum.DigestEvery + 10 {
 		last = must(t, n.Node, putCommand("/a", fmt.Sprint(i)), "").Zxid
 	}
-	if err := n.snaps.take(); err != nil {
+	if err := n.snaps.take(0); err != nil {
 		t.Fatal(err)
 	}
 	z := quorum.Zxid(n.snaps.newest.Load())

@@ -16,6 +16,7 @@ import (
 	"perch/lease"
 	"perch/quorum"
 	"perch/quorum/natsnet"
+	"perch/quorum/restore"
 	"perch/quorum/snap"
 	"perch/quorum/wal"
 )
@@ -45,7 +46,11 @@ func Open(cfg Config) (*Node, error) {
 }
 
 func openStore(cfg Config) (*Node, error) {
-	log, found, err := wal.Open(wal.Options{Dir: filepath.Join(cfg.Dir, "log"), Node: cfg.ID, SegmentBytes: cfg.SegmentBytes})
+	opt := wal.Options{Dir: filepath.Join(cfg.Dir, "log"), Node: cfg.ID, SegmentBytes: cfg.SegmentBytes}
+	if err := restore.Begin(opt, cfg.Dir); err != nil {
+		return nil, openError(err)
+	}
+	log, found, err := wal.Open(opt)
 	if err != nil {
 		return nil, openError(err)
 	}
@@ -115,7 +120,7 @@ func openSnapshots(ctx context.Context, cfg Config) (*snap.Store, error) {
 }
 
 func build(cfg Config, store *snap.Store, log *wal.Log, found *wal.Recovered) (*Node, error) {
-	state, meta, err := restore(cfg, store, found)
+	state, meta, err := newestState(cfg, store, found)
 	if err != nil {
 		return nil, err
 	}
@@ -158,10 +163,10 @@ func startNet(cfg Config, peers []quorum.Peer) (Transport, error) {
 	return net, nil
 }
 
-// restore loads the newest snapshot that is whole and belongs to the log: its
+// newestState loads the newest snapshot that is whole and belongs to the log: its
 // position is in the log's index with the same chain hash. One that does not is
 // no error: a crash between writing a pulled snapshot and logging it leaves one.
-func restore(cfg Config, store *snap.Store, found *wal.Recovered) (*lease.State, quorum.SnapMeta, error) {
+func newestState(cfg Config, store *snap.Store, found *wal.Recovered) (*lease.State, quorum.SnapMeta, error) {
 	newest, ok, err := store.Newest()
 	if err != nil {
 		return nil, newest, fmt.Errorf("find the newest snapshot: %w", err)
@@ -171,7 +176,7 @@ func restore(cfg Config, store *snap.Store, found *wal.Recovered) (*lease.State,
 			return state, newest, nil
 		}
 	}
-	return restoreAny(cfg, store, found) // only now are all of them read
+	return anyState(cfg, store, found) // only now are all of them read
 }
 
 func belongs(m quorum.SnapMeta, found *wal.Recovered) bool {
@@ -179,7 +184,7 @@ func belongs(m quorum.SnapMeta, found *wal.Recovered) bool {
 	return ok && chain == m.Chain
 }
 
-func restoreAny(cfg Config, store *snap.Store, found *wal.Recovered) (*lease.State, quorum.SnapMeta, error) {
+func anyState(cfg Config, store *snap.Store, found *wal.Recovered) (*lease.State, quorum.SnapMeta, error) {
 	metas, err := store.List()
 	if err != nil {
 		return nil, quorum.SnapMeta{}, fmt.Errorf("list the snapshots: %w", err)

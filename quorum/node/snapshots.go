@@ -27,6 +27,8 @@ type snapshots struct {
 	logStart atomic.Uint64 // where the log begins
 	size     atomic.Int64  // bytes of the newest one
 
+	taking sync.Mutex // held while one is taken; before mu
+
 	mu   sync.Mutex
 	last time.Time // when the newest one was taken
 	pins map[quorum.Zxid]*served
@@ -36,6 +38,7 @@ type snapshots struct {
 type served struct {
 	*snap.Pinned
 	used time.Time
+	line []byte // that a backup of it begins with; nil before somebody asks for one
 }
 
 // pinIdle is how long a snapshot that nobody pulls any more is kept for pulling.
@@ -60,7 +63,7 @@ func (s *snapshots) run(ctx context.Context) {
 		if s.node.inDoubt() != nil || !s.due(time.Now()) {
 			continue
 		}
-		if err := s.take(); err != nil && ctx.Err() == nil {
+		if err := s.take(0); err != nil && ctx.Err() == nil {
 			s.node.log.Error("no snapshot could be taken", keyError, err)
 		}
 	}
@@ -78,14 +81,24 @@ func (s *snapshots) due(now time.Time) bool {
 	return s.logged.Load() > most && now.Sub(s.last) >= s.node.cfg.SnapshotEvery
 }
 
-// take writes a snapshot of the newest checkpoint and drops what it makes useless.
-func (s *snapshots) take() error {
+// take writes a snapshot of the newest checkpoint, or of the present state if
+// that checkpoint is older than least, and drops what it makes useless. When least
+// is not 0, a snapshot that is not older will do.
+func (s *snapshots) take(least quorum.Zxid) error {
+	s.taking.Lock()
+	defer s.taking.Unlock()
+	if newest := quorum.Zxid(s.newest.Load()); least != 0 && newest >= least {
+		return nil
+	}
 	start := time.Now()
 	s.mu.Lock()
 	s.last = start // also when it fails: trying at once again would not help
 	s.mu.Unlock()
 	logged := s.logged.Load()
 	at := s.node.apply.forSnapshot(quorum.Zxid(s.newest.Load()))
+	if at.view.Zxid() < least {
+		at = s.node.apply.now()
+	}
 	view := at.view
 	if view.Zxid() == 0 || uint64(view.Zxid()) == s.newest.Load() {
 		return nil

@@ -176,7 +176,7 @@ func (w *blockWriter) finish() (size int64, hash uint64, err error) {
 // the way. It implements io.Reader; io.EOF comes only after the trailer was
 // found right and nothing stands behind it.
 type blockReader struct {
-	file    disk.File
+	file    io.ReaderAt
 	size    int64
 	meta    quorum.SnapMeta // Size and Hash are set at the end
 	hash    xxhash.Digest
@@ -192,10 +192,14 @@ type blockReader struct {
 // wrong at off.
 func newBlockReader(f disk.File) (*blockReader, error) {
 	size, err := f.Size()
-	r := &blockReader{file: f, size: size}
 	if err != nil {
-		return r, err
+		return &blockReader{file: f}, err
 	}
+	return readBlocks(f, size)
+}
+
+func readBlocks(f io.ReaderAt, size int64) (*blockReader, error) {
+	r := &blockReader{file: f, size: size}
 	r.hash.Reset()
 	b, err := r.take(headBytes)
 	if err != nil {

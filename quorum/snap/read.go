@@ -14,9 +14,21 @@ import (
 // Reader streams the content of one snapshot, checking it on the way. It
 // belongs to one goroutine.
 type Reader struct {
-	store *Store
+	store *Store // nil outside of one
 	path  string
+	base  int64 // where the snapshot begins in its file
 	r     *blockReader
+	file  io.Closer // nil: the caller's own
+}
+
+// Read reads a snapshot that stands within another file: size bytes of f, which
+// begin at base of the file path. The names are for what errors tell.
+func Read(f io.ReaderAt, base, size int64, path string) (*Reader, error) {
+	r, err := readBlocks(io.NewSectionReader(f, base, size), size)
+	if err != nil {
+		return nil, damage(path, base+r.off, err)
+	}
+	return &Reader{path: path, base: base, r: r}, nil
 }
 
 // Open opens the snapshot at z for reading. The caller closes the Reader.
@@ -34,7 +46,7 @@ func (s *Store) Open(z quorum.Zxid) (*Reader, error) {
 		s.doubt(z)
 		return nil, damage(s.path(z), r.off, err)
 	}
-	return &Reader{store: s, path: s.path(z), r: r}, nil
+	return &Reader{store: s, path: s.path(z), r: r, file: f}, nil
 }
 
 func (s *Store) open(z quorum.Zxid) (disk.File, error) {
@@ -63,14 +75,21 @@ func (r *Reader) Meta() quorum.SnapMeta { return r.r.meta }
 func (r *Reader) Read(p []byte) (int, error) {
 	n, err := r.r.Read(p)
 	if err != nil && err != io.EOF {
-		r.store.doubt(r.r.meta.Zxid)
-		err = damage(r.path, r.r.off, err)
+		if r.store != nil {
+			r.store.doubt(r.r.meta.Zxid)
+		}
+		err = damage(r.path, r.base+r.r.off, err)
 	}
 	return n, err
 }
 
-// Close closes the file.
-func (r *Reader) Close() error { return r.r.file.Close() }
+// Close closes the file that Open opened.
+func (r *Reader) Close() error {
+	if r.file == nil {
+		return nil
+	}
+	return r.file.Close()
+}
 
 // Pinned is a snapshot file that is being sent to others.
 type Pinned struct {

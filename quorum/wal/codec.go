@@ -187,6 +187,9 @@ func controlToProto(c *quorum.Control) *walpb.Control {
 		CurrentEpoch:  uint32(c.CurrentEpoch),
 		Cluster:       c.Cluster[:],
 	}
+	if c.Past != (quorum.Past{}) {
+		pb.Past = &walpb.Past{Zxid: uint64(c.Past.Zxid), Digest: c.Past.Digest, Epoch: uint32(c.Past.Epoch)}
+	}
 	for _, m := range c.Founding {
 		pb.Founding = append(pb.Founding, &walpb.Member{Id: uint32(m.ID), Incarnation: m.Incarnation[:], Role: uint32(m.Role), Addr: m.Addr})
 	}
@@ -208,6 +211,9 @@ func controlFromProto(pb *walpb.Control) (*quorum.Control, error) {
 		Reason:        pb.GetReason(),
 		AcceptedEpoch: quorum.Epoch(pb.GetAcceptedEpoch()),
 		CurrentEpoch:  quorum.Epoch(pb.GetCurrentEpoch()),
+		Past: quorum.Past{
+			Zxid: quorum.Zxid(pb.GetPast().GetZxid()), Digest: pb.GetPast().GetDigest(), Epoch: quorum.Epoch(pb.GetPast().GetEpoch()),
+		},
 	}
 	var d decoder
 	c.Node = d.node(pb.GetNode())

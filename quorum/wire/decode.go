@@ -38,12 +38,17 @@ func fromProto(pb *wirepb.Message) (quorum.Message, error) {
 		Cause: quorum.Cause(c.within("cause", pb.Cause, 0, uint32(quorum.CauseNoQuorum))), Config: configFromProto(&c, pb.Config),
 		Via:    quorum.NodeID(c.within("via", pb.Via, 0, maxNode)),
 		Seen:   bootFromProto(pb.Seen),
+		Past:   pastFromProto(pb.Past),
 		Member: quorum.NodeID(c.within("member", pb.Member, 0, maxNode)),
 	}
 	if c.err != nil {
 		return quorum.Message{}, c.err
 	}
 	return m, nil
+}
+
+func pastFromProto(pb *wirepb.Past) quorum.Past {
+	return quorum.Past{Zxid: quorum.Zxid(pb.GetZxid()), Digest: pb.GetDigest(), Epoch: quorum.Epoch(pb.GetEpoch())}
 }
 
 func configFromProto(c *checker, b []byte) quorum.Configuration {

@@ -27,8 +27,15 @@ func toProto(m *quorum.Message) *wirepb.Message {
 		Digests: digestsToProto(m.Digests), Disputed: uint64(m.Disputed),
 		Low: m.Low, Requests: requestsToProto(m.Requests), Ids: m.IDs, Cause: uint32(m.Cause),
 		Config: configToProto(&m.Config), Via: uint32(m.Via), Seen: bootToProto(&m.Seen),
-		Member: uint32(m.Member),
+		Member: uint32(m.Member), Past: pastToProto(m.Past),
 	}
+}
+
+func pastToProto(p quorum.Past) *wirepb.Past {
+	if p == (quorum.Past{}) {
+		return nil
+	}
+	return &wirepb.Past{Zxid: uint64(p.Zxid), Digest: p.Digest, Epoch: uint32(p.Epoch)}
 }
 
 func configToProto(cf *quorum.Configuration) []byte {

@@ -152,7 +152,7 @@ func decodeEntry(b []byte, e *quorum.Entry) error {
 		b = b[n:]
 	}
 	switch {
-	case e.Kind != quorum.EntryCommand && e.Kind != quorum.EntryConfig:
+	case e.Kind < quorum.EntryCommand || e.Kind > quorum.EntryRestored:
 		return fmt.Errorf("%w: entry kind %d", ErrMalformed, e.Kind)
 	case e.Zxid.Counter() == 0:
 		return fmt.Errorf("%w: entry at %v", ErrMalformed, e.Zxid)

@@ -349,7 +349,7 @@ func TestRefusesImpossibleValues(t *testing.T) {
 		"heard of 0":       func(m *wirepb.Message) { m.Heard = []*wirepb.Heard{{Seq: 1}} },
 		"ids":              func(m *wirepb.Message) { m.Ids = make([]uint64, wire.MaxList+1) },
 		"entry, no kind":   entry(&wirepb.Entry{Zxid: 1}),
-		"entry kind":       entry(&wirepb.Entry{Zxid: 1, Kind: 3}),
+		"entry kind":       entry(&wirepb.Entry{Zxid: 1, Kind: 4}),
 		"entry kind wraps": entry(&wirepb.Entry{Zxid: 1, Kind: 257}),
 		"entry at 0":       entry(&wirepb.Entry{Zxid: 1 << 32, Kind: 1}),
 		"entry node wraps": entry(&wirepb.Entry{Zxid: 1, Kind: 1, OriginNode: 65536}),

@@ -323,7 +323,10 @@ func (s *State) takes(x *txn, path string, messages, bytes int64) bool {
 // addMessage gives a message the next id of its queue.
 func (s *State) addMessage(x *txn, m *message) uint64 {
 	s.alterQueue(x, m.path, func(q *queue) {
-		q.last++
+		// The former cluster may have come further behind what was restored, with
+		// queues that are not here. No queue ever had as many messages as there are
+		// zxids up to an epoch of today.
+		q.last = max(q.last, uint64(s.gaps.after())) + 1
 		m.id = q.last
 	})
 	m.since = x.age

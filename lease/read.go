@@ -103,6 +103,9 @@ func (v *View) Continue(now *View, q Read, from Cursor, wall int64) (a Answer, m
 	if code != tree.OK {
 		return a, false, code
 	}
+	if now.lost(&q) {
+		return a, false, tree.ErrHistoryLost
+	}
 	s := &sight{View: v, who: who, guard: who, q: q, from: from}
 	if now != v {
 		s.guard = &hindsight{access: who, now: now.tree}

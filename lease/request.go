@@ -124,7 +124,7 @@ func (r *Refused) Unwrap() error { return r.Why }
 // At says how fresh an answer must be.
 type At struct {
 	Linearizable bool
-	Floor        quorum.Zxid   // evaluate only at applied ≥ Floor (R24)
+	Floor        quorum.Zxid   // evaluate only at applied ≥ Floor (R24); ErrHistoryLost in a gap that a restore left (R9)
 	Wait         time.Duration // for Floor, at least 2 s; then ErrNotCaughtUp
 }
 

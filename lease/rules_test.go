@@ -377,7 +377,7 @@ func TestFatalErrors(t *testing.T) {
 		want  error
 	}{
 		{quorum.Entry{Zxid: b.zxid + 1, Kind: quorum.EntryCommand, Data: marshal(t, newer)}, ErrFormat},
-		{quorum.Entry{Zxid: b.zxid + 1, Kind: 3}, ErrFormat},
+		{quorum.Entry{Zxid: b.zxid + 1, Kind: quorum.EntryRestored + 1}, ErrFormat},
 		{quorum.Entry{Zxid: b.zxid + 1}, ErrFormat},
 		{quorum.Entry{Zxid: b.zxid, Kind: quorum.EntryCommand, Data: marshal(t, put(&commandpb.Put{Path: "/b"}))}, ErrOrder},
 	} {

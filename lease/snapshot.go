@@ -18,7 +18,7 @@ import (
 // SnapshotFormat is the highest format of snapshots that this code reads. It
 // writes the format of the feature level, which says that every member can read
 // it, since followers pull snapshots.
-const SnapshotFormat = 3
+const SnapshotFormat = 4
 
 // ErrSnapshot ends Restore when the bytes are no whole snapshot.
 var ErrSnapshot = errors.New("damaged snapshot")
@@ -72,6 +72,7 @@ func (v *View) WriteTo(w io.Writer) (int64, error) {
 			head.Parts = append(head.Parts, uint64(p.count(v)))
 		}
 	}
+	head.Gaps = v.gaps.message()
 	f.frame(frameHeader, head)
 	v.writeNodes(f)
 	v.writeSessions(f)
@@ -171,8 +172,12 @@ func restore(f *frameReader) (*State, error) {
 	if head.Level == 0 {
 		return nil, errors.New("no feature level")
 	}
+	gaps, err := readGaps(&head)
+	if err != nil {
+		return nil, err
+	}
 	s := New(DefaultSettings())
-	s.level, s.auth = head.Level, head.Auth
+	s.gaps, s.level, s.auth = gaps, head.Level, head.Auth
 	if head.Settings == nil || !s.settings.merge(head.Settings, s.level) {
 		return nil, errors.New("no settings")
 	}

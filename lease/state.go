@@ -34,7 +34,7 @@ import (
 //
 // What may be proposed, and what a command means, follows the replicated level
 // at its zxid and never the program that applies it (RULES.md R6).
-const Format = 3
+const Format = 4
 
 // accessLevel is the level, and the format of commands, from which on there are
 // callers and everything that only matters with them: authentication, ACLs,
@@ -69,6 +69,8 @@ type State struct {
 	settings Settings
 	level    uint32 // feature level; never goes back
 	known    uint32 // highest level that this program knows: Format, but in tests
+
+	gaps gaps // in the positions, by restores
 
 	tree    *tree.Tree
 	history tree.History
@@ -170,10 +172,16 @@ func (s *State) Apply(e *quorum.Entry) (Result, []tree.Event, error) {
 	*x = txn{age: max(s.age, e.Stamp.Age), who: everybody}
 	x.Txn = tree.Txn{Zxid: e.Zxid, Wall: e.Stamp.Wall, Age: x.age, Cause: tree.CauseRequest, Limits: s.settings.limits()}
 	*res = Result{Zxid: e.Zxid}
-	if e.Kind == quorum.EntryCommand {
+	switch e.Kind {
+	case quorum.EntryCommand:
 		s.evaluate(x, cmd, res)
+	case quorum.EntryRestored:
+		s.beginAnew(x, res)
 	}
 	s.advance(x)
+	if e.Kind == quorum.EntryRestored {
+		s.forgetPast(x)
+	}
 	return *res, x.Events, nil
 }
 
@@ -183,6 +191,11 @@ func (s *State) decode(e *quorum.Entry) (*commandpb.Command, error) {
 	switch e.Kind {
 	case quorum.EntryConfig:
 		return nil, nil // the quorum's own
+	case quorum.EntryRestored:
+		if s.known < restoredLevel {
+			return nil, fmt.Errorf("%w: the cluster was restored at %v; start a newer program", ErrFormat, e.Zxid)
+		}
+		return nil, nil
 	case quorum.EntryCommand:
 	default:
 		return nil, fmt.Errorf("%w: entry %v is of kind %d", ErrFormat, e.Zxid, e.Kind)
@@ -283,7 +296,8 @@ func (s *State) evaluate(x *txn, cmd *commandpb.Command, res *Result) {
 }
 
 // run is the order inside apply (DESIGN.md, decision 2): it is known who asks,
-// the idempotency record, the session is alive, the fence, the operation with its
+// the idempotency record, the session is alive, no position of a history that was
+// lost, the fence, the operation with its
 // permissions, its events. The record is stored behind that.
 func (s *State) run(x *txn, cmd *commandpb.Command, res *Result) tree.Code {
 	switch {
@@ -304,6 +318,10 @@ func (s *State) run(x *txn, cmd *commandpb.Command, res *Result) tree.Code {
 		if code := s.attach(x, cmd); code != tree.OK {
 			return code
 		}
+	}
+	if lost, failed := s.gaps.lost(cmd); lost {
+		res.Failed = failed
+		return tree.ErrHistoryLost
 	}
 	if x.key.old == nil { // else they were met when it was handed out
 		if code := s.fences(x, cmd.Fences, res); code != tree.OK {
@@ -458,6 +476,6 @@ func (s *State) digest() uint64 {
 	if s.auth {
 		b = append(b, 1)
 	}
-	b = s.wallDigest(b)
+	b = s.gaps.digest(s.wallDigest(b))
 	return xxhash.Sum64(b) + s.head.digest(s.settings, s.level) + s.tree.Sum() + s.history.Sum() + s.sum
 }

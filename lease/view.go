@@ -15,6 +15,7 @@ type View struct {
 	settings Settings
 	level    uint32
 	digest   uint64
+	gaps     gaps
 	tree     *tree.Reader
 	history  tree.History
 	sessions cow.Frozen[*session]
@@ -38,7 +39,7 @@ type View struct {
 func (s *State) View() *View {
 	if s.view == nil {
 		s.view = &View{
-			zxid: s.zxid, age: s.age, settings: s.settings, level: s.level, digest: s.digest(),
+			zxid: s.zxid, age: s.age, settings: s.settings, level: s.level, digest: s.digest(), gaps: s.gaps,
 			tree: s.tree.Freeze(), history: s.history,
 			sessions: s.sessions.Freeze(), tokens: s.tokens.Freeze(), ended: s.ended.Freeze(),
 			heldBy: s.heldBy.Freeze(), auth: s.auth, principals: s.principals.Freeze(),
@@ -89,6 +90,9 @@ func (v *View) Events(q EventQuery, b tree.Bounds, wall int64) (EventBatch, erro
 	who, code := v.policy().access(q.Caller, wall)
 	if code != tree.OK {
 		return gone, code
+	}
+	if v.InGap(q.Since) {
+		return gone, tree.ErrHistoryLost
 	}
 	want := tree.Interest{Scope: q.Scope}
 	if want.Path, code = who.resolve(q.Path); code != tree.OK {

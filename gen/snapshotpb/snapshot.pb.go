@@ -46,9 +46,11 @@ type Header struct {
 	Principals uint64 `protobuf:"varint,12,opt,name=principals,proto3" json:"principals,omitempty"`
 	Tokens     uint64 `protobuf:"varint,13,opt,name=tokens,proto3" json:"tokens,omitempty"`
 	// From format 3 on.
-	Parts         []uint64 `protobuf:"varint,14,rep,packed,name=parts,proto3" json:"parts,omitempty"`                     // records of each further kind
-	WallMs        int64    `protobuf:"zigzag64,15,opt,name=wall_ms,json=wallMs,proto3" json:"wall_ms,omitempty"`          // of the last command …
-	WallAgeMs     uint64   `protobuf:"varint,16,opt,name=wall_age_ms,json=wallAgeMs,proto3" json:"wall_age_ms,omitempty"` // … and its cluster age
+	Parts     []uint64 `protobuf:"varint,14,rep,packed,name=parts,proto3" json:"parts,omitempty"`                     // records of each further kind
+	WallMs    int64    `protobuf:"zigzag64,15,opt,name=wall_ms,json=wallMs,proto3" json:"wall_ms,omitempty"`          // of the last command …
+	WallAgeMs uint64   `protobuf:"varint,16,opt,name=wall_age_ms,json=wallAgeMs,proto3" json:"wall_age_ms,omitempty"` // … and its cluster age
+	// From format 4 on.
+	Gaps          []*Gap `protobuf:"bytes,17,rep,name=gaps,proto3" json:"gaps,omitempty"` // rising
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -195,6 +197,66 @@ func (x *Header) GetWallAgeMs() uint64 {
 	return 0
 }
 
+func (x *Header) GetGaps() []*Gap {
+	if x != nil {
+		return x.Gaps
+	}
+	return nil
+}
+
+// Gap is positions that a restore has left out: those after past and before first.
+type Gap struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Past          uint64                 `protobuf:"varint,1,opt,name=past,proto3" json:"past,omitempty"`
+	First         uint64                 `protobuf:"varint,2,opt,name=first,proto3" json:"first,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Gap) Reset() {
+	*x = Gap{}
+	mi := &file_lease_snapshot_snapshot_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Gap) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Gap) ProtoMessage() {}
+
+func (x *Gap) ProtoReflect() protoreflect.Message {
+	mi := &file_lease_snapshot_snapshot_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Gap.ProtoReflect.Descriptor instead.
+func (*Gap) Descriptor() ([]byte, []int) {
+	return file_lease_snapshot_snapshot_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *Gap) GetPast() uint64 {
+	if x != nil {
+		return x.Past
+	}
+	return 0
+}
+
+func (x *Gap) GetFirst() uint64 {
+	if x != nil {
+		return x.First
+	}
+	return 0
+}
+
 type Node struct {
 	state    protoimpl.MessageState `protogen:"open.v1"`
 	Path     string                 `protobuf:"bytes,1,opt,name=path,proto3" json:"path,omitempty"`
@@ -223,7 +285,7 @@ type Node struct {
 
 func (x *Node) Reset() {
 	*x = Node{}
-	mi := &file_lease_snapshot_snapshot_proto_msgTypes[1]
+	mi := &file_lease_snapshot_snapshot_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -235,7 +297,7 @@ func (x *Node) String() string {
 func (*Node) ProtoMessage() {}
 
 func (x *Node) ProtoReflect() protoreflect.Message {
-	mi := &file_lease_snapshot_snapshot_proto_msgTypes[1]
+	mi := &file_lease_snapshot_snapshot_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -248,7 +310,7 @@ func (x *Node) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Node.ProtoReflect.Descriptor instead.
 func (*Node) Descriptor() ([]byte, []int) {
-	return file_lease_snapshot_snapshot_proto_rawDescGZIP(), []int{1}
+	return file_lease_snapshot_snapshot_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *Node) GetPath() string {
@@ -396,7 +458,7 @@ type Quota struct {
 
 func (x *Quota) Reset() {
 	*x = Quota{}
-	mi := &file_lease_snapshot_snapshot_proto_msgTypes[2]
+	mi := &file_lease_snapshot_snapshot_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -408,7 +470,7 @@ func (x *Quota) String() string {
 func (*Quota) ProtoMessage() {}
 
 func (x *Quota) ProtoReflect() protoreflect.Message {
-	mi := &file_lease_snapshot_snapshot_proto_msgTypes[2]
+	mi := &file_lease_snapshot_snapshot_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -421,7 +483,7 @@ func (x *Quota) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Quota.ProtoReflect.Descriptor instead.
 func (*Quota) Descriptor() ([]byte, []int) {
-	return file_lease_snapshot_snapshot_proto_rawDescGZIP(), []int{2}
+	return file_lease_snapshot_snapshot_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *Quota) GetMaxNodes() int64 {
@@ -448,7 +510,7 @@ type DefaultAcl struct {
 
 func (x *DefaultAcl) Reset() {
 	*x = DefaultAcl{}
-	mi := &file_lease_snapshot_snapshot_proto_msgTypes[3]
+	mi := &file_lease_snapshot_snapshot_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -460,7 +522,7 @@ func (x *DefaultAcl) String() string {
 func (*DefaultAcl) ProtoMessage() {}
 
 func (x *DefaultAcl) ProtoReflect() protoreflect.Message {
-	mi := &file_lease_snapshot_snapshot_proto_msgTypes[3]
+	mi := &file_lease_snapshot_snapshot_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -473,7 +535,7 @@ func (x *DefaultAcl) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DefaultAcl.ProtoReflect.Descriptor instead.
 func (*DefaultAcl) Descriptor() ([]byte, []int) {
-	return file_lease_snapshot_snapshot_proto_rawDescGZIP(), []int{3}
+	return file_lease_snapshot_snapshot_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *DefaultAcl) GetAcl() []*commandpb.AclEntry {
@@ -505,7 +567,7 @@ type Session struct {
 
 func (x *Session) Reset() {
 	*x = Session{}
-	mi := &file_lease_snapshot_snapshot_proto_msgTypes[4]
+	mi := &file_lease_snapshot_snapshot_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -517,7 +579,7 @@ func (x *Session) String() string {
 func (*Session) ProtoMessage() {}
 
 func (x *Session) ProtoReflect() protoreflect.Message {
-	mi := &file_lease_snapshot_snapshot_proto_msgTypes[4]
+	mi := &file_lease_snapshot_snapshot_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -530,7 +592,7 @@ func (x *Session) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Session.ProtoReflect.Descriptor instead.
 func (*Session) Descriptor() ([]byte, []int) {
-	return file_lease_snapshot_snapshot_proto_rawDescGZIP(), []int{4}
+	return file_lease_snapshot_snapshot_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Session) GetId() uint64 {
@@ -585,7 +647,7 @@ type Ended struct {
 
 func (x *Ended) Reset() {
 	*x = Ended{}
-	mi := &file_lease_snapshot_snapshot_proto_msgTypes[5]
+	mi := &file_lease_snapshot_snapshot_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -597,7 +659,7 @@ func (x *Ended) String() string {
 func (*Ended) ProtoMessage() {}
 
 func (x *Ended) ProtoReflect() protoreflect.Message {
-	mi := &file_lease_snapshot_snapshot_proto_msgTypes[5]
+	mi := &file_lease_snapshot_snapshot_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -610,7 +672,7 @@ func (x *Ended) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Ended.ProtoReflect.Descriptor instead.
 func (*Ended) Descriptor() ([]byte, []int) {
-	return file_lease_snapshot_snapshot_proto_rawDescGZIP(), []int{5}
+	return file_lease_snapshot_snapshot_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Ended) GetTokenHash() []byte {
@@ -640,7 +702,7 @@ type Principal struct {
 
 func (x *Principal) Reset() {
 	*x = Principal{}
-	mi := &file_lease_snapshot_snapshot_proto_msgTypes[6]
+	mi := &file_lease_snapshot_snapshot_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -652,7 +714,7 @@ func (x *Principal) String() string {
 func (*Principal) ProtoMessage() {}
 
 func (x *Principal) ProtoReflect() protoreflect.Message {
-	mi := &file_lease_snapshot_snapshot_proto_msgTypes[6]
+	mi := &file_lease_snapshot_snapshot_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -665,7 +727,7 @@ func (x *Principal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Principal.ProtoReflect.Descriptor instead.
 func (*Principal) Descriptor() ([]byte, []int) {
-	return file_lease_snapshot_snapshot_proto_rawDescGZIP(), []int{6}
+	return file_lease_snapshot_snapshot_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Principal) GetName() string {
@@ -717,7 +779,7 @@ type Token struct {
 
 func (x *Token) Reset() {
 	*x = Token{}
-	mi := &file_lease_snapshot_snapshot_proto_msgTypes[7]
+	mi := &file_lease_snapshot_snapshot_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -729,7 +791,7 @@ func (x *Token) String() string {
 func (*Token) ProtoMessage() {}
 
 func (x *Token) ProtoReflect() protoreflect.Message {
-	mi := &file_lease_snapshot_snapshot_proto_msgTypes[7]
+	mi := &file_lease_snapshot_snapshot_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -742,7 +804,7 @@ func (x *Token) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Token.ProtoReflect.Descriptor instead.
 func (*Token) Descriptor() ([]byte, []int) {
-	return file_lease_snapshot_snapshot_proto_rawDescGZIP(), []int{7}
+	return file_lease_snapshot_snapshot_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Token) GetId() uint64 {
@@ -816,7 +878,7 @@ type Event struct {
 
 func (x *Event) Reset() {
 	*x = Event{}
-	mi := &file_lease_snapshot_snapshot_proto_msgTypes[8]
+	mi := &file_lease_snapshot_snapshot_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -828,7 +890,7 @@ func (x *Event) String() string {
 func (*Event) ProtoMessage() {}
 
 func (x *Event) ProtoReflect() protoreflect.Message {
-	mi := &file_lease_snapshot_snapshot_proto_msgTypes[8]
+	mi := &file_lease_snapshot_snapshot_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -841,7 +903,7 @@ func (x *Event) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Event.ProtoReflect.Descriptor instead.
 func (*Event) Descriptor() ([]byte, []int) {
-	return file_lease_snapshot_snapshot_proto_rawDescGZIP(), []int{8}
+	return file_lease_snapshot_snapshot_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Event) GetZxid() uint64 {
@@ -987,7 +1049,7 @@ type End struct {
 
 func (x *End) Reset() {
 	*x = End{}
-	mi := &file_lease_snapshot_snapshot_proto_msgTypes[9]
+	mi := &file_lease_snapshot_snapshot_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -999,7 +1061,7 @@ func (x *End) String() string {
 func (*End) ProtoMessage() {}
 
 func (x *End) ProtoReflect() protoreflect.Message {
-	mi := &file_lease_snapshot_snapshot_proto_msgTypes[9]
+	mi := &file_lease_snapshot_snapshot_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1012,7 +1074,7 @@ func (x *End) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use End.ProtoReflect.Descriptor instead.
 func (*End) Descriptor() ([]byte, []int) {
-	return file_lease_snapshot_snapshot_proto_rawDescGZIP(), []int{9}
+	return file_lease_snapshot_snapshot_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *End) GetDigest() uint64 {
@@ -1026,7 +1088,7 @@ var File_lease_snapshot_snapshot_proto protoreflect.FileDescriptor
 
 const file_lease_snapshot_snapshot_proto_rawDesc = "" +
 	"\n" +
-	"\x1dlease/snapshot/snapshot.proto\x12\x11perch.snapshot.v1\x1a\x1atree/command/command.proto\"\xaf\x03\n" +
+	"\x1dlease/snapshot/snapshot.proto\x12\x11perch.snapshot.v1\x1a\x1atree/command/command.proto\"\xdb\x03\n" +
 	"\x06Header\x12\x16\n" +
 	"\x06format\x18\x01 \x01(\rR\x06format\x12\x12\n" +
 	"\x04zxid\x18\x02 \x01(\x04R\x04zxid\x12\x15\n" +
@@ -1046,7 +1108,11 @@ const file_lease_snapshot_snapshot_proto_rawDesc = "" +
 	"\x06tokens\x18\r \x01(\x04R\x06tokens\x12\x14\n" +
 	"\x05parts\x18\x0e \x03(\x04R\x05parts\x12\x17\n" +
 	"\awall_ms\x18\x0f \x01(\x12R\x06wallMs\x12\x1e\n" +
-	"\vwall_age_ms\x18\x10 \x01(\x04R\twallAgeMs\"\xc1\x04\n" +
+	"\vwall_age_ms\x18\x10 \x01(\x04R\twallAgeMs\x12*\n" +
+	"\x04gaps\x18\x11 \x03(\v2\x16.perch.snapshot.v1.GapR\x04gaps\"/\n" +
+	"\x03Gap\x12\x12\n" +
+	"\x04past\x18\x01 \x01(\x04R\x04past\x12\x14\n" +
+	"\x05first\x18\x02 \x01(\x04R\x05first\"\xc1\x04\n" +
 	"\x04Node\x12\x12\n" +
 	"\x04path\x18\x01 \x01(\tR\x04path\x12\x12\n" +
 	"\x04data\x18\x02 \x01(\fR\x04data\x12\x14\n" +
@@ -1145,38 +1211,40 @@ func file_lease_snapshot_snapshot_proto_rawDescGZIP() []byte {
 	return file_lease_snapshot_snapshot_proto_rawDescData
 }
 
-var file_lease_snapshot_snapshot_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
+var file_lease_snapshot_snapshot_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
 var file_lease_snapshot_snapshot_proto_goTypes = []any{
 	(*Header)(nil),              // 0: perch.snapshot.v1.Header
-	(*Node)(nil),                // 1: perch.snapshot.v1.Node
-	(*Quota)(nil),               // 2: perch.snapshot.v1.Quota
-	(*DefaultAcl)(nil),          // 3: perch.snapshot.v1.DefaultAcl
-	(*Session)(nil),             // 4: perch.snapshot.v1.Session
-	(*Ended)(nil),               // 5: perch.snapshot.v1.Ended
-	(*Principal)(nil),           // 6: perch.snapshot.v1.Principal
-	(*Token)(nil),               // 7: perch.snapshot.v1.Token
-	(*Event)(nil),               // 8: perch.snapshot.v1.Event
-	(*End)(nil),                 // 9: perch.snapshot.v1.End
-	(*commandpb.Configure)(nil), // 10: perch.command.v1.Configure
-	(commandpb.Mode)(0),         // 11: perch.command.v1.Mode
-	(*commandpb.AclEntry)(nil),  // 12: perch.command.v1.AclEntry
-	(*commandpb.Grant)(nil),     // 13: perch.command.v1.Grant
+	(*Gap)(nil),                 // 1: perch.snapshot.v1.Gap
+	(*Node)(nil),                // 2: perch.snapshot.v1.Node
+	(*Quota)(nil),               // 3: perch.snapshot.v1.Quota
+	(*DefaultAcl)(nil),          // 4: perch.snapshot.v1.DefaultAcl
+	(*Session)(nil),             // 5: perch.snapshot.v1.Session
+	(*Ended)(nil),               // 6: perch.snapshot.v1.Ended
+	(*Principal)(nil),           // 7: perch.snapshot.v1.Principal
+	(*Token)(nil),               // 8: perch.snapshot.v1.Token
+	(*Event)(nil),               // 9: perch.snapshot.v1.Event
+	(*End)(nil),                 // 10: perch.snapshot.v1.End
+	(*commandpb.Configure)(nil), // 11: perch.command.v1.Configure
+	(commandpb.Mode)(0),         // 12: perch.command.v1.Mode
+	(*commandpb.AclEntry)(nil),  // 13: perch.command.v1.AclEntry
+	(*commandpb.Grant)(nil),     // 14: perch.command.v1.Grant
 }
 var file_lease_snapshot_snapshot_proto_depIdxs = []int32{
-	10, // 0: perch.snapshot.v1.Header.settings:type_name -> perch.command.v1.Configure
-	11, // 1: perch.snapshot.v1.Node.mode:type_name -> perch.command.v1.Mode
-	12, // 2: perch.snapshot.v1.Node.acl:type_name -> perch.command.v1.AclEntry
-	2,  // 3: perch.snapshot.v1.Node.quota:type_name -> perch.snapshot.v1.Quota
-	3,  // 4: perch.snapshot.v1.Node.default_acl:type_name -> perch.snapshot.v1.DefaultAcl
-	12, // 5: perch.snapshot.v1.DefaultAcl.acl:type_name -> perch.command.v1.AclEntry
-	13, // 6: perch.snapshot.v1.Principal.grants:type_name -> perch.command.v1.Grant
-	11, // 7: perch.snapshot.v1.Event.mode:type_name -> perch.command.v1.Mode
-	12, // 8: perch.snapshot.v1.Event.acl:type_name -> perch.command.v1.AclEntry
-	9,  // [9:9] is the sub-list for method output_type
-	9,  // [9:9] is the sub-list for method input_type
-	9,  // [9:9] is the sub-list for extension type_name
-	9,  // [9:9] is the sub-list for extension extendee
-	0,  // [0:9] is the sub-list for field type_name
+	11, // 0: perch.snapshot.v1.Header.settings:type_name -> perch.command.v1.Configure
+	1,  // 1: perch.snapshot.v1.Header.gaps:type_name -> perch.snapshot.v1.Gap
+	12, // 2: perch.snapshot.v1.Node.mode:type_name -> perch.command.v1.Mode
+	13, // 3: perch.snapshot.v1.Node.acl:type_name -> perch.command.v1.AclEntry
+	3,  // 4: perch.snapshot.v1.Node.quota:type_name -> perch.snapshot.v1.Quota
+	4,  // 5: perch.snapshot.v1.Node.default_acl:type_name -> perch.snapshot.v1.DefaultAcl
+	13, // 6: perch.snapshot.v1.DefaultAcl.acl:type_name -> perch.command.v1.AclEntry
+	14, // 7: perch.snapshot.v1.Principal.grants:type_name -> perch.command.v1.Grant
+	12, // 8: perch.snapshot.v1.Event.mode:type_name -> perch.command.v1.Mode
+	13, // 9: perch.snapshot.v1.Event.acl:type_name -> perch.command.v1.AclEntry
+	10, // [10:10] is the sub-list for method output_type
+	10, // [10:10] is the sub-list for method input_type
+	10, // [10:10] is the sub-list for extension type_name
+	10, // [10:10] is the sub-list for extension extendee
+	0,  // [0:10] is the sub-list for field type_name
 }
 
 func init() { file_lease_snapshot_snapshot_proto_init() }
@@ -1184,14 +1252,14 @@ func file_lease_snapshot_snapshot_proto_init() {
 	if File_lease_snapshot_snapshot_proto != nil {
 		return
 	}
-	file_lease_snapshot_snapshot_proto_msgTypes[2].OneofWrappers = []any{}
+	file_lease_snapshot_snapshot_proto_msgTypes[3].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_lease_snapshot_snapshot_proto_rawDesc), len(file_lease_snapshot_snapshot_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   10,
+			NumMessages:   11,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -91,5 +91,18 @@ func (n *Node) inDoubt() error {
 	if n.Soft().Doubt != quorum.DoubtNone {
 		return lease.ErrStateInDoubt
 	}
+	if n.inPast() {
+		return &lease.Refused{Why: lease.ErrNoQuorum, Text: pastText}
+	}
 	return nil
+}
+
+const pastText = "this node was restored, and the new cluster has made no transaction yet"
+
+// inPast says whether this node's state is that of a former cluster: it was
+// restored from it, and the first transaction of the new one, which ends what was
+// alive then, is not applied here (RULES.md R9).
+func (n *Node) inPast() bool {
+	past := n.control.Load().Past.Zxid
+	return past != 0 && n.positions.now() == past
 }

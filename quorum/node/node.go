@@ -118,7 +118,7 @@ func (n *Node) admit(cmd *commandpb.Command) error {
 	switch {
 	case n.draining():
 		return lease.ErrShuttingDown
-	case n.inDoubt() != nil:
+	case n.Soft().Doubt != quorum.DoubtNone:
 		return lease.ErrStateInDoubt
 	case n.outside() != nil:
 		return n.outside()

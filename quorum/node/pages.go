@@ -135,7 +135,7 @@ func (p *pages) tag(body []byte) []byte {
 }
 
 // open reads a token of any node of this cluster. Total: false for everything
-// else.
+// else; with what the token says if another cluster made it under this secret.
 func (p *pages) open(token string) (*nodepb.PageToken, bool) {
 	raw, err := base64.RawURLEncoding.DecodeString(token)
 	if err != nil || len(raw) < pageTagBytes {
@@ -157,6 +157,9 @@ func (p *pages) open(token string) (*nodepb.PageToken, bool) {
 // the caller demands has to start over.
 func (n *Node) readPage(ctx context.Context, q lease.Read) (lease.Answer, error) {
 	t, ok := n.pages.open(q.PageToken)
+	if !ok && n.view().InGap(quorum.Zxid(t.GetZxid())) {
+		return lease.Answer{Zxid: n.positions.now()}, tree.ErrHistoryLost
+	}
 	if !ok || quorum.Zxid(t.GetZxid()) == 0 || !continues(t, q) || quorum.Zxid(t.GetZxid()) < q.At.Floor {
 		return lease.Answer{Zxid: n.positions.now()}, lease.ErrPageExpired
 	}

@@ -78,8 +78,12 @@ func (n *Node) evaluate(view, now *lease.View, q lease.Read, from lease.Cursor) 
 	return answer, err
 }
 
-// viewAt returns a View that is as fresh as at demands.
+// viewAt returns a View that is as fresh as at demands. A node that serves at all
+// knows every gap (inPast).
 func (n *Node) viewAt(ctx context.Context, at lease.At) (*lease.View, error) {
+	if n.view().InGap(at.Floor) {
+		return nil, tree.ErrHistoryLost
+	}
 	if at.Floor > n.positions.now() {
 		if err := n.floor(ctx, at.Floor, max(at.Wait, floorPatience)); err != nil {
 			return nil, err

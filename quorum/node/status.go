@@ -42,6 +42,8 @@ func (n *Node) notReady(s quorum.Soft) string {
 		return "no leader"
 	case !s.Established:
 		return fmt.Sprintf("the leader, node %d, is not established yet", s.Leader)
+	case n.inPast():
+		return pastText
 	case s.Told > n.positions.now()+catchUp:
 		return fmt.Sprintf("catching up: applied %v, committed %v", n.positions.now(), s.Told)
 	}

@@ -296,14 +296,14 @@ func (c *Core) establish() {
 // that was restored, before any of a client (R9). A leader that pauses proposes
 // nothing else either, and is established once more when it has renewed its epoch.
 func (c *Core) beginAnew() {
-	if c.past() {
+	if c.endsAtPast(c.log.last()) {
 		c.propose(EntryRestored, Origin{}, nil)
 	}
 }
 
-// past says whether the log ends with the state that the cluster was restored
-// from. Nothing is answered from that.
-func (c *Core) past() bool { return c.ctl.Past.Zxid != 0 && c.log.last() == c.ctl.Past.Zxid }
+// endsAtPast says whether z, where the log ends or is known to be committed, is
+// that of the state that the cluster was restored from. Nothing is read there.
+func (c *Core) endsAtPast(z Zxid) bool { return z != 0 && z == c.ctl.Past.Zxid }
 
 func (c *Core) holdsBase(id NodeID) bool {
 	l := c.learner(id)

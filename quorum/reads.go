@@ -33,7 +33,7 @@ type reader struct {
 func (c *Core) Read(id uint64) { c.reads.want = max(c.reads.want, id) }
 
 func (c *Core) readsDue() bool {
-	if !c.r.est || c.halt != nil || c.doubt() != DoubtNone || c.past() {
+	if !c.r.est || c.halt != nil || c.doubt() != DoubtNone || c.endsAtPast(c.log.commit) {
 		return false
 	}
 	if c.reads.want > c.reads.sent {
@@ -91,9 +91,6 @@ func (c *Core) startRound() {
 		return
 	}
 	rd.flying, rd.next, rd.at = rd.next, rd.flying[:0], c.log.commit
-	if rd.at == c.ctl.Past.Zxid && rd.at != 0 {
-		rd.at, _ = c.log.hist.Next(rd.at) // the present begins with it, and it is on its way
-	}
 	c.ping()
 	rd.seq = c.r.lead.pingSeq
 	c.confirmReads()

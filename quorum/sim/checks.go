@@ -117,6 +117,10 @@ func (o *observer) look(n *node) {
 		return
 	}
 	s := n.core.Soft()
+	if n.astray() {
+		o.checkR9Astray(n, &s)
+		return
+	}
 	o.check8Soft(n, &s)
 	switch {
 	case s.State != quorum.StateLeading:
@@ -254,10 +258,15 @@ func (o *observer) before(version quorum.Zxid) *quorum.Configuration {
 	return &o.configs[i]
 }
 
-// checkR9: the first epoch is at least the configured one (R9).
+// checkR9: the first epoch is at least the configured one, and far above all of the
+// past (R9).
 func (o *observer) checkR9(n *node, r *reign) {
-	if r.epoch < max(1, o.w.faults.minEpoch) {
-		o.w.fail(0, "node %d leads epoch %d, below the first epoch %d of this cluster (R9)", n.id, r.epoch, o.w.faults.minEpoch)
+	first := max(1, o.w.faults.minEpoch)
+	if p := o.w.faults.past; p.Zxid != 0 {
+		first = max(first, p.Epoch) + 4096
+	}
+	if r.epoch < first {
+		o.w.fail(0, "node %d leads epoch %d, below the first epoch %d of this cluster (R9)", n.id, r.epoch, first)
 	}
 }
 
@@ -309,6 +318,7 @@ func (o *observer) commitOne(n *node, s *quorum.Soft, z quorum.Zxid, chain uint6
 	o.checkLimit(z)
 	if r != nil && int(z.Counter()) <= len(r.proposed) {
 		o.check25(z, r.proposed[z.Counter()-1].age)
+		o.checkR9First(z, r.proposed[z.Counter()-1].kind)
 	}
 	if r != nil && int(z.Counter()) <= len(r.proposed) {
 		o.w.clients.committed(&r.proposed[z.Counter()-1], o.ledger.len())

@@ -342,6 +342,9 @@ func (c *clients) check20(n *node, d quorum.ReadDone) {
 		if from, _ := l.at(q.from); !ok || pos < q.from {
 			c.w.fail(20, "a read at node %d is answered at %v; %v was committed when it was asked", n.id, d.Zxid, from)
 		}
+		if d.Zxid == l.start && l.start != 0 {
+			c.w.fail(20, "a read at node %d is answered from the state of the past at %v (R9)", n.id, d.Zxid)
+		}
 		if q.then != nil {
 			q.then()
 		}

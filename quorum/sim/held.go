@@ -127,6 +127,10 @@ func (n *node) heldSnapshot() []byte {
 // applyHeld applies an entry that holds a command of package lease.
 func (n *node) applyHeld(e *quorum.Entry) {
 	n.held.result = nil
+	if e.Kind == quorum.EntryRestored {
+		n.beginAnewHeld(e)
+		return
+	}
 	number := writeOf(e)
 	if n.w.held == nil || number < 0 || n.w.clients.writes[number].cmd == nil {
 		return

@@ -9,6 +9,8 @@ import (
 // ledger is the observer's append-only list of committed transactions.
 // Positions count from 1; 0 stands before the first.
 type ledger struct {
+	start  quorum.Zxid // of the state at 0; not 0 in a cluster that was restored
+	chain  uint64      // chain hash there
 	zxids  []quorum.Zxid
 	chains []uint64
 	folds  []uint64 // appState.fold after each
@@ -24,10 +26,17 @@ type ledgerRun struct {
 
 func (l *ledger) len() int { return len(l.zxids) }
 
+// beginAt has position 0 be what a cluster is restored from.
+func (l *ledger) beginAt(p quorum.Past) {
+	if l.start, l.chain = p.Zxid, 0; p.Zxid != 0 {
+		l.chain = p.Chain()
+	}
+}
+
 // at gives what is committed at a position.
 func (l *ledger) at(pos int) (quorum.Zxid, uint64) {
 	if pos == 0 {
-		return 0, 0
+		return l.start, l.chain
 	}
 	return l.zxids[pos-1], l.chains[pos-1]
 }
@@ -46,7 +55,7 @@ func (l *ledger) last() quorum.Zxid {
 
 // find gives the position of a committed zxid.
 func (l *ledger) find(z quorum.Zxid) (int, bool) {
-	if z == 0 {
+	if z == 0 || z == l.start {
 		return 0, true
 	}
 	i := sort.Search(len(l.runs), func(i int) bool { return l.runs[i].epoch > z.Epoch() }) - 1
@@ -110,5 +119,6 @@ type proposal struct {
 	origin quorum.Origin
 	age    uint64
 	write  int                   // number of the client's write; -1: none
+	kind   quorum.EntryKind
 	config *quorum.Configuration // that the entry makes; nil: it makes none
 }

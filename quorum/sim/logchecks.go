@@ -29,7 +29,7 @@ func (o *observer) check10(n *node, e *quorum.Entry) {
 	default:
 		o.check6First(n, g, e)
 		o.check17First(n, e)
-		p := proposal{chain: e.Chain, origin: e.Origin, age: e.Stamp.Age, write: writeOf(e)}
+		p := proposal{chain: e.Chain, kind: e.Kind, origin: e.Origin, age: e.Stamp.Age, write: writeOf(e)}
 		if cf, ok := configIn(e); ok {
 			p.config = &cf
 		}
@@ -177,7 +177,7 @@ func (o *observer) check14(n *node, im *image) {
 	if c.CurrentEpoch > c.AcceptedEpoch {
 		o.w.fail(14, "node %d: cE %d > aE %d", n.id, c.CurrentEpoch, c.AcceptedEpoch)
 	}
-	if e := im.hist.Last().Epoch(); e > c.AcceptedEpoch {
+	if e := im.hist.Last().Epoch(); e > c.AcceptedEpoch && im.hist.Last() != c.Past.Zxid {
 		o.w.fail(14, "node %d: its log ends in epoch %d, aE is %d", n.id, e, c.AcceptedEpoch)
 	}
 }
@@ -216,6 +216,9 @@ func (o *observer) installed(n *node, s *snapFile) {
 // loaded: 12, a snapshot that a node starts from or installs equals the replay
 // of all that is committed up to its zxid.
 func (o *observer) loaded(n *node, s *snapFile) {
+	if n.astray() {
+		return
+	}
 	pos, ok := o.ledger.find(s.meta.Zxid)
 	if !ok || pos != s.state.pos || !s.state.bent && s.state.fold != o.ledger.fold(pos) {
 		o.w.fail(12, "node %d loads a snapshot at %v that is not the replay to it", n.id, s.meta.Zxid)

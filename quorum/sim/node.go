@@ -160,14 +160,20 @@ func (n *node) start() {
 func (n *node) openStore() {
 	c := &n.disk.img.control
 	if !n.disk.exists {
-		n.disk = disk{exists: true}
-		n.disk.img.control.Node = n.id
-		c = &n.disk.img.control
-		c.Boot.Incarnation = incarnation(&n.rng)
+		n.newStore()
+		if n.restores() {
+			n.disk.restoredFrom(n.w.faults.past)
+		}
 	}
 	c.Boot.Counter++
 	c.Boot.Nonce = n.rng.next()
 	n.disk.marked, n.disk.quiet = n.disk.img.hist.Last(), n.w.now
+}
+
+func (n *node) newStore() {
+	n.disk = disk{exists: true}
+	n.disk.img.control.Node = n.id
+	n.disk.img.control.Boot.Incarnation = incarnation(&n.rng)
 }
 
 // diesEarly is a start in the middle of a storm: it ends in a crash while the

@@ -20,6 +20,8 @@ import (
 //	message 1000, window 1000, cache 1   bounds in bytes
 //	fsync 2000, snaptakes 8000, every 3   microseconds; entries between snapshots
 //	limit 16                   counters of an epoch (ZAB.md 2.7)
+//	past 5,40 9 1 2 3          the stores of these, which are new, are restored from the
+//	                           state at (5,40); epoch 9 is the highest that is known
 //	start 1 2 3                (also after a crash)
 //	run 50ms                   let time pass
 //	until leader [3]           run until there is an established leader
@@ -64,6 +66,7 @@ import (
 //	expect stopped 3, expect disputed 1 2, expect sound 1 2
 //	expect counts 3, expect waits 3   its disk has its grant, or has none
 //	expect alive s, expect ended s
+//	expect refuses 3 a word    the reason that 3 gives has these words in it
 //	expect starts 2 1          starts of 2 so far
 //	silent, aloud              nothing is written to the transcript in between
 //	mark                       forget what was sent
@@ -186,6 +189,7 @@ func (s *Schedule) world(words []string, opt Options) {
 	w.script = true
 	w.faults = faults{bodyMax: 0, snapsKept: 1, purge: 1000, digestEvery: 1}
 	w.faults.calm()
+	w.obs.ledger.beginAt(w.faults.past)
 	for _, n := range w.nodes[1:] {
 		n.tickEvery = 10 * millisecond
 	}
@@ -239,6 +243,8 @@ func (s *Schedule) do(words []string) error {
 		return s.link(words)
 	case "epoch", "message", "window", "cache", "fsync", "snaptakes", "every", "limit":
 		return s.bound(words)
+	case "past":
+		return s.past(args)
 	case "mark":
 		s.sent = nil
 		return nil
@@ -260,6 +266,33 @@ func (s *Schedule) do(words []string) error {
 		if err := s.toNode(words[0], n); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// past restores stores; the first such line says what the observer takes for the
+// past of the cluster.
+func (s *Schedule) past(args []string) error {
+	var epoch, counter, known uint32
+	if _, err := fmt.Sscanf(args[0]+" "+args[1], "%d,%d %d", &epoch, &counter, &known); err != nil {
+		return err
+	}
+	p := quorum.Past{Zxid: quorum.MakeZxid(quorum.Epoch(epoch), counter), Epoch: quorum.Epoch(known)}
+	if s.w.faults.past.Zxid == 0 {
+		s.w.faults.past = p
+		s.w.obs.ledger.beginAt(p)
+	}
+	for _, word := range args[2:] {
+		n, err := s.node(word)
+		if err != nil {
+			return err
+		}
+		if n.core != nil || n.disk.exists {
+			return fmt.Errorf("node %d has a store", n.id)
+		}
+		n.newStore()
+		n.disk.restoredFrom(p)
+		n.wiped = n.wiped && s.w.obs.cluster != quorum.ClusterID{} // before that nothing is lost with a store
 	}
 	return nil
 }

@@ -287,7 +287,7 @@ func (s *Schedule) holds(args []string) (bool, error) {
 	case "starts":
 		return strconv.Itoa(int(n.life)) == args[2], nil
 	case "refuses":
-		return n.core != nil && n.core.Soft().Refusal != "", nil
+		return n.core != nil && n.core.Soft().Refusal != "" && strings.Contains(n.core.Soft().Refusal, strings.Join(args[2:], " ")), nil
 	case "counts", "waits":
 		return n.core != nil && s.counts(n) == (args[0] == "counts"), nil
 	}

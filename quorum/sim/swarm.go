@@ -44,6 +44,7 @@ type faults struct {
 	bodyMax      int   // bytes
 	tuning       quorum.Tuning
 	minEpoch     quorum.Epoch
+	past         quorum.Past // what the cluster is restored from; zero: it begins with nothing
 	observers    int
 	spares       int    // nodes that nobody knows until an operator adds them
 	digestEvery  uint32 // entries between two checkpoints

@@ -139,6 +139,7 @@ func newWorld(opt Options) *World {
 		c.apply(&w.faults)
 		w.rng.state ^= scramble(c.Salt)
 	}
+	drawPast(&rng{state: scramble(opt.Seed ^ pastSalt)}, &w.faults)
 	w.listed = w.voters + w.faults.observers
 	count := w.listed + w.faults.spares
 	w.nodes = make([]*node, count+1)
@@ -151,6 +152,7 @@ func newWorld(opt Options) *World {
 	}
 	w.net = newNetwork(w, count)
 	w.obs = newObserver(w)
+	w.obs.ledger.beginAt(w.faults.past)
 	w.clients = newClients(w)
 	w.watchers = newWatchers(w)
 	if drawHeld(&rng{state: scramble(opt.Seed ^ heldSalt)}, &w.faults); w.faults.held > 0 {

@@ -118,7 +118,7 @@ type proposal struct {
 	chain  uint64
 	origin quorum.Origin
 	age    uint64
-	write  int                   // number of the client's write; -1: none
+	write  int // number of the client's write; -1: none
 	kind   quorum.EntryKind
 	config *quorum.Configuration // that the entry makes; nil: it makes none
 }

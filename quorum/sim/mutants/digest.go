@@ -15,7 +15,7 @@ var digestMutants = []mutant{
 		schedule("R5-two-diverge-differently")},
 	{"disputed-reads-answered", "RULES.md R5", []edit{
 		{"quorum/core.go", "if c.doubt() != DoubtNone {\n\t\tr.Reads, c.out.Reads = nil, r.Reads", "if false {\n\t\tr.Reads, c.out.Reads = nil, r.Reads"},
-		{"quorum/reads.go", "if !c.r.est || c.halt != nil || c.doubt() != DoubtNone {", "if !c.r.est || c.halt != nil {"},
+		{"quorum/reads.go", "if !c.r.est || c.halt != nil || c.doubt() != DoubtNone ||", "if !c.r.est || c.halt != nil ||"},
 		{"quorum/reads.go", "if !c.r.est || len(rd.flying) == 0 || c.doubt() != DoubtNone {", "if !c.r.est || len(rd.flying) == 0 {"},
 		{"quorum/reads.go", "m.Seq <= c.reads.sent && c.doubt() == DoubtNone {", "m.Seq <= c.reads.sent {"}},
 		schedule("R5-missing-voter-decides")},

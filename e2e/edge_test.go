@@ -70,7 +70,7 @@ func TestMalformedRequests(t *testing.T) {
 		"overlong UTF-8":        {"GET /v1/nodes/%c0%af HTTP/1.1\r\n" + host + "\r\n", "400", "invalid_path"},
 		"empty segment":         {"GET /v1/nodes/a//b HTTP/1.1\r\n" + host + "\r\n", "400", "invalid_path"},
 		"no such endpoint":      {"GET /v2/nodes/a HTTP/1.1\r\n" + host + "\r\n", "404", "no_such_endpoint"},
-		"not built":             {"POST /v1/snapshot HTTP/1.1\r\n" + host + "Content-Length: 0\r\n\r\n", "404", "no_such_endpoint"},
+		"not built":             {"POST /v1/snapshots HTTP/1.1\r\n" + host + "Content-Length: 0\r\n\r\n", "404", "no_such_endpoint"},
 		"no such method":        {"BREW /v1/nodes/safe HTTP/1.1\r\n" + host + "\r\n", "405", "method_not_allowed"},
 		"unknown parameter":     {"GET /v1/nodes/safe?fence=a HTTP/1.1\r\n" + host + "\r\n", "400", "unknown_parameter"},
 		"parameter twice":       {"GET /v1/nodes/safe?wait_ms=1&wait_ms=2 HTTP/1.1\r\n" + host + "\r\n", "400", "invalid_argument"},

@@ -71,6 +71,9 @@ func (f written) VisitGetBarrierResponse(w http.ResponseWriter) error { return f
 // VisitGetCounterResponse writes the answer of GET /v1/counters/{name}.
 func (f written) VisitGetCounterResponse(w http.ResponseWriter) error { return f(w) }
 
+// VisitDownloadSnapshotResponse writes the answer of GET /v1/snapshot.
+func (f written) VisitDownloadSnapshotResponse(w http.ResponseWriter) error { return f(w) }
+
 // later is the answer that the tail of the exchange will write.
 var later written = func(http.ResponseWriter) error { return nil }
 

@@ -8,19 +8,19 @@ import (
 	"perch/lease"
 )
 
-// checkAudit announces a change in a log without which there may be none: what
-// cannot be told of is not begun.
+// checkAudit announces a change, or a download of everything, in a log without
+// which there may be none: what cannot be told of is not begun.
 func (e *edge) checkAudit(x *exchange) *failure {
-	if !e.auditRequired || !x.op.writes() || e.writeAudit(x, audit.Begin) {
+	if !e.auditRequired || !x.op.audited() || e.writeAudit(x, audit.Begin) {
 		return nil
 	}
 	return fail(string(lease.ErrOverloaded), "the audit log cannot be written")
 }
 
-// auditEnd tells of a change that was tried, and of a request that was denied.
+// auditEnd tells of what was tried, and of a request that was denied.
 func (e *edge) auditEnd(x *exchange) {
 	denied := x.status == http.StatusUnauthorized || x.status == http.StatusForbidden
-	if e.audit != nil && (denied || x.op != nil && x.op.writes()) {
+	if e.audit != nil && (denied || x.op != nil && x.op.audited()) {
 		e.writeAudit(x, audit.End)
 	}
 }

@@ -70,7 +70,7 @@ func badEndpoints() (rows []malformed) {
 		"//v1/nodes/app", "/./v1/nodes/app", "/v1/../v1/nodes/app", "/%76%31/nodes/app", "/v1/nodes%2Fapp", "/v1/node/app",
 		"/v1/sessions/", "/v1/sessions/1/2", "/v1/sessions/1/keepalive/2", "/v1/cluster/", "/v1/cluster/member", "/v1/members",
 		"/livez/", "/livez/x", "/metrics/x", "/openapi.yml", "/openapi.yaml/", "/favicon.ico", "/v1/locks/nightly/acquire/",
-		"/v1/queues/q/", "/v1/snapshot", "/debug/pprof/", "/admin", "/.env", "/v1/nodes\\app",
+		"/v1/queues/q/", "/v1/snapshots", "/debug/pprof/", "/admin", "/.env", "/v1/nodes\\app",
 	} {
 		for _, method := range []string{"GET", "POST", "DELETE"} {
 			rows = append(rows, malformed{wire(method+" "+target, ""), noEndpoint})

@@ -19,10 +19,15 @@ type operation struct {
 	open   bool       // for everybody, whoever asks
 	keyed  bool       // takes Idempotency-Key
 	fenced bool       // takes fence
+
+	discloses bool // changes nothing, and is told of in the audit log all the same
 }
 
 // writes says whether the operation can change state.
 func (o *operation) writes() bool { return o.method != http.MethodGet && o.method != http.MethodHead }
+
+// audited says whether the audit log tells of the operation.
+func (o *operation) audited() bool { return o.writes() || o.discloses }
 
 const (
 	ifMatch     = "If-Match"
@@ -144,6 +149,7 @@ var operations = []operation{
 	{id: "addMember", method: "POST", path: "/v1/cluster/members", json: membersBody, keyed: true},
 	{id: "removeMember", method: "DELETE", path: "/v1/cluster/members/{id}", query: []string{"force"}, keyed: true},
 	{id: "transferLeadership", method: "POST", path: "/v1/cluster/transfer", json: transferBody, keyed: true},
+	{id: "downloadSnapshot", method: "GET", path: "/v1/snapshot", discloses: true},
 	{id: "livez", method: "GET", path: "/livez", ops: true, open: true},
 	{id: "readyz", method: "GET", path: "/readyz", ops: true, open: true},
 	{id: "metrics", method: "GET", path: "/metrics", ops: true},

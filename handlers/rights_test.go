@@ -55,7 +55,7 @@ var rights = map[string]right{
 	"getPrincipal": {lease.PermCluster, "200", denied}, "putPrincipal": {lease.PermCluster, "200", denied},
 	"deletePrincipal": {lease.PermCluster, "204", denied}, "addMember": {lease.PermCluster, "200", denied},
 	"removeMember": {lease.PermCluster, "200", denied}, "transferLeadership": {lease.PermCluster, "200", denied},
-	"metrics": {lease.PermCluster, "200", denied},
+	"metrics": {lease.PermCluster, "200", denied}, "downloadSnapshot": {lease.PermCluster, "200", denied},
 
 	"listLocks": anybodys, "listSemaphores": anybodys, "listElections": anybodys, "listOnce": anybodys, "listBarriers": anybodys,
 	"listCounters": anybodys, "listQueues": anybodys,

@@ -37,6 +37,7 @@ type testService struct {
 	callers   []*commandpb.Caller // of all calls
 	outcomes  map[ticket]lease.Outcome
 	backups   backups
+	onPiece   func(offset int64) error // before a piece of a backup is handed out; nil: nothing
 }
 
 type pinned struct {

@@ -30,6 +30,11 @@ func (s *testService) Snapshot(_ context.Context, q lease.SnapshotQuery) (lease.
 	if s.fail != nil {
 		return lease.SnapshotPiece{}, s.fail
 	}
+	if s.onPiece != nil {
+		if err := s.onPiece(q.Offset); err != nil {
+			return lease.SnapshotPiece{}, err
+		}
+	}
 	if q.From == (lease.SnapshotFrom{}) {
 		var b bytes.Buffer
 		if _, err := view.WriteTo(&b); err != nil {

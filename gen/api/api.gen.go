@@ -2532,6 +2532,12 @@ type KeepSessionAliveParams struct {
 	PerchSession *SessionToken `json:"Perch-Session,omitempty"`
 }
 
+// DownloadSnapshotParams defines parameters for DownloadSnapshot.
+type DownloadSnapshotParams struct {
+	// PerchSession Session token, drawn by the server or by the client (22 to 128 of `A-Za-z0-9_-`). Renews the session on arrival.
+	PerchSession *SessionToken `json:"Perch-Session,omitempty"`
+}
+
 // StatNodeParams defines parameters for StatNode.
 type StatNodeParams struct {
 	// Include What to show besides, separated by commas.
@@ -3008,6 +3014,9 @@ type ServerInterface interface {
 	// KeepSessionAlive Renew a session
 	// (POST /v1/sessions/{id}/keepalive)
 	KeepSessionAlive(w http.ResponseWriter, r *http.Request, id SessionID, params KeepSessionAliveParams)
+	// DownloadSnapshot Download a backup
+	// (GET /v1/snapshot)
+	DownloadSnapshot(w http.ResponseWriter, r *http.Request, params DownloadSnapshotParams)
 	// StatNode Describe a node as JSON
 	// (GET /v1/stat/{path})
 	StatNode(w http.ResponseWriter, r *http.Request, path Path, params StatNodeParams)
@@ -3521,6 +3530,12 @@ func (_ Unimplemented) GetSession(w http.ResponseWriter, r *http.Request, id Ses
 // KeepSessionAlive Renew a session
 // (POST /v1/sessions/{id}/keepalive)
 func (_ Unimplemented) KeepSessionAlive(w http.ResponseWriter, r *http.Request, id SessionID, params KeepSessionAliveParams) {
+	w.WriteHeader(http.StatusNotImplemented)
+}
+
+// DownloadSnapshot Download a backup
+// (GET /v1/snapshot)
+func (_ Unimplemented) DownloadSnapshot(w http.ResponseWriter, r *http.Request, params DownloadSnapshotParams) {
 	w.WriteHeader(http.StatusNotImplemented)
 }
 
@@ -10643,6 +10658,47 @@ func (siw *ServerInterfaceWrapper) KeepSessionAlive(w http.ResponseWriter, r *ht
 	handler.ServeHTTP(w, r)
 }
 
+// DownloadSnapshot operation middleware
+func (siw *ServerInterfaceWrapper) DownloadSnapshot(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params DownloadSnapshotParams
+
+	headers := r.Header
+
+	// ------------- Optional header parameter "Perch-Session" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Perch-Session")]; found {
+		var PerchSession SessionToken
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "Perch-Session", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Perch-Session", valueList[0], &PerchSession, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "Perch-Session", Err: err})
+			return
+		}
+
+		params.PerchSession = &PerchSession
+
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.DownloadSnapshot(w, r, params)
+	}))
+
+	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
+		handler = siw.HandlerMiddlewares[i](handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
 // StatNode operation middleware
 func (siw *ServerInterfaceWrapper) StatNode(w http.ResponseWriter, r *http.Request) {
 
@@ -11757,6 +11813,9 @@ func HandlerWithOptions(si ServerInterface, options ChiServerOptions) http.Handl
 	})
 	r.Group(func(r chi.Router) {
 		r.Post(options.BaseURL+"/v1/cluster/transfer", wrapper.TransferLeadership)
+	})
+	r.Group(func(r chi.Router) {
+		r.Get(options.BaseURL+"/v1/snapshot", wrapper.DownloadSnapshot)
 	})
 	r.Group(func(r chi.Router) {
 		r.Get(options.BaseURL+"/livez", wrapper.Livez)
@@ -22375,6 +22434,137 @@ func (response KeepSessionAlive5XXApplicationProblemPlusJSONResponse) VisitKeepS
 	return err
 }
 
+type DownloadSnapshotRequestObject struct {
+	Params DownloadSnapshotParams
+}
+
+type DownloadSnapshotResponseObject interface {
+	VisitDownloadSnapshotResponse(w http.ResponseWriter) error
+}
+
+type DownloadSnapshot200ResponseHeaders struct {
+	PerchCluster *string
+	PerchDigest  string
+	PerchZxid    int64
+}
+
+type DownloadSnapshot200ApplicationOctetStreamResponse struct {
+	Body          io.Reader
+	Headers       DownloadSnapshot200ResponseHeaders
+	ContentLength int64
+}
+
+func (response DownloadSnapshot200ApplicationOctetStreamResponse) VisitDownloadSnapshotResponse(w http.ResponseWriter) error {
+
+	w.Header().Set("Content-Type", "application/octet-stream")
+	if response.ContentLength != 0 {
+		w.Header().Set("Content-Length", fmt.Sprint(response.ContentLength))
+	}
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	w.Header().Set("Perch-Digest", fmt.Sprint(response.Headers.PerchDigest))
+	w.Header().Set("Perch-Zxid", fmt.Sprint(response.Headers.PerchZxid))
+	w.WriteHeader(200)
+
+	if closer, ok := response.Body.(io.ReadCloser); ok {
+		defer closer.Close()
+	}
+	_, err := io.Copy(w, response.Body)
+	return err
+}
+
+type DownloadSnapshot4XXApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	Headers    ProblemResponseHeaders
+	StatusCode int
+}
+
+func (response DownloadSnapshot4XXApplicationProblemPlusJSONResponse) VisitDownloadSnapshotResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.Allow != nil {
+		w.Header().Set("Allow", fmt.Sprint(*response.Headers.Allow))
+	}
+	if response.Headers.ETag != nil {
+		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	w.Header().Set("Perch-Code", fmt.Sprint(response.Headers.PerchCode))
+	if response.Headers.PerchZxid != nil {
+		w.Header().Set("Perch-Zxid", fmt.Sprint(*response.Headers.PerchZxid))
+	}
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
+	}
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type DownloadSnapshot5XXResponseHeaders struct {
+	Allow              *string
+	ETag               *string
+	IdempotentReplayed *bool
+	PerchCluster       *string
+	PerchCode          string
+	PerchZxid          *int64
+	RetryAfter         *int32
+	WWWAuthenticate    *string
+}
+
+type DownloadSnapshot5XXApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	Headers    DownloadSnapshot5XXResponseHeaders
+	StatusCode int
+}
+
+func (response DownloadSnapshot5XXApplicationProblemPlusJSONResponse) VisitDownloadSnapshotResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.Allow != nil {
+		w.Header().Set("Allow", fmt.Sprint(*response.Headers.Allow))
+	}
+	if response.Headers.ETag != nil {
+		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
+	if response.Headers.PerchCluster != nil {
+		w.Header().Set("Perch-Cluster", fmt.Sprint(*response.Headers.PerchCluster))
+	}
+	w.Header().Set("Perch-Code", fmt.Sprint(response.Headers.PerchCode))
+	if response.Headers.PerchZxid != nil {
+		w.Header().Set("Perch-Zxid", fmt.Sprint(*response.Headers.PerchZxid))
+	}
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	if response.Headers.WWWAuthenticate != nil {
+		w.Header().Set("WWW-Authenticate", fmt.Sprint(*response.Headers.WWWAuthenticate))
+	}
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
 type StatNodeRequestObject struct {
 	Path   Path `json:"path"`
 	Params StatNodeParams
@@ -23675,6 +23865,9 @@ type StrictServerInterface interface {
 	// KeepSessionAlive Renew a session
 	// (POST /v1/sessions/{id}/keepalive)
 	KeepSessionAlive(ctx context.Context, request KeepSessionAliveRequestObject) (KeepSessionAliveResponseObject, error)
+	// DownloadSnapshot Download a backup
+	// (GET /v1/snapshot)
+	DownloadSnapshot(ctx context.Context, request DownloadSnapshotRequestObject) (DownloadSnapshotResponseObject, error)
 	// StatNode Describe a node as JSON
 	// (GET /v1/stat/{path})
 	StatNode(ctx context.Context, request StatNodeRequestObject) (StatNodeResponseObject, error)
@@ -26186,6 +26379,32 @@ func (sh *strictHandler) KeepSessionAlive(w http.ResponseWriter, r *http.Request
 		sh.options.ResponseErrorHandlerFunc(w, r, err)
 	} else if validResponse, ok := response.(KeepSessionAliveResponseObject); ok {
 		if err := validResponse.VisitKeepSessionAliveResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// DownloadSnapshot operation middleware
+func (sh *strictHandler) DownloadSnapshot(w http.ResponseWriter, r *http.Request, params DownloadSnapshotParams) {
+	var request DownloadSnapshotRequestObject
+
+	request.Params = params
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.DownloadSnapshot(ctx, request.(DownloadSnapshotRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "DownloadSnapshot")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(DownloadSnapshotResponseObject); ok {
+		if err := validResponse.VisitDownloadSnapshotResponse(w); err != nil {
 			sh.options.ResponseErrorHandlerFunc(w, r, err)
 		}
 	} else if response != nil {

@@ -2534,6 +2534,12 @@ type KeepSessionAliveParams struct {
 	PerchSession *SessionToken `json:"Perch-Session,omitempty"`
 }
 
+// DownloadSnapshotParams defines parameters for DownloadSnapshot.
+type DownloadSnapshotParams struct {
+	// PerchSession Session token, drawn by the server or by the client (22 to 128 of `A-Za-z0-9_-`). Renews the session on arrival.
+	PerchSession *SessionToken `json:"Perch-Session,omitempty"`
+}
+
 // StatNodeParams defines parameters for StatNode.
 type StatNodeParams struct {
 	// Include What to show besides, separated by commas.
@@ -3787,6 +3793,13 @@ type ClientInterface interface {
 	//
 	// Corresponds with POST /v1/sessions/{id}/keepalive (the `KeepSessionAlive` operationId).
 	KeepSessionAlive(ctx context.Context, id SessionID, params *KeepSessionAliveParams, body KeepSessionAliveJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// DownloadSnapshot Download a backup
+	//
+	// The whole state at one zxid, as a file that perch snapshot restore takes: one line of text that says what it is, and a snapshot with checksums. It holds every write that was acknowledged before the request. Writes go on meanwhile; the file is made and sent at a pace that leaves the disk to them, so the first byte may take a while. It holds the data of all tenants, and no secret but the hashes of tokens. An answer that ends before Content-Length is to be thrown away.
+	//
+	// Corresponds with GET /v1/snapshot (the `DownloadSnapshot` operationId).
+	DownloadSnapshot(ctx context.Context, params *DownloadSnapshotParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// StatNode Describe a node as JSON
 	//
@@ -5945,6 +5958,23 @@ func (c *Client) KeepSessionAliveWithBody(ctx context.Context, id SessionID, par
 // Corresponds with POST /v1/sessions/{id}/keepalive (the `KeepSessionAlive` operationId).
 func (c *Client) KeepSessionAlive(ctx context.Context, id SessionID, params *KeepSessionAliveParams, body KeepSessionAliveJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewKeepSessionAliveRequest(c.Server, id, params, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// DownloadSnapshot Download a backup
+//
+// The whole state at one zxid, as a file that perch snapshot restore takes: one line of text that says what it is, and a snapshot with checksums. It holds every write that was acknowledged before the request. Writes go on meanwhile; the file is made and sent at a pace that leaves the disk to them, so the first byte may take a while. It holds the data of all tenants, and no secret but the hashes of tokens. An answer that ends before Content-Length is to be thrown away.
+//
+// Corresponds with GET /v1/snapshot (the `DownloadSnapshot` operationId).
+func (c *Client) DownloadSnapshot(ctx context.Context, params *DownloadSnapshotParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewDownloadSnapshotRequest(c.Server, params)
 	if err != nil {
 		return nil, err
 	}
@@ -13606,6 +13636,48 @@ func NewKeepSessionAliveRequestWithBody(server string, id SessionID, params *Kee
 	return req, nil
 }
 
+// NewDownloadSnapshotRequest constructs an http.Request for the DownloadSnapshot method
+func NewDownloadSnapshotRequest(server string, params *DownloadSnapshotParams) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/snapshot")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+
+		if params.PerchSession != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "Perch-Session", *params.PerchSession, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Perch-Session", headerParam0)
+		}
+
+	}
+
+	return req, nil
+}
+
 // NewStatNodeRequest constructs an http.Request for the StatNode method
 func NewStatNodeRequest(server string, path Path, params *StatNodeParams) (*http.Request, error) {
 	var err error
@@ -15449,6 +15521,15 @@ type ClientWithResponsesInterface interface {
 	//
 	// Corresponds with POST /v1/sessions/{id}/keepalive (the `KeepSessionAlive` operationId).
 	KeepSessionAliveWithResponse(ctx context.Context, id SessionID, params *KeepSessionAliveParams, body KeepSessionAliveJSONRequestBody, reqEditors ...RequestEditorFn) (*KeepSessionAliveHTTPResponse, error)
+
+	// DownloadSnapshotWithResponse Download a backup
+	//
+	// The whole state at one zxid, as a file that perch snapshot restore takes: one line of text that says what it is, and a snapshot with checksums. It holds every write that was acknowledged before the request. Writes go on meanwhile; the file is made and sent at a pace that leaves the disk to them, so the first byte may take a while. It holds the data of all tenants, and no secret but the hashes of tokens. An answer that ends before Content-Length is to be thrown away.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /v1/snapshot (the `DownloadSnapshot` operationId).
+	DownloadSnapshotWithResponse(ctx context.Context, params *DownloadSnapshotParams, reqEditors ...RequestEditorFn) (*DownloadSnapshotHTTPResponse, error)
 
 	// StatNodeWithResponse Describe a node as JSON
 	//
@@ -22936,6 +23017,91 @@ func (r KeepSessionAliveHTTPResponse) ContentType() string {
 	return ""
 }
 
+// DownloadSnapshotHTTPResponse200Headers the declared response headers of an HTTP 200 response for DownloadSnapshot
+type DownloadSnapshotHTTPResponse200Headers struct {
+	PerchCluster *string
+	PerchDigest  string
+	PerchZxid    int64
+}
+
+// DownloadSnapshotHTTPResponse4XXHeaders the declared response headers of an HTTP 4XX response for DownloadSnapshot
+type DownloadSnapshotHTTPResponse4XXHeaders struct {
+	Allow              *string
+	ETag               *string
+	IdempotentReplayed *bool
+	PerchCluster       *string
+	PerchCode          string
+	PerchZxid          *int64
+	RetryAfter         *int32
+	WWWAuthenticate    *string
+}
+
+// DownloadSnapshotHTTPResponse5XXHeaders the declared response headers of an HTTP 5XX response for DownloadSnapshot
+type DownloadSnapshotHTTPResponse5XXHeaders struct {
+	Allow              *string
+	ETag               *string
+	IdempotentReplayed *bool
+	PerchCluster       *string
+	PerchCode          string
+	PerchZxid          *int64
+	RetryAfter         *int32
+	WWWAuthenticate    *string
+}
+
+type DownloadSnapshotHTTPResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// ApplicationProblemJSON4XX the response for an HTTP 4XX `application/problem+json` response
+	ApplicationProblemJSON4XX *Problem
+	// ApplicationProblemJSON5XX the response for an HTTP 5XX `application/problem+json` response
+	ApplicationProblemJSON5XX *Problem
+	// Headers200 the parsed response headers for an HTTP 200 response
+	Headers200 *DownloadSnapshotHTTPResponse200Headers
+	// Headers4XX the parsed response headers for an HTTP 4XX response
+	Headers4XX *DownloadSnapshotHTTPResponse4XXHeaders
+	// Headers5XX the parsed response headers for an HTTP 5XX response
+	Headers5XX *DownloadSnapshotHTTPResponse5XXHeaders
+}
+
+// GetApplicationProblemJSON4XX returns the response for an HTTP 4XX `application/problem+json` response
+func (r DownloadSnapshotHTTPResponse) GetApplicationProblemJSON4XX() *Problem {
+	return r.ApplicationProblemJSON4XX
+}
+
+// GetApplicationProblemJSON5XX returns the response for an HTTP 5XX `application/problem+json` response
+func (r DownloadSnapshotHTTPResponse) GetApplicationProblemJSON5XX() *Problem {
+	return r.ApplicationProblemJSON5XX
+}
+
+// GetBody returns the raw response body bytes
+func (r DownloadSnapshotHTTPResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r DownloadSnapshotHTTPResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r DownloadSnapshotHTTPResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r DownloadSnapshotHTTPResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
 // StatNodeHTTPResponse200Headers the declared response headers of an HTTP 200 response for StatNode
 type StatNodeHTTPResponse200Headers struct {
 	ETag         string
@@ -25385,6 +25551,21 @@ func (c *ClientWithResponses) KeepSessionAliveWithResponse(ctx context.Context, 
 		return nil, err
 	}
 	return ParseKeepSessionAliveHTTPResponse(rsp)
+}
+
+// DownloadSnapshotWithResponse Download a backup
+//
+// The whole state at one zxid, as a file that perch snapshot restore takes: one line of text that says what it is, and a snapshot with checksums. It holds every write that was acknowledged before the request. Writes go on meanwhile; the file is made and sent at a pace that leaves the disk to them, so the first byte may take a while. It holds the data of all tenants, and no secret but the hashes of tokens. An answer that ends before Content-Length is to be thrown away.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /v1/snapshot (the `DownloadSnapshot` operationId).
+func (c *ClientWithResponses) DownloadSnapshotWithResponse(ctx context.Context, params *DownloadSnapshotParams, reqEditors ...RequestEditorFn) (*DownloadSnapshotHTTPResponse, error) {
+	rsp, err := c.DownloadSnapshot(ctx, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseDownloadSnapshotHTTPResponse(rsp)
 }
 
 // StatNodeWithResponse Describe a node as JSON
@@ -40637,6 +40818,184 @@ func ParseKeepSessionAliveHTTPResponse(rsp *http.Response) (*KeepSessionAliveHTT
 		response.Headers4XX = &headers
 	case rsp.StatusCode/100 == 5:
 		var headers KeepSessionAliveHTTPResponse5XXHeaders
+		if values := rsp.Header.Values("Allow"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Allow", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.Allow = &value
+		}
+		if values := rsp.Header.Values("ETag"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "ETag", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.ETag = &value
+		}
+		if values := rsp.Header.Values("Idempotent-Replayed"); len(values) > 0 {
+			var value bool
+			if err := runtime.BindStyledParameterWithOptions("simple", "Idempotent-Replayed", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "boolean", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.IdempotentReplayed = &value
+		}
+		if values := rsp.Header.Values("Perch-Cluster"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Perch-Cluster", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.PerchCluster = &value
+		}
+		if values := rsp.Header.Values("Perch-Code"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Perch-Code", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.PerchCode = value
+		}
+		if values := rsp.Header.Values("Perch-Zxid"); len(values) > 0 {
+			var value int64
+			if err := runtime.BindStyledParameterWithOptions("simple", "Perch-Zxid", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: "int64"}); err != nil {
+				return nil, err
+			}
+			headers.PerchZxid = &value
+		}
+		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
+			var value int32
+			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: "int32"}); err != nil {
+				return nil, err
+			}
+			headers.RetryAfter = &value
+		}
+		if values := rsp.Header.Values("WWW-Authenticate"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "WWW-Authenticate", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.WWWAuthenticate = &value
+		}
+		response.Headers5XX = &headers
+	}
+
+	return response, nil
+}
+
+// ParseDownloadSnapshotHTTPResponse parses an HTTP response from a DownloadSnapshotWithResponse call
+func ParseDownloadSnapshotHTTPResponse(rsp *http.Response) (*DownloadSnapshotHTTPResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &DownloadSnapshotHTTPResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode/100 == 4:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON4XX = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode/100 == 5:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON5XX = &dest
+
+	}
+
+	switch {
+	case rsp.StatusCode == 200:
+		var headers DownloadSnapshotHTTPResponse200Headers
+		if values := rsp.Header.Values("Perch-Cluster"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Perch-Cluster", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.PerchCluster = &value
+		}
+		if values := rsp.Header.Values("Perch-Digest"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Perch-Digest", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.PerchDigest = value
+		}
+		if values := rsp.Header.Values("Perch-Zxid"); len(values) > 0 {
+			var value int64
+			if err := runtime.BindStyledParameterWithOptions("simple", "Perch-Zxid", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "integer", Format: "int64"}); err != nil {
+				return nil, err
+			}
+			headers.PerchZxid = value
+		}
+		response.Headers200 = &headers
+	case rsp.StatusCode/100 == 4:
+		var headers DownloadSnapshotHTTPResponse4XXHeaders
+		if values := rsp.Header.Values("Allow"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Allow", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.Allow = &value
+		}
+		if values := rsp.Header.Values("ETag"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "ETag", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.ETag = &value
+		}
+		if values := rsp.Header.Values("Idempotent-Replayed"); len(values) > 0 {
+			var value bool
+			if err := runtime.BindStyledParameterWithOptions("simple", "Idempotent-Replayed", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "boolean", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.IdempotentReplayed = &value
+		}
+		if values := rsp.Header.Values("Perch-Cluster"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Perch-Cluster", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.PerchCluster = &value
+		}
+		if values := rsp.Header.Values("Perch-Code"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Perch-Code", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.PerchCode = value
+		}
+		if values := rsp.Header.Values("Perch-Zxid"); len(values) > 0 {
+			var value int64
+			if err := runtime.BindStyledParameterWithOptions("simple", "Perch-Zxid", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: "int64"}); err != nil {
+				return nil, err
+			}
+			headers.PerchZxid = &value
+		}
+		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
+			var value int32
+			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: "int32"}); err != nil {
+				return nil, err
+			}
+			headers.RetryAfter = &value
+		}
+		if values := rsp.Header.Values("WWW-Authenticate"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "WWW-Authenticate", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.WWWAuthenticate = &value
+		}
+		response.Headers4XX = &headers
+	case rsp.StatusCode/100 == 5:
+		var headers DownloadSnapshotHTTPResponse5XXHeaders
 		if values := rsp.Header.Values("Allow"); len(values) > 0 {
 			var value string
 			if err := runtime.BindStyledParameterWithOptions("simple", "Allow", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {

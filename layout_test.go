@@ -27,7 +27,7 @@ var rooms = map[string]room{
 	"": {}, // the contract
 
 	"cmd/perch": {perch: []string{"cmd/internal/bench", "cmd/internal/cli", "cmd/internal/exit", "cmd/internal/local",
-		"cmd/internal/logview", "cmd/internal/progress", "cmd/internal/trust", "handlers", "handlers/audit", "handlers/identity", "lease", "quorum", "quorum/certs", "quorum/natsnet", "quorum/node", "quorum/seam"}},
+		"cmd/internal/logview", "cmd/internal/progress", "cmd/internal/trust", "handlers", "handlers/audit", "handlers/identity", "lease", "quorum", "quorum/certs", "quorum/disk", "quorum/natsnet", "quorum/node", "quorum/restore", "quorum/seam"}},
 	"cmd/internal/bench":    {},
 	"cmd/internal/cli":      {perch: []string{"cmd/internal/exit", "cmd/internal/progress", "cmd/internal/trust", "gen/client"}},
 	"cmd/internal/cluster":  {perch: []string{"cmd/internal/local"}},

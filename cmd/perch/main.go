@@ -59,7 +59,7 @@ func rootCommand(env map[string]string) *cobra.Command {
 	asking := &cli.Options{Env: env}
 	root.AddCommand(own...)
 	root.AddCommand(asking.Commands()...)
-	root.AddCommand(asking.ShellCommand())
+	root.AddCommand(asking.ShellCommand(), snapshotCommand(asking))
 	for _, make := range more {
 		root.AddCommand(make())
 	}

@@ -31,6 +31,7 @@ type ctxKey int
 const (
 	repetition ctxKey = iota
 	waiting           // how long the server is to wait with its answer, a time.Duration
+	streaming         // not nil: what is no refusal is left on the connection, for however long it takes
 )
 
 // repeats is what makes a request safe to repeat.
@@ -62,7 +63,7 @@ func repeatsOf(r *http.Request) repeats {
 func reads(r *http.Request) bool { return r.Method == http.MethodGet || r.Method == http.MethodHead }
 
 // asker sends requests, and sends them again while that is safe and there is
-// time. Its answers have been read whole.
+// time. Its answers have been read whole, unless their request says otherwise.
 type asker struct {
 	http    *http.Client
 	bases   []*url.URL
@@ -101,19 +102,23 @@ func (a *asker) Do(r *http.Request) (*http.Response, error) {
 
 // try sends once, to the base of the moment.
 func (a *asker) try(r *http.Request) (*http.Response, error) {
-	within := tryWithin
-	if wait, ok := r.Context().Value(waiting).(time.Duration); ok {
-		within += wait
+	streams := r.Context().Value(streaming) != nil
+	one := r.WithContext(r.Context()) // the address of r stays
+	if !streams {
+		within := tryWithin
+		if wait, ok := r.Context().Value(waiting).(time.Duration); ok {
+			within += wait
+		}
+		ctx, cancel := context.WithTimeout(r.Context(), within)
+		defer cancel()
+		one = r.WithContext(ctx)
 	}
-	ctx, cancel := context.WithTimeout(r.Context(), within)
-	defer cancel()
-	one := r.WithContext(ctx)
 	address := *r.URL
 	address.Scheme, address.Host = a.bases[a.at].Scheme, a.bases[a.at].Host
 	one.URL, one.Host = &address, ""
 	sent := time.Now()
 	resp, err := a.http.Do(one)
-	if err == nil {
+	if err == nil && !(streams && resp.StatusCode == http.StatusOK) {
 		err = readWhole(resp)
 	}
 	if a.verbose {

@@ -113,6 +113,11 @@ func (e *edge) renderCluster(s *lease.Status) api.Cluster {
 		Limits: &limits, Features: &features, Members: make([]api.Member, len(s.Members)),
 		IdempotencyOldestMs: some(milliseconds(s.OldestRecord)),
 	}
+	if a := &s.Archive; a.State != "" {
+		c.Archive = &api.ArchiveStatus{
+			State: a.State, Zxid: some(int64(a.Zxid)), LagMs: a.Lag.Milliseconds(), Error: some(a.Error),
+		}
+	}
 	if s.Soft.Leader != 0 {
 		c.Leader = some(memberID(s.Soft.Leader))
 	}

@@ -340,6 +340,15 @@ type Status struct {
 	Level    uint32 // feature level of the state at Applied
 
 	OldestRecord time.Duration // age of the oldest idempotency record; 0: there is none
+	Archive      ArchiveStatus
+}
+
+// ArchiveStatus is how the archive stands, as one node sees it.
+type ArchiveStatus struct {
+	State string        // "" without an archive; else as /v1/cluster tells it
+	Zxid  quorum.Zxid   // archived up to here, as far as this node knows; 0: unknown, or nothing is
+	Lag   time.Duration // age of the oldest transaction that this node has applied and that is not known to be archived
+	Error string        // what is wrong, for people, without secrets; "" when nothing is
 }
 
 // MemberStatus is one member; what only a leader knows is zero elsewhere.

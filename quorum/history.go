@@ -121,6 +121,19 @@ func (h *History) Next(z Zxid) (Zxid, bool) {
 	return MakeZxid(h.runs[i].epoch, h.runs[i].first), true
 }
 
+// Count is the number of entries after one position and up to another, of those
+// that are in the log.
+func (h *History) Count(after, upTo Zxid) (n int) {
+	for i := range h.runs {
+		r := &h.runs[i]
+		first, last := MakeZxid(r.epoch, r.first), MakeZxid(r.epoch, r.last())
+		if first, last = max(first, after+1), min(last, upTo); first <= last {
+			n += int(last-first) + 1
+		}
+	}
+	return n
+}
+
 // Truncate removes every entry after z. It reports false, and changes nothing,
 // when z is not in the log.
 func (h *History) Truncate(z Zxid) bool {

@@ -212,6 +212,24 @@ func (h *History) passOver(i int, key uint64) int {
 	return (b+1)*blockEvents - h.skip
 }
 
+// After returns the events of all transactions after since, also those that no
+// watcher is told of: whole transactions, about limit events. More says that
+// there are later ones. ErrCursorExpired when events after since are gone.
+func (h *History) After(since quorum.Zxid, limit int) (events []Event, more bool, code Code) {
+	if since < h.trimmed {
+		return nil, false, ErrCursorExpired
+	}
+	n := h.Len()
+	for i := sort.Search(n, func(i int) bool { return h.at(i).Zxid > since }); i < n; i++ {
+		e := &h.at(i).Event
+		if len(events) >= limit && events[len(events)-1].Zxid != e.Zxid {
+			return events, true, OK
+		}
+		events = append(events, *e)
+	}
+	return events, false, OK
+}
+
 // Scan calls f for every event with its cluster age, oldest first, until f says
 // false.
 func (h *History) Scan(f func(e *Event, age uint64) bool) {

@@ -269,6 +269,21 @@ type AcquireSpec struct {
 	WaitMs *int32 `json:"wait_ms,omitempty"`
 }
 
+// ArchiveStatus How the archive in Postgres stands, as the node that answers sees it; absent when it has none. It never holds a write back.
+type ArchiveStatus struct {
+	// Error What is wrong, for people; absent when nothing is.
+	Error *string `json:"error,omitempty"`
+
+	// LagMs Age of the oldest transaction that is not archived yet; 0 when all are.
+	LagMs int64 `json:"lag_ms"`
+
+	// State What the node does for it, an open set: `connecting` (not there yet), `shipping` (this node writes to it), `standby` (another node does), `waiting` (this node is not ready itself) or `failing` (see error).
+	State string `json:"state"`
+
+	// Zxid Everything up to here is archived; absent while the node does not know.
+	Zxid *int64 `json:"zxid,omitempty"`
+}
+
 // BarrierLeave defines model for BarrierLeave.
 type BarrierLeave struct {
 	// Generation The one that the caller has entered; without it that of the session.
@@ -382,6 +397,9 @@ type ClaimSpec struct {
 
 // Cluster defines model for Cluster.
 type Cluster struct {
+	// Archive How the archive in Postgres stands, as the node that answers sees it; absent when it has none. It never holds a write back.
+	Archive *ArchiveStatus `json:"archive,omitempty"`
+
 	// ClusterID Hexadecimal; empty while the cluster forms.
 	ClusterID string `json:"cluster_id"`
 	Epoch     int64  `json:"epoch"`

@@ -45,6 +45,8 @@ type Config struct {
 	SnapshotKeep  int           // 3
 	SnapshotRate  int64         // 50 MB/s at most when a snapshot is written or served; bytes a second
 
+	FeedRate int64 // 32 MB/s at most are read and written for a Feed; bytes a second
+
 	Level uint32 // lease.Format: highest feature level that this program says it knows
 
 	RebuildAfter time.Duration // 3 s from finding that the store is spoiled to the end of Run
@@ -76,6 +78,7 @@ func (c Config) withDefaults() Config {
 	setDefault(&c.SnapshotEvery, time.Minute)
 	setDefault(&c.SnapshotKeep, 3)
 	setDefault(&c.SnapshotRate, 50_000_000)
+	setDefault(&c.FeedRate, 32_000_000)
 	setDefault(&c.Level, lease.Format)
 	setDefault(&c.RebuildAfter, 3*time.Second)
 	setDefault(&c.CommandBytes, 4<<20)

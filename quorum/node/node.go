@@ -65,6 +65,7 @@ type Node struct {
 	peers   atomic.Pointer[[]quorum.Progress]
 	control atomic.Pointer[quorum.Control]
 	drawn   atomic.Pointer[clusterTokens]
+	archive atomic.Pointer[func() lease.ArchiveStatus]
 
 	ctx    context.Context // ends when the node has stopped; for its goroutines only
 	cancel context.CancelFunc

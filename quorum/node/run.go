@@ -129,22 +129,15 @@ func (n *Node) stop() {
 }
 
 // serveFetches reads old entries for learners. Reading may wait for the disk,
-// so the loop does not do it. A log that cannot be read where it was written is
-// not one to lead or to vote with: the node stops, and its next start finds out
-// what is damaged. To go on would starve who needs just these entries.
+// so the loop does not do it.
 func (n *Node) serveFetches(ctx context.Context) {
 	for {
 		for _, job := range n.fetches.take() {
 			if ctx.Err() != nil {
 				return
 			}
-			entries, err := n.wal.Read(job.After, job.MaxBytes)
-			if err != nil && !errors.Is(err, wal.ErrNotFound) && ctx.Err() == nil {
-				err = fmt.Errorf("read the log: %w", err)
-				if _, bad := spoiled(err); bad && rebuildable(&n.cfg) {
-					err = fmt.Errorf("%w: %w", ErrRebuild, err) // which the next Open finds out too
-				}
-				n.fail(err)
+			entries, err := n.readLog(ctx, job.After, job.MaxBytes)
+			if err != nil && !errors.Is(err, wal.ErrNotFound) {
 				return
 			}
 			n.loop.call(func(core machine) { core.Fetched(job, entries, err) })
@@ -155,6 +148,23 @@ func (n *Node) serveFetches(ctx context.Context) {
 			return
 		}
 	}
+}
+
+// readLog reads entries of the log for others; wal.ErrNotFound is its only error
+// after which the node goes on. A log that cannot be read where it was written is
+// not one to lead or to vote with: the node stops, and its next start finds out
+// what is damaged. To go on would starve who needs just these entries.
+func (n *Node) readLog(ctx context.Context, after quorum.Zxid, most int) ([]quorum.Entry, error) {
+	entries, err := n.wal.Read(after, most)
+	if err == nil || errors.Is(err, wal.ErrNotFound) || ctx.Err() != nil {
+		return entries, err
+	}
+	err = fmt.Errorf("read the log: %w", err)
+	if _, bad := spoiled(err); bad && rebuildable(&n.cfg) {
+		err = fmt.Errorf("%w: %w", ErrRebuild, err) // which the next Open finds out too
+	}
+	n.fail(err)
+	return nil, err
 }
 
 // house drops what only time makes useless.

@@ -33,6 +33,8 @@ type Log interface {
 	Append(records []quorum.Record) error
 	// Read returns entries after a position; concurrent with Append.
 	Read(after quorum.Zxid, maxBytes int) ([]quorum.Entry, error)
+	// Count is the number of entries in a range of positions.
+	Count(after, upTo quorum.Zxid) int
 	// Mark writes the idle mark of RULES.md R7.
 	Mark() error
 	// Purge deletes what no longer is needed up to a position and says where

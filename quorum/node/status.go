@@ -28,7 +28,19 @@ func (n *Node) Status() lease.Status {
 		Snapshot: quorum.Zxid(n.snaps.newest.Load()), LogStart: quorum.Zxid(n.snaps.logStart.Load()),
 		Settings: view.Settings(), Level: view.Level(),
 		OldestRecord: time.Duration(view.OldestRecord()) * time.Millisecond,
+		Archive:      n.archiveStatus(),
 	}
+}
+
+// ShowArchive has Status tell how the archive stands, by asking status, which
+// must not block.
+func (n *Node) ShowArchive(status func() lease.ArchiveStatus) { n.archive.Store(&status) }
+
+func (n *Node) archiveStatus() lease.ArchiveStatus {
+	if status := n.archive.Load(); status != nil {
+		return (*status)()
+	}
+	return lease.ArchiveStatus{}
 }
 
 // notReady tells people why this node does not serve; "" when it does.

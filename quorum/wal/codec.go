@@ -100,6 +100,18 @@ func appendEntry(b []byte, e *quorum.Entry) []byte {
 	return b
 }
 
+// EncodeEntry is e as the log holds it, but for zxid and chain hash, which stand
+// beside it everywhere.
+func EncodeEntry(e *quorum.Entry) []byte { return appendEntry(nil, e) }
+
+// DecodeEntry is the reverse of EncodeEntry. It is not checked against the chain
+// hash. The data shares memory with b.
+func DecodeEntry(z quorum.Zxid, chain uint64, b []byte) (quorum.Entry, error) {
+	e := quorum.Entry{Zxid: z, Chain: chain}
+	err := decodeEntry(b, &e)
+	return e, err
+}
+
 func appendVarint(b []byte, n protowire.Number, v uint64) []byte {
 	if v == 0 {
 		return b

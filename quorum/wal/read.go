@@ -35,6 +35,14 @@ func (l *Log) Read(after quorum.Zxid, maxBytes int) ([]quorum.Entry, error) {
 	return r.entries, nil
 }
 
+// Count is the number of entries after one position and up to another, of those
+// that are in the log.
+func (l *Log) Count(after, upTo quorum.Zxid) int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.state.history.Count(after, upTo)
+}
+
 // locate finds where the entries after a position stand.
 func (l *Log) locate(after quorum.Zxid, maxBytes int) (chain uint64, exts []extent, err error) {
 	l.mu.Lock()

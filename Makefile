@@ -23,7 +23,7 @@ export CGO_ENABLED ?= 0
 export GOTOOLCHAIN ?= local
 
 PROTOS   := $(sort $(shell find lease quorum tree -name '*.proto'))
-SOURCES  := $(shell find cmd gen handlers lease quorum tree -name '*.go' -not -name '*_test.go') $(wildcard *.go) openapi.yaml go.mod
+SOURCES  := $(shell find archive cmd gen handlers lease quorum tree -name '*.go' -not -name '*_test.go') $(wildcard *.go) openapi.yaml go.mod $(wildcard archive/migrations/*.sql)
 GEN_CONFIGS := $(wildcard handlers/oapi-*.yaml)
 NPM_DONE := e2e/lint/node_modules/.package-lock.json
 CLIENTS_DONE := e2e/clients/node_modules/.package-lock.json
@@ -144,7 +144,7 @@ example-search: bin/perch ## the search engine of examples/search-engine, with e
 lint: lint-go lint-generated lint-openapi ## gofmt, go vet, staticcheck, generated files, the contract
 
 lint-go:
-	@unformatted=$$(gofmt -l cmd examples handlers lease quorum tree e2e *.go 2>/dev/null); \
+	@unformatted=$$(gofmt -l archive cmd examples handlers lease quorum tree e2e *.go 2>/dev/null); \
 	if [ -n "$$unformatted" ]; then echo "not formatted by gofmt:"; echo "$$unformatted"; exit 1; fi
 	@$(GO) vet ./...
 	@cd e2e && $(GO) vet ./...
@@ -183,6 +183,7 @@ tools:
 	for pair in curl:curl openssl:openssl cc:gcc git:git npm:npm python3:python3 strace:strace; do \
 		command -v $${pair%%:*} >/dev/null || missing="$$missing $${pair##*:}"; \
 	done; \
+	ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 && command -v psql >/dev/null || missing="$$missing postgresql"; \
 	if command -v cc >/dev/null && ! echo '#include <stdlib.h>' | cc -E - >/dev/null 2>&1; then missing="$$missing libc6-dev"; fi; \
 	case " $$missing " in *" gcc "*) missing="$$missing libc6-dev";; esac; \
 	if [ -n "$$missing" ]; then \

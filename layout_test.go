@@ -26,7 +26,7 @@ type room struct {
 var rooms = map[string]room{
 	"": {}, // the contract
 
-	"cmd/perch": {perch: []string{"cmd/internal/bench", "cmd/internal/cli", "cmd/internal/exit", "cmd/internal/local",
+	"cmd/perch": {perch: []string{"archive", "cmd/internal/bench", "cmd/internal/cli", "cmd/internal/exit", "cmd/internal/local",
 		"cmd/internal/logview", "cmd/internal/progress", "cmd/internal/trust", "handlers", "handlers/audit", "handlers/identity", "lease", "quorum", "quorum/certs", "quorum/disk", "quorum/natsnet", "quorum/node", "quorum/restore", "quorum/seam"}},
 	"cmd/internal/bench":    {},
 	"cmd/internal/cli":      {perch: []string{"cmd/internal/exit", "cmd/internal/progress", "cmd/internal/trust", "gen/client"}},
@@ -61,6 +61,10 @@ var rooms = map[string]room{
 	"quorum/sim":         {perch: []string{"gen/commandpb", "lease", "quorum", "quorum/wire", "tree"}, pure: true},
 	"quorum/sim/simrun":  {perch: []string{"quorum/sim"}},
 	"quorum/sim/mutants": {}, // it builds others, and calls none
+
+	// What was committed, kept in PostgreSQL.
+	"archive":        {perch: []string{"gen/commandpb", "lease", "quorum", "quorum/wal", "tree"}},
+	"archive/pgtest": {}, // for tests alone
 
 	"tree":     {perch: []string{"quorum", "tree/cow"}, pure: true},
 	"tree/cow": {pure: true},

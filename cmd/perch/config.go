@@ -19,6 +19,7 @@ type config struct {
 	edgeConfig
 	clusterConfig
 	natsConfig
+	archive archiveConfig
 
 	ID       int
 	Peers    string // as given: 1=host:port,2=host:port:observer,…
@@ -40,6 +41,7 @@ func (c *config) declare(f *pflag.FlagSet) {
 	f.IntVar(&s.PrincipalSessions, "principal-sessions", s.PrincipalSessions, "most sessions of one principal, where a cluster forms now")
 	f.Int64Var(&s.PrincipalNodes, "principal-nodes", s.PrincipalNodes, "most nodes that one principal has made, where a cluster forms now (0: any number)")
 	f.Int64Var(&s.PrincipalBytes, "principal-bytes", s.PrincipalBytes, "most bytes in them, where a cluster forms now (0: any number)")
+	c.archive.declare(f)
 }
 
 // validate fills in what follows from the flags and reports all faults at once.
@@ -67,6 +69,7 @@ func (c *config) validate() error {
 	faults = append(faults, c.clusterConfig.validate()...)
 	faults = append(faults, c.validateReach("--peers", c.peerAddrs(), c.Insecure)...)
 	faults = append(faults, c.natsConfig.validate(&c.clusterConfig, c.Insecure)...)
+	faults = append(faults, c.archive.validate(c.Insecure)...)
 	return errors.Join(faults...)
 }
 

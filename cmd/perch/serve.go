@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"perch/archive"
 	"perch/cmd/internal/exit"
 	"perch/quorum"
 	"perch/quorum/natsnet"
@@ -76,6 +77,11 @@ func serveStore(ctx context.Context, c config, env map[string]string, log *slog.
 		return err
 	}
 	s := &server{node: n, edge: edge}
+	if c.archive.URL != "" {
+		if s.shipper, err = c.ship(n, nodeConfig); err != nil {
+			return errors.Join(err, n.Close())
+		}
+	}
 	if c.Auth {
 		s.enable = func(ctx context.Context) { enableAuth(ctx, n, nodeConfig.Secret, stderr, log) }
 	}
@@ -110,6 +116,18 @@ func (c *config) node(env map[string]string, log *slog.Logger) (node.Config, err
 	return out, nil
 }
 
+// ship makes what archives the history of n.
+func (c *config) ship(n *node.Node, of node.Config) (*archive.Shipper, error) {
+	config, err := c.archive.shipper()
+	if err != nil {
+		return nil, err
+	}
+	config.Node, config.Name, config.Log, config.Metrics = of.ID, of.Name, of.Log, of.Metrics
+	shipper := archive.NewShipper(config, n.Feed())
+	n.ShowArchive(shipper.Status)
+	return shipper, nil
+}
+
 // announce is the one line of a start.
 func (c *config) announce(edge *httpEdge) {
 	edge.announceInsecure(c.edgeConfig)
@@ -119,23 +137,27 @@ func (c *config) announce(edge *httpEdge) {
 
 // server is everything that runs.
 type server struct {
-	node   *node.Node
-	edge   *httpEdge
-	enable func(context.Context) // turns authentication on; nil: nobody wants that
+	node    *node.Node
+	edge    *httpEdge
+	enable  func(context.Context) // turns authentication on; nil: nobody wants that
+	shipper *archive.Shipper      // nil without an archive
 }
 
 // run returns nil after a clean stop, and otherwise what made it stop.
 func (s *server) run(ctx context.Context) error {
 	nodeCtx, stopNode := context.WithCancel(context.Background())
-	var enabling sync.WaitGroup
-	defer enabling.Wait()
+	var beside sync.WaitGroup
+	defer beside.Wait()
 	defer stopNode()
 	nodeEnded := make(chan error, 1)
 	go func() { nodeEnded <- s.node.Run(nodeCtx) }()
 	served := make(chan error, 1)
 	go func() { served <- s.edge.serve() }()
 	if s.enable != nil {
-		enabling.Go(func() { s.enable(nodeCtx) })
+		beside.Go(func() { s.enable(nodeCtx) })
+	}
+	if s.shipper != nil {
+		beside.Go(func() { s.shipper.Run(nodeCtx) })
 	}
 	select {
 	case err := <-nodeEnded:

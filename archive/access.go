@@ -26,12 +26,12 @@ type Access struct {
 	// Within bounds one statement: a batch, a chunk. The server gives up then, and
 	// soon after it the client does. Connecting has a third of it. After two
 	// thirds of it without a statement the server ends a session, and with it the
-	// lock of a shipper that is frozen or cut off. 0: 30 s.
+	// lock of a shipper that is frozen or cut off. 0: 15 s.
 	Within time.Duration
 }
 
 func (a Access) patience() time.Duration {
-	setDefault(&a.Within, 30*time.Second)
+	setDefault(&a.Within, 15*time.Second)
 	return a.Within
 }
 

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -493,4 +494,27 @@ func testStrangeText(t *testing.T, s *pgtest.Server) {
 	whole(t, s.Connect(t, url), src)
 	a, c := open(t, s, url, src)
 	check(t, a, c, src, src.Applied())
+}
+
+// Every statement in docs/archive.md can be run as it stands there.
+func TestDocumentedQueries(t *testing.T) {
+	s := pgtest.Start(t)
+	s.Exec(t, "postgres", `CREATE DATABASE archive`)
+	url, src := s.URL("archive"), newMemory(1)
+	r := launch(t, s, url, src)
+	r.caughtUp(t, src)
+	src.put("/app/config", "deploy")
+	r.caughtUp(t, src)
+	text, err := os.ReadFile("../docs/archive.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	blocks := strings.Split(string(text), "```sql\n")[1:]
+	if len(blocks) < 6 {
+		t.Fatalf("%d statements", len(blocks))
+	}
+	for _, block := range blocks {
+		sql, _, _ := strings.Cut(block, "```")
+		s.Exec(t, url, sql)
+	}
 }

@@ -89,6 +89,19 @@ func (t *Tokens) Resolve(token string) (*commandpb.SessionRef, error) {
 	return &commandpb.SessionRef{Ref: &commandpb.SessionRef_TokenHash{TokenHash: hash[:]}}, nil
 }
 
+// Identify has cmd name the session of token, which itself stays out of it: of
+// one that a client drew it carries the hash, of one that the server drew the id,
+// once it has proved genuine. Errors are those of Resolve.
+func (t *Tokens) Identify(cmd *commandpb.Command, token string) error {
+	ref, err := t.Resolve(token)
+	if err != nil || ref == nil {
+		return err
+	}
+	ref.OpenTtlMs = cmd.GetSession().GetOpenTtlMs()
+	cmd.Session = ref
+	return nil
+}
+
 func wellFormed(token string) bool {
 	if len(token) < TokenLenMin || len(token) > TokenLenMax {
 		return false

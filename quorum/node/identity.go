@@ -37,16 +37,9 @@ func (n *Node) tokens() *lease.Tokens {
 }
 
 // identify fills in the session of cmd from token. No secret enters a command
-// (RULES.md R19): of a token that a client drew it carries the hash, of one
-// that the server drew the id, once the token has proved genuine here.
+// (RULES.md R19).
 func (n *Node) identify(cmd *commandpb.Command, token string) error {
-	ref, err := n.tokens().Resolve(token)
-	if err != nil || ref == nil {
-		return err
-	}
-	ref.OpenTtlMs = cmd.GetSession().GetOpenTtlMs()
-	cmd.Session = ref
-	return nil
+	return n.tokens().Identify(cmd, token)
 }
 
 // speak chooses the format of cmd: the level, which every member knows. A cluster

@@ -34,7 +34,7 @@ var assertions = [...]string{
 	29: "sessions and holds are the same on every node",
 	30: "a lock has one holder, or several that share; tokens rise (R14, R18)",
 	31: "places are granted in their order, and none is forgotten (R16, R17)",
-	32: "what has a key happens once (R13)",
+	32: "what has a key happens once while its record must be kept (R13, R21)",
 	33: "no write passes the fence of a hold that is over",
 	34: "no two clients may believe that they hold one lock (R12, R17)",
 }

@@ -137,7 +137,11 @@ func (c *clients) put(n *node, wr write) int {
 	if wr.kind == writePlain || wr.kind == writeNew { // what a leader itself proposes always fits
 		padding = c.rng.below(c.w.faults.bodyMax + 1)
 	}
-	if err := n.core.Submit(wr.id, body(number, padding)); err != nil {
+	data := body(number, padding)
+	if wr.kind == writeHeld && c.w.script {
+		data = append(data, marshalled(wr.cmd)...)
+	}
+	if err := n.core.Submit(wr.id, data); err != nil {
 		c.end(number, writeFailed)
 	}
 	return number
@@ -157,7 +161,9 @@ func (c *clients) change(n *node, ch quorum.Change) {
 	n.pump()
 }
 
-// body is the data of a write: its number and padding.
+// body is the data of a write: its number and padding. In directed schedules a
+// command of package lease stands behind it, so that a log can be searched for
+// what is in none (RULES.md R19); in seeds the number stands for it.
 func body(number, padding int) []byte {
 	b := make([]byte, 8+padding)
 	binary.LittleEndian.PutUint64(b, uint64(number)+1)

@@ -24,6 +24,8 @@ type heldState struct {
 	keeper heldKeeper
 	beat   int64 // when it last told the leader that it waits
 	result *lease.Result
+
+	secrets [][]byte // of the cluster, as this life was started with them
 }
 
 // waiting is a request at its home that has a place.
@@ -42,7 +44,8 @@ type held struct {
 	locks   [heldLocks]lockModel
 	digests []heldDigest
 	checked int // position up to which the rules were checked
-	keys    map[string]quorum.Zxid
+	keys    map[string]once
+	dropped quorum.Zxid // the newest record that is known to be gone
 	counted int64
 	drained bool
 }
@@ -69,20 +72,25 @@ func heldSettings() lease.Settings {
 // newHeldState is the state before the first entry, at the newest level.
 func newHeldState() *lease.State {
 	s := lease.New(heldSettings())
-	data, err := proto.Marshal(&commandpb.Command{Format: 1, Op: &commandpb.Command_RaiseLevel{
+	data := marshalled(&commandpb.Command{Format: 1, Op: &commandpb.Command_RaiseLevel{
 		RaiseLevel: &commandpb.RaiseLevel{Level: lease.Format}}})
-	if err != nil {
-		panic(err)
-	}
 	if _, _, err := s.Apply(&quorum.Entry{Zxid: 1, Kind: quorum.EntryCommand, Data: data}); err != nil {
 		panic(err)
 	}
 	return s
 }
 
+func marshalled(cmd *commandpb.Command) []byte {
+	b, err := proto.Marshal(cmd)
+	if err != nil {
+		panic(err) // a text that is not UTF-8: no schedule has one
+	}
+	return b
+}
+
 // holds gives the world its workers.
 func (w *World) holds() {
-	w.held = &held{w: w, rng: rng{state: scramble(w.opt.Seed ^ heldSalt)}, keys: map[string]quorum.Zxid{}}
+	w.held = &held{w: w, rng: rng{state: scramble(w.opt.Seed ^ heldSalt)}, keys: map[string]once{}}
 	for i := range w.held.workers {
 		w.held.workers[i].number = i
 	}
@@ -93,7 +101,7 @@ func (n *node) openHeld(snap *snapFile) {
 	if n.w.held == nil {
 		return
 	}
-	n.held = heldState{state: newHeldState()}
+	n.held = heldState{state: newHeldState(), secrets: n.secrets}
 	if snap != nil {
 		n.installHeld(snap)
 	}
@@ -136,9 +144,9 @@ func (n *node) applyHeld(e *quorum.Entry) {
 		return
 	}
 	wr := &n.w.clients.writes[number]
-	data, err := proto.Marshal(wr.cmd)
-	if err != nil {
-		panic(err)
+	data := e.Data[len(body(number, 0)):]
+	if !n.w.script {
+		data = marshalled(wr.cmd)
 	}
 	res, _, err := n.held.state.Apply(&quorum.Entry{Zxid: e.Zxid, Kind: quorum.EntryCommand, Data: data, Stamp: e.Stamp})
 	if err != nil || res.Fault != "" {

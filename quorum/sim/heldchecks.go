@@ -33,7 +33,7 @@ func (h *held) check(n *node, wr *write, res *lease.Result) {
 	for i := range h.locks {
 		h.follow(i, view, wr, res)
 	}
-	h.checkOnce(wr, res)
+	h.checkOnce(view, wr, res)
 	h.checkFenced(wr, res)
 }
 
@@ -112,24 +112,44 @@ func (h *held) followQueue(i int, m *lockModel, wr *write, res *lease.Result) {
 	}
 }
 
-// checkOnce: 32, what has a key happens once.
-func (h *held) checkOnce(wr *write, res *lease.Result) {
+// once is what the observer knows of a key: what was done under it last.
+type once struct {
+	zxid quorum.Zxid
+	age  uint64 // cluster age
+}
+
+// checkOnce: 32, what has a key happens once for as long as its record must be
+// kept, and the oldest record goes first (RULES.md R21).
+func (h *held) checkOnce(view *lease.View, wr *write, res *lease.Result) {
 	if wr.cmd.GetAddCounter() == nil || res.Code != tree.OK {
 		return
 	}
 	key := string(wr.cmd.Key.Hash)
 	first, seen := h.keys[key]
 	switch {
-	case !seen && res.Replayed, seen && !res.Replayed:
-		h.w.fail(32, "what %x asks for is done at %v, and %v (replayed: %v)", key, first, res.Zxid, res.Replayed)
-	case seen && res.Zxid != first:
-		h.w.fail(32, "an answer for %x names %v, it was done at %v", key, res.Zxid, first)
-	case !seen:
-		h.keys[key] = res.Zxid
-		if h.counted++; res.Counter.Value != h.counted {
-			h.w.fail(32, "the counter is %d after %d additions", res.Counter.Value, h.counted)
-		}
+	case !seen && res.Replayed, seen && !res.Replayed && view.Age()-first.age < recordKept(view.Settings()):
+		h.w.fail(32, "what %x asks for is done at %v, and %v (replayed: %v)", key, first.zxid, res.Zxid, res.Replayed)
+	case res.Replayed && res.Zxid != first.zxid:
+		h.w.fail(32, "an answer for %x names %v, it was done at %v", key, res.Zxid, first.zxid)
+	case res.Replayed && first.zxid <= h.dropped:
+		h.w.fail(32, "the record of %v is there, and that of %v is gone", first.zxid, h.dropped)
+	case res.Replayed:
+		return
 	}
+	h.dropped = max(h.dropped, first.zxid)
+	h.keys[key] = once{res.Zxid, view.Age()}
+	if h.counted++; res.Counter.Value != h.counted {
+		h.w.fail(32, "the counter is %d after %d additions", res.Counter.Value, h.counted)
+	}
+}
+
+// recordKept is how long a record is kept in any case, in ms of cluster age.
+// Room is wanting only where a schedule has left little.
+func recordKept(s lease.Settings) uint64 {
+	if s.RecordBytes < heldSettings().RecordBytes {
+		return uint64(min(s.RecordLeastMs, s.RecordAgeMs))
+	}
+	return uint64(s.RecordAgeMs)
 }
 
 // checkFenced: 33, no write passes the fence of a hold that is over.

@@ -167,7 +167,7 @@ func (h *held) acquired(n *node, wk *worker, turn int, res *lease.Result) {
 	switch {
 	case res.Code != tree.OK && wk.client != nil:
 	case res.Code == tree.OK && res.Hold.Token != 0 && res.Opened:
-		h.granted(wk, res.Hold, wk.began+h.w.shortest(wk.ttl))
+		h.granted(n, wk, res.Hold, wk.began+h.w.shortest(wk.ttl))
 	case res.Code == tree.OK && res.Hold.Token != 0:
 		h.confirm(n, wk, confirm{token: res.Hold.Token, session: res.Hold.Session})
 	case res.Code == tree.OK && res.Place.ID != 0:
@@ -264,15 +264,16 @@ func (n *node) confirmAnswered(c confirm) {
 	if c.life != n.life || wk.turn != c.turn {
 		return
 	}
-	h.granted(wk, lease.Hold{Token: c.token, Session: c.session}, c.until)
+	h.granted(n, wk, lease.Hold{Token: c.token, Session: c.session}, c.until)
 }
 
 // granted: the worker is told that it holds the lock.
-func (h *held) granted(wk *worker, hold lease.Hold, until int64) {
+func (h *held) granted(n *node, wk *worker, hold lease.Hold, until int64) {
 	wk.phase, wk.token, wk.session, wk.until = workerHolding, hold.Token, hold.Session, until
 	h.checkBelief(wk)
 	if wk.client != nil {
 		wk.client.answer = "granted"
+		wk.client.given(n, hold.Session)
 		return
 	}
 	h.later(wk, h.rng.around(pick(&h.rng, 2*millisecond, 20*millisecond, 200*millisecond)))

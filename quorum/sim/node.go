@@ -81,10 +81,11 @@ type node struct {
 	rested    bool
 	bent      bool // its state was made wrong in this run
 
-	wiped   bool    // its store was lost, and it has no grant since
-	formers []image // what the stores that it lost held, oldest first
-	saved   *disk   // an image that its operator took
-	taken   uint64  // its store was taken back to an image: all others have seen this start of it, or a later one
+	wiped   bool     // its store was lost, and it has no grant since
+	formers []image  // what the stores that it lost held, oldest first
+	saved   *disk    // an image that its operator took
+	secrets [][]byte // of the cluster, for its next life; the first one draws tokens
+	taken   uint64   // its store was taken back to an image: all others have seen this start of it, or a later one
 }
 
 // role is what --peers says of the node.

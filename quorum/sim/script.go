@@ -76,7 +76,8 @@ type Schedule struct {
 	w        *World
 	names    map[string]int // writes
 	sessions map[string]int
-	clients  []*client // of what is held
+	clients  []*client          // of what is held
+	replies  map[string]counted // by key
 	sent     []sentMessage
 	out      io.Writer // of the transcript; nil: none
 }
@@ -137,7 +138,7 @@ func RunSchedule(text string, out io.Writer) error {
 }
 
 func playSchedule(text string, opt Options) error {
-	s := &Schedule{out: opt.Out, names: map[string]int{}, sessions: map[string]int{}}
+	s := &Schedule{out: opt.Out, names: map[string]int{}, sessions: map[string]int{}, replies: map[string]counted{}}
 	for i, line := range strings.Split(strings.TrimSuffix(text, "\n"), "\n") {
 		words := strings.Fields(line)
 		if len(words) == 0 || strings.HasPrefix(words[0], "#") {

@@ -3,6 +3,7 @@ package sim
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"time"
 
 	"perch/gen/commandpb"
@@ -20,13 +21,16 @@ import (
 //	write 1 W l0               under the fence of its hold
 //	skew 3 24h                 the wall clock of 3 jumps
 //	gone W                     the connection of its request is closed
-//	count 1 W k                adds one to a counter under the key
+//	count 1 W k j [as P]       adds one to a counter under each key; P asks
+//	configure 1 record_bytes 1024   a committed setting; also record_age_ms
 //	expect client W granted    or waiting, or a code; what it was told last
 //	expect written W ok        or a code
 //	expect holder l0 W         or nobody
 //	expect newer W V           W's fencing token is greater than V's
 //	expect same W V            … is that of V
 //	expect counter 1
+//
+// Lines about the tokens of sessions stand in scripttokens.go.
 
 // client is a worker that a schedule leads.
 type client struct {
@@ -35,6 +39,7 @@ type client struct {
 	session string
 	answer  string
 	written string
+	secret  clientSecret
 }
 
 // heldVerb does what a line says about what is held; false: none does.
@@ -47,7 +52,9 @@ func (s *Schedule) heldVerb(words []string) (bool, error) {
 		return true, s.goneClient(words[1])
 	case "skew":
 		return true, s.skew(words[1:])
-	case "acquire", "unlock", "write", "count":
+	case "secrets", "token", "lend":
+		return true, s.secretVerb(words)
+	case "acquire", "unlock", "write", "count", "configure", "session", "close":
 	default:
 		return false, nil
 	}
@@ -58,24 +65,72 @@ func (s *Schedule) heldVerb(words []string) (bool, error) {
 	if n.core == nil {
 		return true, fmt.Errorf("node %d is down", n.id)
 	}
+	if words[0] == "configure" {
+		return true, s.configure(n, words[2:])
+	}
 	c := s.clientOf(words[2])
 	switch words[0] {
 	case "acquire":
 		return true, s.acquire(n, c, words[3:])
+	case "session":
+		return true, s.openSession(n, c, words[3:])
+	case "close":
+		return true, s.ask(n, c, &commandpb.Command{Op: &commandpb.Command_CloseSession{CloseSession: &commandpb.CloseSession{}}}, c.told)
 	case "unlock":
-		s.unlock(n, c, words[3], len(words) > 4)
+		return true, s.unlock(n, c, words[3], len(words) > 4)
 	case "write":
-		s.write(n, c, words[3])
-	case "count":
-		c.answer = ""
-		s.w.held.propose(n, counting(words[3]), func(res *lease.Result) { c.told(res) })
+		return true, s.write(n, c, words[3])
 	}
-	return true, nil
+	return true, s.count(n, c, words[3:])
 }
 
-func counting(key string) *commandpb.Command {
-	return &commandpb.Command{Key: &commandpb.Key{Hash: named32("c" + key), Digest: named32("d")},
-		Op: &commandpb.Command_AddCounter{AddCounter: &commandpb.AddCounter{Name: "hits", Add: 1}}}
+// count adds one under each key. What the client is told of the last is its
+// answer, "replayed" when that is what it was told the first time.
+func (s *Schedule) count(n *node, c *client, keys []string) error {
+	var caller *commandpb.Caller
+	if as := slices.Index(keys, "as"); as >= 0 {
+		caller, keys = &commandpb.Caller{Principal: keys[as+1]}, keys[:as]
+	}
+	for _, key := range keys {
+		c.answer = ""
+		cmd := &commandpb.Command{Caller: caller, Key: &commandpb.Key{Hash: named32("c" + key), Digest: named32("d")},
+			Op: &commandpb.Command_AddCounter{AddCounter: &commandpb.AddCounter{Name: "hits", Add: 1}}}
+		s.w.held.propose(n, cmd, func(res *lease.Result) {
+			first, again := s.replies[key]
+			switch c.told(res); {
+			case res == nil || res.Code != tree.OK:
+			case !res.Replayed:
+				s.replies[key] = counted{res.Zxid, res.Counter}
+			case again && first == counted{res.Zxid, res.Counter}:
+				c.answer = "replayed"
+			default:
+				c.answer = "another answer"
+			}
+		})
+	}
+	return nil
+}
+
+// counted is what a client was told of an addition.
+type counted struct {
+	zxid    quorum.Zxid
+	counter lease.Counter
+}
+
+// configure has a setting committed.
+func (s *Schedule) configure(n *node, args []string) error {
+	v, err := strconv.ParseInt(args[1], 10, 64)
+	set := &commandpb.Configure{}
+	switch args[0] {
+	case "record_bytes":
+		set.RecordBytes = &v
+	case "record_age_ms":
+		set.RecordAgeMs = &v
+	default:
+		return fmt.Errorf("no setting %q", args[0])
+	}
+	s.w.held.propose(n, &commandpb.Command{Op: &commandpb.Command_Configure{Configure: set}}, nil)
+	return err
 }
 
 // named32 is 32 bytes that stand for a name.
@@ -94,8 +149,15 @@ func (s *Schedule) clientOf(name string) *client {
 	return c
 }
 
-func (c *client) token() *commandpb.SessionRef {
-	return &commandpb.SessionRef{Ref: &commandpb.SessionRef_TokenHash{TokenHash: named32("s" + c.session)}}
+// ask proposes a command of a client's session.
+func (s *Schedule) ask(n *node, c *client, cmd *commandpb.Command, then func(*lease.Result)) error {
+	c.answer = ""
+	if err := c.identify(n, cmd); err != nil {
+		c.answer = err.Error()
+		return nil
+	}
+	s.w.held.propose(n, cmd, then)
+	return nil
 }
 
 func (c *client) told(res *lease.Result) {
@@ -142,43 +204,45 @@ func (s *Schedule) acquire(n *node, c *client, args []string) error {
 			return err
 		}
 	}
-	cmd.Session = c.token()
-	cmd.Session.OpenTtlMs = uint64(wk.ttl)
-	c.answer = ""
+	cmd.Session = &commandpb.SessionRef{OpenTtlMs: uint64(wk.ttl)}
 	wk.turn++
 	turn := wk.turn
-	h.propose(n, cmd, func(res *lease.Result) {
+	return s.ask(n, c, cmd, func(res *lease.Result) {
 		if c.told(res); res != nil && res.Code == tree.OK {
 			c.answer = "waiting"
 		}
 		h.acquired(n, wk, turn, res)
 	})
-	return nil
 }
 
-func (s *Schedule) unlock(n *node, c *client, lock string, byToken bool) {
+func (s *Schedule) unlock(n *node, c *client, lock string, byToken bool) error {
 	op := &commandpb.Release{Names: []string{lock}}
 	if byToken {
 		op.Token = uint64(s.w.held.workers[c.number].token)
 	}
-	c.answer, s.w.held.workers[c.number].phase = "", workerIdle
-	s.w.held.propose(n, &commandpb.Command{Session: c.token(), Op: &commandpb.Command_Release{Release: op}},
-		func(res *lease.Result) { c.told(res) })
+	s.w.held.workers[c.number].phase = workerIdle
+	return s.ask(n, c, &commandpb.Command{Op: &commandpb.Command_Release{Release: op}}, c.told)
 }
 
-func (s *Schedule) write(n *node, c *client, lock string) {
+// write needs the session where the fencing token does not suffice, and names it
+// too where the schedule is about tokens of sessions.
+func (s *Schedule) write(n *node, c *client, lock string) error {
 	c.written = ""
-	cmd := &commandpb.Command{Session: c.token(),
+	cmd := &commandpb.Command{
 		Fences: []*commandpb.Fence{{Name: lock, Token: uint64(s.w.held.workers[c.number].token)}},
 		Op:     &commandpb.Command_Put{Put: &commandpb.Put{Path: "/work-" + lock, Data: []byte(c.name)}}}
-	if !s.w.held.workers[c.number].shared {
-		cmd.Session = nil
+	if s.w.held.workers[c.number].shared || c.secret.used {
+		if err := c.identify(n, cmd); err != nil {
+			c.written = err.Error()
+			return nil
+		}
 	}
 	s.w.held.propose(n, cmd, func(res *lease.Result) {
 		if c.written = "unknown"; res != nil {
 			c.written = res.Code.String()
 		}
 	})
+	return nil
 }
 
 // goneClient closes the connection of a client's request: its home leaves.
@@ -225,6 +289,8 @@ func (s *Schedule) expectHeld(args []string) (bool, error) {
 			return true, fmt.Errorf("the tokens are %v and %v", a, b)
 		}
 		return true, nil
+	case "names", "unnamed", "told", "hidden":
+		return true, s.expectSecret(args)
 	default:
 		return false, nil
 	}

@@ -22,7 +22,7 @@ import (
 //	skew 3 24h                 the wall clock of 3 jumps
 //	gone W                     the connection of its request is closed
 //	count 1 W k j [as P]       adds one to a counter under each key; P asks
-//	configure 1 record_bytes 1024   a committed setting; also record_age_ms
+//	configure 1 record_bytes 1024   a committed setting
 //	expect client W granted    or waiting, or a code; what it was told last
 //	expect written W ok        or a code
 //	expect holder l0 W         or nobody
@@ -88,7 +88,7 @@ func (s *Schedule) heldVerb(words []string) (bool, error) {
 // answer, "replayed" when that is what it was told the first time.
 func (s *Schedule) count(n *node, c *client, keys []string) error {
 	var caller *commandpb.Caller
-	if as := slices.Index(keys, "as"); as >= 0 {
+	if as := len(keys) - 2; as > 0 && keys[as] == "as" {
 		caller, keys = &commandpb.Caller{Principal: keys[as+1]}, keys[:as]
 	}
 	for _, key := range keys {
@@ -120,17 +120,12 @@ type counted struct {
 // configure has a setting committed.
 func (s *Schedule) configure(n *node, args []string) error {
 	v, err := strconv.ParseInt(args[1], 10, 64)
-	set := &commandpb.Configure{}
-	switch args[0] {
-	case "record_bytes":
-		set.RecordBytes = &v
-	case "record_age_ms":
-		set.RecordAgeMs = &v
-	default:
-		return fmt.Errorf("no setting %q", args[0])
+	if err != nil || args[0] != "record_bytes" {
+		return fmt.Errorf("no setting %q, or %q is no number", args[0], args[1])
 	}
-	s.w.held.propose(n, &commandpb.Command{Op: &commandpb.Command_Configure{Configure: set}}, nil)
-	return err
+	s.w.held.propose(n, &commandpb.Command{Op: &commandpb.Command_Configure{
+		Configure: &commandpb.Configure{RecordBytes: &v}}}, nil)
+	return nil
 }
 
 // named32 is 32 bytes that stand for a name.

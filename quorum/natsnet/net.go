@@ -1,6 +1,8 @@
 // Package natsnet carries the messages of a quorum between nodes: one embedded
 // NATS server in each node, in-process clients, and authenticated routes
-// between the servers. It uses core NATS only, as a fast datagram service.
+// between the servers. It uses core NATS only, as a fast datagram service. A node
+// may also let gateways in, at a server apart from that of the quorum; Gateway is
+// their side.
 //
 // It guarantees: a message that arrives was sealed by a holder of the cluster's
 // secret for the subject that it came over (HMAC-SHA-256), is whole, came over
@@ -19,6 +21,13 @@
 // find gaps and duplicates by himself. Without TLS nothing is secret on the
 // network, and who can hold back or repeat packets can hold back and repeat
 // messages; he cannot make or change one.
+//
+// Of gateways it guarantees the same, and that a gateway is who its GatewayID
+// says, may speak only to the node that it is connected to, and reads only what
+// is meant for it; that strangers at their port take nothing from the quorum, and
+// keep no gateway out by holding connections open; and that a frozen gateway is
+// cut off without slowing others. It does not guarantee that a question is taken
+// up once, nor that a push arrives.
 //
 // Settings and the measurements behind them are in NATS.md, sections 5 to 9.
 package natsnet

@@ -142,10 +142,8 @@ func storm(t *testing.T, seed uint64, faults gateFaults, breakdowns bool) {
 			}
 		})
 	}
-	rng := links[0].rng
 	for i := range 60 {
-		last := must(t, c.leader().Node, putCommand(fmt.Sprintf("/a/%d", i%7), fmt.Sprint(i)), "")
-		_ = last
+		must(t, c.leader().Node, putCommand(fmt.Sprintf("/a/%d", i%7), fmt.Sprint(i)), "")
 		pass(t, time.Duration(1+i%9)*20*time.Millisecond)
 		if breakdowns && i%6 == 5 {
 			shake(t, links[i/6%2], quorum.NodeID(1+(i/6)%3), i)
@@ -154,7 +152,6 @@ func storm(t *testing.T, seed uint64, faults gateFaults, breakdowns bool) {
 	for _, link := range links {
 		link.set(gateFaults{})
 	}
-	_ = rng
 	target.Store(uint64(must(t, c.leader().Node, putCommand("/a/3", "end"), "").Zxid))
 	work.Wait()
 	for _, p := range pollers {
@@ -369,8 +366,8 @@ func TestWhoMayBeToldOfEvents(t *testing.T) {
 	})
 }
 
-// Ten thousand polls of one thing are one interest at the node, and are answered
-// by one push.
+// However many poll one thing, it is one interest at the node, and one push
+// answers them all.
 func TestManyPollsAreOneInterest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const polls = 1000

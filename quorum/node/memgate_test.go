@@ -8,7 +8,6 @@ import (
 	"slices"
 	"sync"
 	"testing"
-	"time"
 
 	"google.golang.org/protobuf/proto"
 
@@ -330,10 +329,3 @@ var _ seam.Link = (*memGateway)(nil)
 var _ seam.Port = (*memLink)(nil)
 var _ seam.Link = (*natsnet.Gateway)(nil)
 var _ seam.Port = (*natsnet.Net)(nil)
-
-// within is a context that ends after d.
-func within(t testing.TB, d time.Duration) context.Context {
-	ctx, cancel := context.WithTimeout(t.Context(), d)
-	t.Cleanup(cancel)
-	return ctx
-}

@@ -131,6 +131,16 @@ func keyOf(path string, scope tree.Scope, state bool, caller *commandpb.Caller) 
 	return interestKey{path: path, scope: scope, state: state, caller: string(who)}, nil
 }
 
+// Waiting is the number of calls of Await under way.
+func (c *Client) Waiting() (n int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, in := range c.interests {
+		n += in.waiting
+	}
+	return n
+}
+
 func (c *Client) leave(in *interest) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -118,7 +118,7 @@ func privateDir(dir string) error {
 	if err != nil {
 		return err
 	}
-	if !info.IsDir() || info.Mode().Perm() != 0o700 || !ownedByUs(info) {
+	if !info.IsDir() || info.Mode().Perm() != 0o700 || !trust.OwnedByUs(info) {
 		return fmt.Errorf("%s: not a directory of this user with mode 0700", dir)
 	}
 	return nil

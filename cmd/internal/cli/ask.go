@@ -40,7 +40,8 @@ type repeats int
 const (
 	byKey   repeats = iota // an Idempotency-Key, unless it reads
 	byPlace                // the session and the owner, which name its place; or that it reads
-	never                  // nothing does
+	never                  // nothing does, unless it was certainly not applied
+	single                 // nothing at all: the first answer counts
 )
 
 // placed marks requests that may be repeated without a key, which what hands out
@@ -53,10 +54,10 @@ func repeatedBy(ctx context.Context, by repeats) context.Context {
 
 // repeatsOf says how r may be repeated.
 func repeatsOf(r *http.Request) repeats {
-	if reads(r) {
+	by, _ := r.Context().Value(repetition).(repeats)
+	if by == byKey && reads(r) {
 		return byPlace
 	}
-	by, _ := r.Context().Value(repetition).(repeats)
 	return by
 }
 
@@ -144,7 +145,11 @@ func readWhole(resp *http.Response) error {
 // again says whether the request is safe to be sent once more, and might then
 // have another answer.
 func (a *asker) again(r *http.Request, resp *http.Response, err error, after time.Duration) bool {
-	safe := repeatsOf(r) != never
+	by := repeatsOf(r)
+	if by == single {
+		return false
+	}
+	safe := by != never
 	if err != nil {
 		var wrong *net.DNSError
 		switch {

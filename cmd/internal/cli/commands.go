@@ -43,7 +43,7 @@ func (o *Options) Commands() []*cobra.Command {
 		o.sessionCommand(), o.lockCommand(), o.semCommand(), o.electCommand(), o.queueCommand(), o.counterCommand(), o.barrierCommand(), o.onceCommand(),
 		o.aclCommand(), o.getACLCommand("getAcl", false), o.setACLCommand("setAcl", false), o.quotaCommand(),
 		o.tokenCommand(), o.principalCommand(), o.whoamiCommand(),
-		o.clusterCommand(), o.memberCommand(), o.transferCommand(),
+		o.clusterCommand(), o.memberCommand(), o.transferCommand(), o.healthCommand(),
 	}
 }
 

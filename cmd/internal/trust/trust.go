@@ -6,6 +6,7 @@ package trust
 import (
 	"bytes"
 	"fmt"
+	"io/fs"
 	"net"
 	"os"
 	"strings"
@@ -30,7 +31,7 @@ func PrivateFile(kind, file string) ([]byte, error) {
 	if !info.Mode().IsRegular() {
 		return nil, fmt.Errorf("%s %s: not a regular file", kind, file)
 	}
-	if perm := info.Mode().Perm(); perm&0o077 != 0 {
+	if perm := info.Mode().Perm(); !private(perm, ownedBy(info, 0) && !OwnedByUs(info)) {
 		return nil, fmt.Errorf("%s %s: mode %04o lets others read or write it: chmod 600 %s", kind, file, perm, file)
 	}
 	if info.Size() > privateBytesMax {
@@ -42,6 +43,16 @@ func PrivateFile(kind, file string) ([]byte, error) {
 		return nil, fmt.Errorf("%s %s: %w", kind, file, err)
 	}
 	return bytes.TrimRight(text[:n], " \t\r\n"), nil
+}
+
+// private says whether nobody but us reads a file of these permissions. One that
+// root has handed to our group counts: this is how Kubernetes mounts a secret for
+// a user that is not root, and how systemd passes a credential on.
+func private(perm fs.FileMode, handedByRoot bool) bool {
+	if handedByRoot {
+		return perm&^0o640 == 0
+	}
+	return perm&0o077 == 0
 }
 
 // Loopback says whether only this machine reaches addr, host:port. A name counts

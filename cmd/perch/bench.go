@@ -20,6 +20,7 @@ import (
 	"perch/cmd/internal/bench"
 	"perch/cmd/internal/exit"
 	"perch/cmd/internal/local"
+	"perch/cmd/internal/progress"
 )
 
 // benchConfig is what `perch bench` was asked for.
@@ -60,7 +61,7 @@ Each connection sends one request after the other; only complete 2xx answers cou
 	return cmd
 }
 
-func (c *benchConfig) run(ctx context.Context, out, progress io.Writer) (err error) {
+func (c *benchConfig) run(ctx context.Context, out, stderr io.Writer) (err error) {
 	m, err := c.matrix()
 	if err != nil {
 		return exit.UsageError(err)
@@ -84,10 +85,17 @@ func (c *benchConfig) run(ctx context.Context, out, progress io.Writer) (err err
 		defer func() { err = errors.Join(err, stop()) }()
 	}
 	bench.Head(out, c.Bare)
+	meter, rounds := progress.New(stderr, "rounds", int64(len(m.Modes)*len(m.Conns)*m.Rounds), progress.Items), int64(0)
+	defer meter.Done()
+	m.Began = func() {
+		meter.Set(rounds)
+		rounds++
+	}
 	return m.Run(ctx, func(cell bench.Cell) {
+		meter.Done()
 		cell.Line(out)
 		if cell.Perch.Errors > 0 {
-			fmt.Fprintf(progress, "%s at %d: %d requests failed, the first: %s\n", cell.Mode, cell.Conns, cell.Perch.Errors, cell.Perch.Error)
+			fmt.Fprintf(stderr, "%s at %d: %d requests failed, the first: %s\n", cell.Mode, cell.Conns, cell.Perch.Errors, cell.Perch.Error)
 		}
 	})
 }

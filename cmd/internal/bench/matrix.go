@@ -14,8 +14,9 @@ type Matrix struct {
 	Bare   string   // of the bare handler; "" leaves it out
 	Modes  []Mode
 	Conns  []int
-	Rounds int  // of which the median counts
-	Load   Load // Warmup, Duration and Value of every measurement
+	Began  func() // is told of every round; may be nil
+	Rounds int    // of which the median counts
+	Load   Load   // Warmup, Duration and Value of every measurement
 }
 
 // Cell is one line of the outcome.
@@ -57,6 +58,9 @@ func (m Matrix) cell(ctx context.Context, mode Mode, conns int) (Cell, error) {
 	cell := Cell{Mode: mode, Conns: conns}
 	var perch, bare []Result
 	for round := range m.Rounds {
+		if m.Began != nil {
+			m.Began()
+		}
 		load := m.Load
 		load.Mode, load.Conns, load.Addrs, load.First = mode, conns, m.Addrs, round
 		r, err := load.Run(ctx)

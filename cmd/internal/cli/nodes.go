@@ -138,13 +138,16 @@ func (c *conn) stat(n *client.Node) error {
 		"cversion", fmt.Sprint(s.Cversion), "aversion", fmt.Sprint(s.Aversion))
 }
 
+// change is one `perch set`.
+type change struct {
+	value               source
+	stat, make, parents bool
+	version             int64
+	etag                string
+}
+
 func (o *Options) setCommand() *cobra.Command {
-	var (
-		value           source
-		stat, make, par bool
-		version         int64
-		etag            string
-	)
+	var n change
 	cmd := &cobra.Command{
 		Use: "set PATH [VALUE]", Short: "Change the value of a node", Args: cobra.RangeArgs(1, 2),
 		Long: `Change the value of a node that exists; with --create make it if it does not. With -v or --etag only if nobody
@@ -155,42 +158,44 @@ has changed it meanwhile: exit code 4 otherwise.`,
 		ValidArgsFunction: o.completePath,
 	}
 	f := cmd.Flags()
-	f.BoolVarP(&stat, "stat", "s", false, "show what is known of the node then")
-	f.Int64VarP(&version, "version", "v", -1, "only if the value has this version")
-	f.StringVar(&etag, "etag", "", "only if the node has this etag")
-	f.BoolVar(&make, "create", false, "create the node if it does not exist")
-	f.BoolVarP(&par, "parents", "p", false, "with --create: make the parents that are missing")
+	f.BoolVarP(&n.stat, "stat", "s", false, "show what is known of the node then")
+	f.Int64VarP(&n.version, "version", "v", -1, "only if the value has this version")
+	f.StringVar(&n.etag, "etag", "", "only if the node has this etag")
+	f.BoolVar(&n.make, "create", false, "create the node if it does not exist")
+	f.BoolVarP(&n.parents, "parents", "p", false, "with --create: make the parents that are missing")
 	cmd.MarkFlagsMutuallyExclusive("version", "etag", "create")
 	return o.asks(cmd, func(ctx context.Context, c *conn, args []string) error {
 		at, err := o.path(args[0])
 		if err != nil {
 			return err
 		}
-		data, err := value.must(c, args[1:])
+		data, err := n.value.must(c, args[1:])
 		if err != nil {
 			return err
 		}
-		params := client.PutNodeParams{Parents: ptr(par)}
-		switch {
-		case version >= 0:
-			params.Version = &version
-		case etag != "":
-			params.IfMatch = &etag
-		case !make:
-			params.IfMatch = ptr("*")
-		}
-		var n client.Node
-		a, err := c.ask(ctx, &n, func(ctx context.Context) (*http.Response, error) {
-			return c.api.PutNodeWithBody(ctx, at, &params, octets, body(data))
-		})
-		if codeOf(err) == "etag_mismatch" && etag == "" { // any tag would have done
-			return &exit.Error{Code: exit.NotFound, Err: fmt.Errorf("no_node: the node /%s does not exist", at), Hint: "--create creates it"}
-		}
-		if err != nil || !stat && !c.asJSON {
-			return err
-		}
-		return c.show(a, func() error { return c.stat(&n) })
-	}, value.declare, withSession, withFences, withKey)
+		return n.run(ctx, c, at, data)
+	}, n.value.declare, withSession, withFences, withKey)
+}
+
+func (n *change) run(ctx context.Context, c *conn, at string, data []byte) error {
+	params := client.PutNodeParams{Parents: ptr(n.parents), IfMatch: ptr(n.etag)}
+	switch {
+	case n.version >= 0:
+		params.Version = &n.version
+	case n.etag == "" && !n.make:
+		params.IfMatch = ptr("*")
+	}
+	var changed client.Node
+	a, err := c.ask(ctx, &changed, func(ctx context.Context) (*http.Response, error) {
+		return c.api.PutNodeWithBody(ctx, at, &params, octets, body(data))
+	})
+	if codeOf(err) == "etag_mismatch" && n.etag == "" { // any tag would have done
+		return &exit.Error{Code: exit.NotFound, Err: fmt.Errorf("no_node: the node /%s does not exist", at), Hint: "--create creates it"}
+	}
+	if err != nil || !n.stat && !c.asJSON {
+		return err
+	}
+	return c.show(a, func() error { return c.stat(&changed) })
 }
 
 func (o *Options) deleteCommand() *cobra.Command {

@@ -32,13 +32,7 @@ func (s *shell) interact(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	edit.SetCtrlCAborts(true)
-	edit.SetTabCompletionStyle(liner.TabPrints)
-	edit.SetWordCompleter(func(line string, pos int) (string, []string, string) {
-		runes := []rune(line)
-		head, found := s.complete(ctx, string(runes[:pos]))
-		return head, found, string(runes[pos:])
-	})
+	s.prepare(ctx, edit)
 	history := s.historyFile()
 	readHistory(edit, history)
 	defer writeHistory(edit, history)
@@ -67,6 +61,17 @@ func (s *shell) interact(ctx context.Context) error {
 			return nil // somebody has seen how each line ended
 		}
 	}
+}
+
+// prepare has keys do what they do in shells.
+func (s *shell) prepare(ctx context.Context, edit *liner.State) {
+	edit.SetCtrlCAborts(true)
+	edit.SetTabCompletionStyle(liner.TabPrints)
+	edit.SetWordCompleter(func(line string, pos int) (string, []string, string) {
+		runes := []rune(line)
+		head, found := s.complete(ctx, string(runes[:pos]))
+		return head, found, string(runes[pos:])
+	})
 }
 
 // prompt reads a line; io.EOF is also that the process is told to end.

@@ -58,8 +58,7 @@ func New(w io.Writer, what string, total int64, unit Unit) *Meter {
 }
 
 func begin(w io.Writer, what string, total int64, unit Unit, now func() time.Time) *Meter {
-	at := now()
-	return &Meter{out: w, what: what, unit: unit, total: total, now: now, began: at, painted: at}
+	return &Meter{out: w, what: what, unit: unit, total: total, now: now, began: now()}
 }
 
 // Add counts n more.
@@ -108,13 +107,17 @@ func (m *Meter) paint(line string) {
 }
 
 func (m *Meter) line(at time.Time) string {
-	took := at.Sub(m.began).Seconds()
-	rate := float64(m.done) / took
+	rate := 0.0
+	if took := at.Sub(m.began).Seconds(); took > 0 {
+		rate = float64(m.done) / took
+	}
 	text := m.what + "  " + m.amount(m.done)
 	if m.total > 0 {
 		text += fmt.Sprintf(" of %s  %d%%", m.amount(m.total), min(100, 100*m.done/m.total))
 	}
-	text += "  " + m.amount(int64(rate)) + "/s"
+	if rate >= 1 {
+		text += "  " + m.amount(int64(rate)) + "/s"
+	}
 	if left := m.total - m.done; left > 0 && rate > 0 {
 		text += fmt.Sprintf("  %v left", time.Duration(float64(left)/rate*float64(time.Second)).Round(time.Second))
 	}

@@ -20,7 +20,7 @@ func TestMeter(t *testing.T) {
 	if len(lines) != 1+5 {
 		t.Errorf("painted %d times in half a second: %q", len(lines)-1, lines)
 	}
-	if want := "restore  10.0 MiB of 40.0 MiB  25%  20.0 MiB/s  2s left"; lines[len(lines)-1] != want {
+	if want := "restore  9.0 MiB of 40.0 MiB  22%  20.0 MiB/s  2s left"; lines[len(lines)-1] != want {
 		t.Errorf("%q, want %q", lines[len(lines)-1], want)
 	}
 	out.Reset()
@@ -28,6 +28,15 @@ func TestMeter(t *testing.T) {
 	m.Done()
 	if got := out.String(); strings.Trim(got, " \r") != "" || len(got) < 40 || !strings.HasSuffix(got, "\r") {
 		t.Errorf("the line is left as %q", got)
+	}
+}
+
+func TestMeterThatHasJustBegun(t *testing.T) {
+	var out bytes.Buffer
+	m := begin(&out, "round", 9, Items, func() time.Time { return time.Unix(0, 0) })
+	m.Set(0)
+	if got := out.String(); got != "\rround  0 of 9  0%" {
+		t.Errorf("%q", got)
 	}
 }
 

@@ -100,6 +100,25 @@ func TestEphemeralInTheForeground(t *testing.T) {
 	}
 }
 
+// Who is told to end while he waits leaves nothing behind, and says so.
+func TestInterruptedAcquire(t *testing.T) {
+	f := newFake(t, map[string][]reply{"DELETE /v1/sessions/self": {{status: 204}}, "POST /v1/locks/l/acquire": {problem(409, "lock_held", "")}, "GET /v1/nodes/a": {cut}})
+	ctx, end := context.WithCancel(context.Background())
+	said := &onLine{text: "409", do: end}
+	err := perchIn(ctx, []string{"lock", "acquire", "l", "--wait", "-1", "-v"}, []string{"PERCH_URL=" + f.URL}, "", new(bytes.Buffer), said)
+	lines := f.lines()
+	if exit.CodeOf(err) != exit.Interrupted || lines[len(lines)-1] != "DELETE /v1/sessions/self" ||
+		f.had[0].header.Get("Perch-Session") != f.had[len(f.had)-1].header.Get("Perch-Session") {
+		t.Errorf("exit code %d, %q", exit.CodeOf(err), lines)
+	}
+	ctx, end = context.WithCancel(context.Background())
+	said = &onLine{text: "EOF", do: end}
+	err = perchIn(ctx, []string{"get", "a", "-v"}, []string{"PERCH_URL=" + f.URL}, "", new(bytes.Buffer), said)
+	if exit.CodeOf(err) != exit.Interrupted || len(f.lines()) != len(lines)+1 {
+		t.Errorf("exit code %d, %q", exit.CodeOf(err), f.lines())
+	}
+}
+
 // onLine does something once text is written.
 type onLine struct {
 	all  bytes.Buffer

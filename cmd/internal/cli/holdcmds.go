@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"strconv"
@@ -11,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"perch/cmd/internal/exit"
 	"perch/gen/client"
 )
 
@@ -41,11 +43,24 @@ With -o json the grant of the answer; it has session_token where the session is 
 		a, err := c.obtain(ctx, &w, &g, func(ctx context.Context, poll, stay time.Duration) (*http.Response, error) {
 			return k.acquire(ctx, c, args, &w, poll, stay)
 		})
-		if err != nil {
+		switch {
+		case err != nil && ctx.Err() != nil && drew:
+			return c.withdraw()
+		case err != nil:
 			return err
 		}
 		return c.grant(a, &g, drew)
 	}, w.declareTTL, w.declareWait, withSession)
+}
+
+// withdraw ends the session of an acquisition that was interrupted: a place in a
+// queue, or a grant whose answer was lost, goes with it.
+func (c *conn) withdraw() error {
+	s := ownSession{token: c.Session}
+	if err := s.close(c); err != nil && exit.CodeOf(err) != exit.Gone {
+		c.note("%v", err)
+	}
+	return &exit.Error{Code: exit.Interrupted, Err: errors.New("told to end before it was obtained")}
 }
 
 // renewCommand makes a hold longer, and proves it.

@@ -175,7 +175,9 @@ func (c *conn) lost(ctx context.Context, err error) error {
 		e.Code, e.Hint = exit.Unavailable, ""
 	}
 	if ctx.Err() != nil {
-		e.Err = errors.New("interrupted before an answer came")
+		if e.Err = errors.New("told to end before an answer came"); e.Code == exit.Unavailable {
+			e.Code, e.Hint = exit.Interrupted, ""
+		}
 	} else if errors.Is(err, context.DeadlineExceeded) {
 		e.Err = fmt.Errorf("no answer from %s within %v", c.URL, c.Timeout)
 	}

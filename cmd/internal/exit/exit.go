@@ -24,6 +24,7 @@ const (
 	Gone         = 76  // the session, hold, receipt or cursor is over
 	Refused      = 77  // not allowed, or it is not known who asks
 	NotRun       = 127 // the command to be run could not be started
+	Interrupted  = 130 // told to end before there was an answer, as a shell says it
 )
 
 // Codes are all codes and what each says.
@@ -42,6 +43,7 @@ var Codes = []struct {
 	{Gone, "over: the session, the hold, the receipt, the page or the cursor; begin anew"},
 	{Refused, "not allowed, or not known who asks (401, 403)"},
 	{NotRun, "the command that was to be run could not be started"},
+	{Interrupted, "told to end (Ctrl-C) before there was an answer; nothing was changed"},
 }
 
 // Table writes Codes for people.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"os"
 	"strings"
 	"testing"
 )
@@ -36,5 +37,20 @@ func TestTable(t *testing.T) {
 			t.Errorf("%d is told twice, or not:\n%s", c.Code, &out)
 		}
 		seen[c.Code] = true
+	}
+}
+
+// The page for people has the same table.
+func TestTheTableOfTheDocs(t *testing.T) {
+	page, err := os.ReadFile("../../../docs/cli.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	table := "| code | |\n| ---: | --- |\n"
+	for _, c := range Codes {
+		table += fmt.Sprintf("| %d | %s |\n", c.Code, c.Means)
+	}
+	if !strings.Contains(string(page), table) {
+		t.Errorf("docs/cli.md has not this table:\n%s", table)
 	}
 }

@@ -38,17 +38,20 @@ func (e *edge) GetCluster(ctx context.Context, q api.GetClusterRequestObject) (a
 	s := e.svc.Status()
 	body := e.renderCluster(&s)
 	if err != nil {
-		conceal(body.Members)
+		conceal(&body)
 	}
 	return api.GetCluster200JSONResponse{Body: body,
 		Headers: api.GetCluster200ResponseHeaders{PerchZxid: int64(s.Applied)}}, nil
 }
 
-// conceal leaves out what tells nothing to those who do not run the cluster: where
-// its nodes reach each other, and the digest of what all of them keep there.
-func conceal(members []api.Member) {
-	for i := range members {
-		members[i].Address, members[i].Digest, members[i].DigestZxid = nil, nil, nil
+// conceal leaves out what is nothing to those who do not run the cluster: where its
+// nodes reach each other, how they stand, and how much all tenants keep there.
+func conceal(c *api.Cluster) {
+	c.Counts = nil
+	for i := range c.Members {
+		m := &c.Members[i]
+		m.Address, m.Digest, m.DigestZxid, m.NotReady = nil, nil, nil, nil
+		m.LogBytes, m.DiskFreeBytes, m.DiskSizeBytes, m.DiskLow = nil, nil, nil, nil
 	}
 }
 
@@ -121,30 +124,70 @@ func (e *edge) renderCluster(s *lease.Status) api.Cluster {
 	if s.Soft.Leader != 0 {
 		c.Leader = some(memberID(s.Soft.Leader))
 	}
+	renderHealth(&c, s)
 	for i := range s.Members {
 		c.Members[i] = renderMember(s, &s.Members[i])
 	}
 	return c
 }
 
+// renderHealth adds what an operator asks first.
+func renderHealth(c *api.Cluster, s *lease.Status) {
+	c.Quorum, c.Ready, c.StorageFull = &s.Soft.Established, &s.Ready, &s.Full
+	c.FeatureLevel, c.LogStartZxid = new(int32(s.Level)), new(int64(s.LogStart))
+	if !s.Ready {
+		c.NotReady = &s.NotReady
+	}
+	if s.LeaderFor > 0 {
+		c.LeaderForMs = new(milliseconds(s.LeaderFor))
+	}
+	if s.Events > 0 {
+		c.OldestEventMs = new(milliseconds(s.OldestEvent))
+	}
+	c.Counts = &map[string]int64{
+		"nodes": int64(s.Nodes), "sessions": int64(s.Sessions), "holds": int64(s.Holds), "places": int64(s.Places),
+		"events": int64(s.Events), "event_bytes": s.EventBytes, "idempotency_records": int64(s.Records), "parked": int64(s.Watches),
+	}
+}
+
 // renderMember tells what this node knows: of itself everything, of the others
-// the rest only as their leader.
+// what they have told the leader, and the leader of them.
 func renderMember(s *lease.Status, m *lease.MemberStatus) api.Member {
 	out := api.Member{ID: memberID(m.ID), Address: &m.Addr, Role: memberRole(s, m)}
-	switch {
-	case m.ID == s.Node:
+	if m.Known {
+		out.Lag, out.Connected = new(int64(m.Lag)), &m.Connected
+		out.DurableZxid = new(int64(m.Durable))
+		out.Healthy = new(m.Connected && m.Synced)
+	}
+	renderFacts(&out, &m.Facts)
+	if m.ID == s.Node {
 		out.AppliedZxid = some(int64(s.Applied))
 		out.DurableZxid = some(int64(s.Soft.Durable))
 		digest := digestText(s.Digest)
 		out.Digest, out.DigestZxid = &digest, some(int64(s.Applied))
 		healthy := s.Ready
 		out.Healthy = &healthy
-	case s.Soft.Leader == s.Node:
-		out.DurableZxid = some(int64(m.Durable))
-		healthy := m.Connected && m.Synced
-		out.Healthy = &healthy
 	}
 	return out
+}
+
+func renderFacts(out *api.Member, f *lease.MemberFacts) {
+	if !f.Known {
+		return
+	}
+	out.AppliedZxid, out.FeatureLevel = new(int64(f.Applied)), new(int32(f.Level))
+	out.UptimeMs, out.ReportedMs = new(milliseconds(f.Uptime)), new(milliseconds(f.Reported))
+	out.LogBytes, out.DiskLow = &f.LogBytes, &f.DiskLow
+	out.DiskFreeBytes, out.DiskSizeBytes = new(int64(f.DiskFree)), new(int64(f.DiskSize))
+	if f.Version != "" {
+		out.Version = &f.Version
+	}
+	if f.NotReady != "" {
+		out.NotReady = &f.NotReady
+	}
+	if f.Snapshot != 0 {
+		out.SnapshotZxid, out.SnapshotAgeMs = new(int64(f.Snapshot)), new(milliseconds(f.SnapshotAge))
+	}
 }
 
 func memberRole(s *lease.Status, m *lease.MemberStatus) string {

@@ -34,7 +34,7 @@ func TestCluster(t *testing.T) {
 	if m := member(t, a, 2); m["role"] != "observer" || m["healthy"] != false {
 		t.Errorf("observer %v", m)
 	}
-	e.svc.status = func(s *lease.Status) { s.Soft.Leader, s.Node = 2, 1 }
+	e.svc.status = func(s *lease.Status) { s.Soft.Leader, s.Node, s.Members[2].Known = 2, 1, false }
 	if m := member(t, e.do("GET /v1/cluster", ""), 2); m["healthy"] != nil {
 		t.Errorf("a follower knows %v", m)
 	}
@@ -42,6 +42,44 @@ func TestCluster(t *testing.T) {
 	a = e.do("GET /v1/cluster", "").want("200")
 	if a.json()["leader"] != nil || member(t, a, 0)["role"] != "looking" {
 		t.Errorf("without a leader: %s", a.body)
+	}
+}
+
+// TestClusterAtNight: what an operator asks is answered by any node.
+func TestClusterAtNight(t *testing.T) {
+	e := newEdgeTest(t)
+	e.svc.status = func(s *lease.Status) {
+		s.Ready, s.NotReady, s.LeaderFor, s.Full, s.Events, s.OldestEvent, s.Holds = false, "catching up", time.Minute, true, 7, time.Second, 4
+		s.Members[1].Facts = lease.MemberFacts{
+			Known: true, Version: "v2", Level: 3, Applied: 9, Snapshot: 5, SnapshotAge: time.Hour, LogBytes: 11,
+			DiskFree: 1 << 40, DiskSize: 1 << 41, DiskLow: true, Uptime: time.Second, Reported: time.Millisecond, NotReady: "no leader",
+		}
+	}
+	a := e.do("GET /v1/cluster", "").want("200")
+	c := a.json()
+	for field, want := range map[string]any{
+		"quorum": true, "ready": false, "not_ready": "catching up", "leader_for_ms": 60_000.0, "storage_full": true,
+		"feature_level": float64(e.svc.view().Level()), "oldest_event_ms": 1000.0,
+	} {
+		if c[field] != want {
+			t.Errorf("%s is %v, want %v", field, c[field], want)
+		}
+	}
+	if counts := c["counts"].(map[string]any); counts["holds"] != 4.0 || counts["events"] != 7.0 || counts["nodes"] != float64(e.svc.view().Nodes()) {
+		t.Errorf("counts %v", counts)
+	}
+	m := member(t, a, 1)
+	for field, want := range map[string]any{
+		"lag": 3.0, "connected": true, "version": "v2", "feature_level": 3.0, "applied_zxid": 9.0, "snapshot_zxid": 5.0,
+		"snapshot_age_ms": 3_600_000.0, "log_bytes": 11.0, "disk_free_bytes": float64(1 << 40), "disk_size_bytes": float64(1 << 41),
+		"disk_low": true, "uptime_ms": 1000.0, "reported_ms": 1.0, "not_ready": "no leader",
+	} {
+		if m[field] != want {
+			t.Errorf("%s of a member is %v, want %v", field, m[field], want)
+		}
+	}
+	if m := member(t, a, 2); m["version"] != nil || m["disk_low"] != nil || m["lag"] != 0.0 {
+		t.Errorf("of one that has told nothing: %v", m)
 	}
 }
 

@@ -330,8 +330,8 @@ func (s *testService) Status() lease.Status {
 		Soft: quorum.Soft{Leader: 1, Epoch: testEpoch, Established: true, Commit: view.Zxid()},
 		Members: []lease.MemberStatus{
 			{Progress: quorum.Progress{ID: 1, Role: quorum.RoleVoter}, Addr: "127.0.0.1:7501"},
-			{Progress: quorum.Progress{ID: 2, Role: quorum.RoleVoter, Connected: true, Synced: true}, Addr: "127.0.0.1:7502"},
-			{Progress: quorum.Progress{ID: 4, Role: quorum.RoleObserver}, Addr: "127.0.0.1:7504"},
+			{Progress: quorum.Progress{ID: 2, Role: quorum.RoleVoter, Connected: true, Synced: true}, Addr: "127.0.0.1:7502", Known: true, Lag: 3},
+			{Progress: quorum.Progress{ID: 4, Role: quorum.RoleObserver}, Addr: "127.0.0.1:7504", Known: true},
 		},
 	}
 	if s.status != nil {

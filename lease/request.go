@@ -341,6 +341,17 @@ type Status struct {
 
 	OldestRecord time.Duration // age of the oldest idempotency record; 0: there is none
 	Archive      ArchiveStatus
+
+	LeaderFor time.Duration // since the leader was established; 0 without one
+	Full      bool          // writes are refused for want of disk
+
+	// Of the state at Applied, besides Sessions and Nodes.
+	Holds       int // of locks, semaphores, elections and runs of once
+	Places      int // in their queues
+	Records     int // idempotency records
+	Events      int // in the history
+	EventBytes  int64
+	OldestEvent time.Duration // age of the oldest of them; 0: there is none
 }
 
 // ArchiveStatus is how the archive stands, as one node sees it.
@@ -351,8 +362,29 @@ type ArchiveStatus struct {
 	Error string        // what is wrong, for people, without secrets; "" when nothing is
 }
 
-// MemberStatus is one member; what only a leader knows is zero elsewhere.
+// MemberStatus is one member. What the leader knows of it a follower has from the
+// leader's last answer; it is zero where nobody leads.
 type MemberStatus struct {
 	quorum.Progress
-	Addr string
+	Addr  string
+	Known bool   // Progress and Lag are known here
+	Lag   uint64 // transactions that the leader has logged and it has not acknowledged, at least
+	Facts MemberFacts
+}
+
+// MemberFacts are what a member tells of itself, for people.
+type MemberFacts struct {
+	Known       bool          // it has told within the last seconds
+	Reported    time.Duration // ago
+	Version     string        // of its program
+	Level       uint32        // highest feature level that it knows
+	Applied     quorum.Zxid
+	Snapshot    quorum.Zxid   // its newest; 0: none
+	SnapshotAge time.Duration // what the cluster has lived since
+	LogBytes    int64         // of its log on disk
+	DiskFree    uint64        // bytes
+	DiskSize    uint64
+	DiskLow     bool
+	Uptime      time.Duration
+	NotReady    string // why it does not serve; "" when it does
 }

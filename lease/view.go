@@ -80,6 +80,28 @@ func (v *View) Oldest() quorum.Zxid { return v.history.Oldest() }
 // KeptEvents is the number of events in the history.
 func (v *View) KeptEvents() int { return v.history.Len() }
 
+// EventBytes is what they count against Settings.EventBytes.
+func (v *View) EventBytes() int64 { return v.history.Bytes() }
+
+// OldestEvent is the age in milliseconds of the oldest of them at the position; 0
+// when there is none.
+func (v *View) OldestEvent() uint64 {
+	age, ok := v.history.First()
+	if !ok {
+		return 0
+	}
+	return v.age - min(v.age, age)
+}
+
+// Held is the number of holds: of locks, semaphores, elections and runs of once.
+func (v *View) Held() int { return v.holds.Len() }
+
+// Places is the number of places in the queues of what is held.
+func (v *View) Places() int { return v.places.Len() }
+
+// Records is the number of idempotency records.
+func (v *View) Records() int { return v.records.Len() }
+
 // Events are those of q's interest after q.Since that its caller may read at
 // wall, Unix milliseconds: whole transactions, at least one. Cursor is the
 // position up to which the batch is complete, never below since; with

@@ -62,6 +62,15 @@ func (h *History) Oldest() quorum.Zxid { return h.trimmed }
 // Bytes is what the events count against the bound of Trim.
 func (h *History) Bytes() int64 { return h.bytes }
 
+// First is the cluster age at the oldest event, in milliseconds; false when there
+// is none.
+func (h *History) First() (age uint64, ok bool) {
+	if h.Len() == 0 {
+		return 0, false
+	}
+	return h.at(0).age, true
+}
+
 func (h *History) at(i int) *kept {
 	i += h.skip
 	if b := i / blockEvents; b < len(h.blocks) {

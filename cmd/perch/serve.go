@@ -105,7 +105,7 @@ func (c *config) node(env map[string]string, log *slog.Logger) (node.Config, err
 	}
 	out := node.Config{
 		ID: quorum.NodeID(c.ID), Peers: peers, Name: c.ClusterName, Dir: dir, Secret: secret, PeerInsecure: c.Insecure,
-		Settings: c.Settings,
+		Settings: c.Settings, Version: version(),
 	}
 	if out.PeerTLS, err = c.peerTLS(log); err != nil {
 		return node.Config{}, err

@@ -402,7 +402,13 @@ type Cluster struct {
 
 	// ClusterID Hexadecimal; empty while the cluster forms.
 	ClusterID string `json:"cluster_id"`
-	Epoch     int64  `json:"epoch"`
+
+	// Counts How much there is: nodes, sessions, holds, places (in the queues of what is held), events, event_bytes, idempotency_records, and parked requests at the member that answers. Open set; with authentication on it needs cluster.
+	Counts *map[string]int64 `json:"counts,omitempty"`
+	Epoch  int64             `json:"epoch"`
+
+	// FeatureLevel Of the state; it rises once every member knows a higher one.
+	FeatureLevel *int32 `json:"feature_level,omitempty"`
 
 	// Features What all members have.
 	Features *[]string `json:"features,omitempty"`
@@ -411,18 +417,39 @@ type Cluster struct {
 	IdempotencyOldestMs *int64 `json:"idempotency_oldest_ms,omitempty"`
 
 	// Leader Id of the leader; absent when there is none.
-	Leader  *string           `json:"leader,omitempty"`
-	Limits  *map[string]int64 `json:"limits,omitempty"`
-	Members []Member          `json:"members"`
-	Name    *string           `json:"name,omitempty"`
+	Leader *string `json:"leader,omitempty"`
+
+	// LeaderForMs Since the leader was established; absent when there is none.
+	LeaderForMs *int64            `json:"leader_for_ms,omitempty"`
+	Limits      *map[string]int64 `json:"limits,omitempty"`
+
+	// LogStartZxid Position after which the log of the member that answers begins.
+	LogStartZxid *int64   `json:"log_start_zxid,omitempty"`
+	Members      []Member `json:"members"`
+	Name         *string  `json:"name,omitempty"`
 
 	// Node Id of the member that answers.
 	Node *string `json:"node,omitempty"`
 
+	// NotReady Why it does not, for people; absent when it does.
+	NotReady *string `json:"not_ready,omitempty"`
+
+	// OldestEventMs Age of the oldest kept event; absent when there is none.
+	OldestEventMs *int64 `json:"oldest_event_ms,omitempty"`
+
 	// OldestZxid First position of the kept events.
-	OldestZxid int64   `json:"oldest_zxid"`
-	Version    *string `json:"version,omitempty"`
-	Zxid       int64   `json:"zxid"`
+	OldestZxid int64 `json:"oldest_zxid"`
+
+	// Quorum The member that answers leads, or follows, a leader with a majority of the voters.
+	Quorum *bool `json:"quorum,omitempty"`
+
+	// Ready The member that answers serves.
+	Ready *bool `json:"ready,omitempty"`
+
+	// StorageFull Writes are refused because a disk that every quorum needs is low.
+	StorageFull *bool   `json:"storage_full,omitempty"`
+	Version     *string `json:"version,omitempty"`
+	Zxid        int64   `json:"zxid"`
 }
 
 // Counter defines model for Counter.
@@ -707,19 +734,54 @@ type Member struct {
 	Address     *string `json:"address,omitempty"`
 	AppliedZxid *int64  `json:"applied_zxid,omitempty"`
 
+	// Connected It answers the leader; absent while nobody leads.
+	Connected *bool `json:"connected,omitempty"`
+
 	// Digest Of the state at digest_zxid, hexadecimal; with authentication on it needs cluster.
 	Digest     *string `json:"digest,omitempty"`
 	DigestZxid *int64  `json:"digest_zxid,omitempty"`
 
+	// DiskFreeBytes This and what follows, with authentication on, needs cluster.
+	DiskFreeBytes *int64 `json:"disk_free_bytes,omitempty"`
+
+	// DiskLow So low that writes are refused where a majority cannot do without it.
+	DiskLow       *bool  `json:"disk_low,omitempty"`
+	DiskSizeBytes *int64 `json:"disk_size_bytes,omitempty"`
+
 	// DurableZxid Last position that the member has acknowledged; known to the leader.
 	DurableZxid *int64 `json:"durable_zxid,omitempty"`
+
+	// FeatureLevel The highest that its program knows.
+	FeatureLevel *int32 `json:"feature_level,omitempty"`
 
 	// Healthy Absent where the node that answers cannot know.
 	Healthy *bool  `json:"healthy,omitempty"`
 	ID      string `json:"id"`
 
+	// Lag Transactions that the leader has logged and the member has not acknowledged, at least; absent while nobody leads.
+	Lag *int64 `json:"lag,omitempty"`
+
+	// LogBytes Of its log on disk.
+	LogBytes *int64 `json:"log_bytes,omitempty"`
+
+	// NotReady Why it does not serve, for people; absent when it does.
+	NotReady *string `json:"not_ready,omitempty"`
+
+	// ReportedMs Ago, that it told all this.
+	ReportedMs *int64 `json:"reported_ms,omitempty"`
+
 	// Role leader, follower, observer or looking; open set.
 	Role string `json:"role"`
+
+	// SnapshotAgeMs What the cluster has lived since.
+	SnapshotAgeMs *int64 `json:"snapshot_age_ms,omitempty"`
+
+	// SnapshotZxid Of its newest snapshot; absent when it has none.
+	SnapshotZxid *int64 `json:"snapshot_zxid,omitempty"`
+	UptimeMs     *int64 `json:"uptime_ms,omitempty"`
+
+	// Version Of its program. This and what follows it tells of itself; absent when it has not for some seconds.
+	Version *string `json:"version,omitempty"`
 }
 
 // MemberSpec defines model for MemberSpec.

@@ -583,11 +583,12 @@ func (x *ChunkAnswer) GetGone() bool {
 	return false
 }
 
-// SpaceReport tells the leader how a member's disk stands; the answer tells the
-// member whether writes are refused.
+// SpaceReport tells the leader how a member and its disk stand; the answer tells
+// the member whether writes are refused, and how everybody stands.
 type SpaceReport struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Low           bool                   `protobuf:"varint,1,opt,name=low,proto3" json:"low,omitempty"`
+	Facts         *Facts                 `protobuf:"bytes,2,opt,name=facts,proto3" json:"facts,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -629,10 +630,19 @@ func (x *SpaceReport) GetLow() bool {
 	return false
 }
 
+func (x *SpaceReport) GetFacts() *Facts {
+	if x != nil {
+		return x.Facts
+	}
+	return nil
+}
+
 type SpaceAnswer struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	NotLeader     bool                   `protobuf:"varint,1,opt,name=not_leader,json=notLeader,proto3" json:"not_leader,omitempty"`
 	Full          bool                   `protobuf:"varint,2,opt,name=full,proto3" json:"full,omitempty"`
+	LeaderMs      uint64                 `protobuf:"varint,3,opt,name=leader_ms,json=leaderMs,proto3" json:"leader_ms,omitempty"` // since the leader was established
+	Members       []*MemberNews          `protobuf:"bytes,4,rep,name=members,proto3" json:"members,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -681,6 +691,238 @@ func (x *SpaceAnswer) GetFull() bool {
 	return false
 }
 
+func (x *SpaceAnswer) GetLeaderMs() uint64 {
+	if x != nil {
+		return x.LeaderMs
+	}
+	return 0
+}
+
+func (x *SpaceAnswer) GetMembers() []*MemberNews {
+	if x != nil {
+		return x.Members
+	}
+	return nil
+}
+
+// Facts are what a member tells of itself, for people. Nothing is decided on them.
+type Facts struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Version       string                 `protobuf:"bytes,1,opt,name=version,proto3" json:"version,omitempty"`
+	Level         uint32                 `protobuf:"varint,2,opt,name=level,proto3" json:"level,omitempty"` // highest feature level that it knows
+	Applied       uint64                 `protobuf:"varint,3,opt,name=applied,proto3" json:"applied,omitempty"`
+	Snapshot      uint64                 `protobuf:"varint,4,opt,name=snapshot,proto3" json:"snapshot,omitempty"` // its newest; 0: none
+	SnapshotAgeMs uint64                 `protobuf:"varint,5,opt,name=snapshot_age_ms,json=snapshotAgeMs,proto3" json:"snapshot_age_ms,omitempty"`
+	LogBytes      uint64                 `protobuf:"varint,6,opt,name=log_bytes,json=logBytes,proto3" json:"log_bytes,omitempty"`
+	DiskFree      uint64                 `protobuf:"varint,7,opt,name=disk_free,json=diskFree,proto3" json:"disk_free,omitempty"` // bytes
+	DiskSize      uint64                 `protobuf:"varint,8,opt,name=disk_size,json=diskSize,proto3" json:"disk_size,omitempty"`
+	DiskLow       bool                   `protobuf:"varint,9,opt,name=disk_low,json=diskLow,proto3" json:"disk_low,omitempty"`
+	UptimeMs      uint64                 `protobuf:"varint,10,opt,name=uptime_ms,json=uptimeMs,proto3" json:"uptime_ms,omitempty"`
+	NotReady      string                 `protobuf:"bytes,11,opt,name=not_ready,json=notReady,proto3" json:"not_ready,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Facts) Reset() {
+	*x = Facts{}
+	mi := &file_quorum_node_ask_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Facts) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Facts) ProtoMessage() {}
+
+func (x *Facts) ProtoReflect() protoreflect.Message {
+	mi := &file_quorum_node_ask_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Facts.ProtoReflect.Descriptor instead.
+func (*Facts) Descriptor() ([]byte, []int) {
+	return file_quorum_node_ask_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *Facts) GetVersion() string {
+	if x != nil {
+		return x.Version
+	}
+	return ""
+}
+
+func (x *Facts) GetLevel() uint32 {
+	if x != nil {
+		return x.Level
+	}
+	return 0
+}
+
+func (x *Facts) GetApplied() uint64 {
+	if x != nil {
+		return x.Applied
+	}
+	return 0
+}
+
+func (x *Facts) GetSnapshot() uint64 {
+	if x != nil {
+		return x.Snapshot
+	}
+	return 0
+}
+
+func (x *Facts) GetSnapshotAgeMs() uint64 {
+	if x != nil {
+		return x.SnapshotAgeMs
+	}
+	return 0
+}
+
+func (x *Facts) GetLogBytes() uint64 {
+	if x != nil {
+		return x.LogBytes
+	}
+	return 0
+}
+
+func (x *Facts) GetDiskFree() uint64 {
+	if x != nil {
+		return x.DiskFree
+	}
+	return 0
+}
+
+func (x *Facts) GetDiskSize() uint64 {
+	if x != nil {
+		return x.DiskSize
+	}
+	return 0
+}
+
+func (x *Facts) GetDiskLow() bool {
+	if x != nil {
+		return x.DiskLow
+	}
+	return false
+}
+
+func (x *Facts) GetUptimeMs() uint64 {
+	if x != nil {
+		return x.UptimeMs
+	}
+	return 0
+}
+
+func (x *Facts) GetNotReady() string {
+	if x != nil {
+		return x.NotReady
+	}
+	return ""
+}
+
+// MemberNews is what the leader knows of a member.
+type MemberNews struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Node          uint32                 `protobuf:"varint,1,opt,name=node,proto3" json:"node,omitempty"`
+	Facts         *Facts                 `protobuf:"bytes,2,opt,name=facts,proto3" json:"facts,omitempty"`               // none until it has reported
+	AgeMs         uint64                 `protobuf:"varint,3,opt,name=age_ms,json=ageMs,proto3" json:"age_ms,omitempty"` // of facts
+	Connected     bool                   `protobuf:"varint,4,opt,name=connected,proto3" json:"connected,omitempty"`
+	Synced        bool                   `protobuf:"varint,5,opt,name=synced,proto3" json:"synced,omitempty"`
+	Durable       uint64                 `protobuf:"varint,6,opt,name=durable,proto3" json:"durable,omitempty"`
+	Lag           uint64                 `protobuf:"varint,7,opt,name=lag,proto3" json:"lag,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MemberNews) Reset() {
+	*x = MemberNews{}
+	mi := &file_quorum_node_ask_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MemberNews) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MemberNews) ProtoMessage() {}
+
+func (x *MemberNews) ProtoReflect() protoreflect.Message {
+	mi := &file_quorum_node_ask_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MemberNews.ProtoReflect.Descriptor instead.
+func (*MemberNews) Descriptor() ([]byte, []int) {
+	return file_quorum_node_ask_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *MemberNews) GetNode() uint32 {
+	if x != nil {
+		return x.Node
+	}
+	return 0
+}
+
+func (x *MemberNews) GetFacts() *Facts {
+	if x != nil {
+		return x.Facts
+	}
+	return nil
+}
+
+func (x *MemberNews) GetAgeMs() uint64 {
+	if x != nil {
+		return x.AgeMs
+	}
+	return 0
+}
+
+func (x *MemberNews) GetConnected() bool {
+	if x != nil {
+		return x.Connected
+	}
+	return false
+}
+
+func (x *MemberNews) GetSynced() bool {
+	if x != nil {
+		return x.Synced
+	}
+	return false
+}
+
+func (x *MemberNews) GetDurable() uint64 {
+	if x != nil {
+		return x.Durable
+	}
+	return 0
+}
+
+func (x *MemberNews) GetLag() uint64 {
+	if x != nil {
+		return x.Lag
+	}
+	return 0
+}
+
 // GiveRequest asks the leader of an epoch to give way to a voter; 0: to any.
 type GiveRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -692,7 +934,7 @@ type GiveRequest struct {
 
 func (x *GiveRequest) Reset() {
 	*x = GiveRequest{}
-	mi := &file_quorum_node_ask_proto_msgTypes[11]
+	mi := &file_quorum_node_ask_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -704,7 +946,7 @@ func (x *GiveRequest) String() string {
 func (*GiveRequest) ProtoMessage() {}
 
 func (x *GiveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_quorum_node_ask_proto_msgTypes[11]
+	mi := &file_quorum_node_ask_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -717,7 +959,7 @@ func (x *GiveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GiveRequest.ProtoReflect.Descriptor instead.
 func (*GiveRequest) Descriptor() ([]byte, []int) {
-	return file_quorum_node_ask_proto_rawDescGZIP(), []int{11}
+	return file_quorum_node_ask_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *GiveRequest) GetEpoch() uint32 {
@@ -745,7 +987,7 @@ type GiveAnswer struct {
 
 func (x *GiveAnswer) Reset() {
 	*x = GiveAnswer{}
-	mi := &file_quorum_node_ask_proto_msgTypes[12]
+	mi := &file_quorum_node_ask_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -757,7 +999,7 @@ func (x *GiveAnswer) String() string {
 func (*GiveAnswer) ProtoMessage() {}
 
 func (x *GiveAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_quorum_node_ask_proto_msgTypes[12]
+	mi := &file_quorum_node_ask_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -770,7 +1012,7 @@ func (x *GiveAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GiveAnswer.ProtoReflect.Descriptor instead.
 func (*GiveAnswer) Descriptor() ([]byte, []int) {
-	return file_quorum_node_ask_proto_rawDescGZIP(), []int{12}
+	return file_quorum_node_ask_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *GiveAnswer) GetNotLeader() bool {
@@ -807,7 +1049,7 @@ type PageToken struct {
 
 func (x *PageToken) Reset() {
 	*x = PageToken{}
-	mi := &file_quorum_node_ask_proto_msgTypes[13]
+	mi := &file_quorum_node_ask_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -819,7 +1061,7 @@ func (x *PageToken) String() string {
 func (*PageToken) ProtoMessage() {}
 
 func (x *PageToken) ProtoReflect() protoreflect.Message {
-	mi := &file_quorum_node_ask_proto_msgTypes[13]
+	mi := &file_quorum_node_ask_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -832,7 +1074,7 @@ func (x *PageToken) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PageToken.ProtoReflect.Descriptor instead.
 func (*PageToken) Descriptor() ([]byte, []int) {
-	return file_quorum_node_ask_proto_rawDescGZIP(), []int{13}
+	return file_quorum_node_ask_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *PageToken) GetNode() uint32 {
@@ -957,13 +1199,38 @@ const file_quorum_node_ask_proto_rawDesc = "" +
 	"\x06length\x18\x04 \x01(\rR\x06length\"5\n" +
 	"\vChunkAnswer\x12\x12\n" +
 	"\x04data\x18\x01 \x01(\fR\x04data\x12\x12\n" +
-	"\x04gone\x18\x02 \x01(\bR\x04gone\"\x1f\n" +
+	"\x04gone\x18\x02 \x01(\bR\x04gone\"K\n" +
 	"\vSpaceReport\x12\x10\n" +
-	"\x03low\x18\x01 \x01(\bR\x03low\"@\n" +
+	"\x03low\x18\x01 \x01(\bR\x03low\x12*\n" +
+	"\x05facts\x18\x02 \x01(\v2\x14.perch.node.v1.FactsR\x05facts\"\x92\x01\n" +
 	"\vSpaceAnswer\x12\x1d\n" +
 	"\n" +
 	"not_leader\x18\x01 \x01(\bR\tnotLeader\x12\x12\n" +
-	"\x04full\x18\x02 \x01(\bR\x04full\"3\n" +
+	"\x04full\x18\x02 \x01(\bR\x04full\x12\x1b\n" +
+	"\tleader_ms\x18\x03 \x01(\x04R\bleaderMs\x123\n" +
+	"\amembers\x18\x04 \x03(\v2\x19.perch.node.v1.MemberNewsR\amembers\"\xc1\x02\n" +
+	"\x05Facts\x12\x18\n" +
+	"\aversion\x18\x01 \x01(\tR\aversion\x12\x14\n" +
+	"\x05level\x18\x02 \x01(\rR\x05level\x12\x18\n" +
+	"\aapplied\x18\x03 \x01(\x04R\aapplied\x12\x1a\n" +
+	"\bsnapshot\x18\x04 \x01(\x04R\bsnapshot\x12&\n" +
+	"\x0fsnapshot_age_ms\x18\x05 \x01(\x04R\rsnapshotAgeMs\x12\x1b\n" +
+	"\tlog_bytes\x18\x06 \x01(\x04R\blogBytes\x12\x1b\n" +
+	"\tdisk_free\x18\a \x01(\x04R\bdiskFree\x12\x1b\n" +
+	"\tdisk_size\x18\b \x01(\x04R\bdiskSize\x12\x19\n" +
+	"\bdisk_low\x18\t \x01(\bR\adiskLow\x12\x1b\n" +
+	"\tuptime_ms\x18\n" +
+	" \x01(\x04R\buptimeMs\x12\x1b\n" +
+	"\tnot_ready\x18\v \x01(\tR\bnotReady\"\xc5\x01\n" +
+	"\n" +
+	"MemberNews\x12\x12\n" +
+	"\x04node\x18\x01 \x01(\rR\x04node\x12*\n" +
+	"\x05facts\x18\x02 \x01(\v2\x14.perch.node.v1.FactsR\x05facts\x12\x15\n" +
+	"\x06age_ms\x18\x03 \x01(\x04R\x05ageMs\x12\x1c\n" +
+	"\tconnected\x18\x04 \x01(\bR\tconnected\x12\x16\n" +
+	"\x06synced\x18\x05 \x01(\bR\x06synced\x12\x18\n" +
+	"\adurable\x18\x06 \x01(\x04R\adurable\x12\x10\n" +
+	"\x03lag\x18\a \x01(\x04R\x03lag\"3\n" +
 	"\vGiveRequest\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\rR\x05epoch\x12\x0e\n" +
 	"\x02to\x18\x02 \x01(\rR\x02to\"M\n" +
@@ -998,7 +1265,7 @@ func file_quorum_node_ask_proto_rawDescGZIP() []byte {
 	return file_quorum_node_ask_proto_rawDescData
 }
 
-var file_quorum_node_ask_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
+var file_quorum_node_ask_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
 var file_quorum_node_ask_proto_goTypes = []any{
 	(*TouchRequest)(nil),     // 0: perch.node.v1.TouchRequest
 	(*Grant)(nil),            // 1: perch.node.v1.Grant
@@ -1011,20 +1278,25 @@ var file_quorum_node_ask_proto_goTypes = []any{
 	(*ChunkAnswer)(nil),      // 8: perch.node.v1.ChunkAnswer
 	(*SpaceReport)(nil),      // 9: perch.node.v1.SpaceReport
 	(*SpaceAnswer)(nil),      // 10: perch.node.v1.SpaceAnswer
-	(*GiveRequest)(nil),      // 11: perch.node.v1.GiveRequest
-	(*GiveAnswer)(nil),       // 12: perch.node.v1.GiveAnswer
-	(*PageToken)(nil),        // 13: perch.node.v1.PageToken
-	(commandpb.Kind)(0),      // 14: perch.command.v1.Kind
+	(*Facts)(nil),            // 11: perch.node.v1.Facts
+	(*MemberNews)(nil),       // 12: perch.node.v1.MemberNews
+	(*GiveRequest)(nil),      // 13: perch.node.v1.GiveRequest
+	(*GiveAnswer)(nil),       // 14: perch.node.v1.GiveAnswer
+	(*PageToken)(nil),        // 15: perch.node.v1.PageToken
+	(commandpb.Kind)(0),      // 16: perch.command.v1.Kind
 }
 var file_quorum_node_ask_proto_depIdxs = []int32{
 	1,  // 0: perch.node.v1.TouchRequest.grants:type_name -> perch.node.v1.Grant
 	3,  // 1: perch.node.v1.TouchAnswer.touched:type_name -> perch.node.v1.Touched
-	14, // 2: perch.node.v1.PageToken.of:type_name -> perch.command.v1.Kind
-	3,  // [3:3] is the sub-list for method output_type
-	3,  // [3:3] is the sub-list for method input_type
-	3,  // [3:3] is the sub-list for extension type_name
-	3,  // [3:3] is the sub-list for extension extendee
-	0,  // [0:3] is the sub-list for field type_name
+	11, // 2: perch.node.v1.SpaceReport.facts:type_name -> perch.node.v1.Facts
+	12, // 3: perch.node.v1.SpaceAnswer.members:type_name -> perch.node.v1.MemberNews
+	11, // 4: perch.node.v1.MemberNews.facts:type_name -> perch.node.v1.Facts
+	16, // 5: perch.node.v1.PageToken.of:type_name -> perch.command.v1.Kind
+	6,  // [6:6] is the sub-list for method output_type
+	6,  // [6:6] is the sub-list for method input_type
+	6,  // [6:6] is the sub-list for extension type_name
+	6,  // [6:6] is the sub-list for extension extendee
+	0,  // [0:6] is the sub-list for field type_name
 }
 
 func init() { file_quorum_node_ask_proto_init() }
@@ -1038,7 +1310,7 @@ func file_quorum_node_ask_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_quorum_node_ask_proto_rawDesc), len(file_quorum_node_ask_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   14,
+			NumMessages:   16,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync/atomic"
+	"time"
 
 	"perch/lease"
 	"perch/quorum"
@@ -55,6 +56,7 @@ type applyJob struct {
 type batch struct {
 	entries  int
 	bytes    int64
+	began    time.Time
 	own      []lease.Result
 	ids      []uint64 // requests that own belongs to
 	sessions []lease.Result
@@ -100,6 +102,7 @@ func (a *applier) run() {
 	var b batch
 	for {
 		jobs := a.queue.take()
+		b.began = time.Now()
 		for i := range jobs {
 			if err := a.do(&jobs[i], &b); err != nil {
 				a.node.fail(err)
@@ -173,7 +176,7 @@ func (a *applier) flush(b *batch) {
 	if b.entries == 0 {
 		return
 	}
-	a.node.metrics.applied(b.entries)
+	a.node.metrics.applied(b.entries, time.Since(b.began))
 	at := a.present()
 	a.newest.Store(at)
 	a.backlog.Add(-b.bytes)
@@ -196,7 +199,7 @@ func (a *applier) flush(b *batch) {
 	clear(b.sessions)
 	clear(b.ends)
 	clear(b.events)
-	*b = batch{own: b.own[:0], ids: b.ids[:0], sessions: b.sessions[:0], ends: b.ends[:0], events: b.events[:0]}
+	*b = batch{began: time.Now(), own: b.own[:0], ids: b.ids[:0], sessions: b.sessions[:0], ends: b.ends[:0], events: b.events[:0]}
 }
 
 // replace takes over the state of a snapshot. Everybody parked looks again: the

@@ -23,6 +23,8 @@ type Config struct {
 	Name   string        // --cluster-name; "perch"
 	Dir    string        // data directory, made when missing
 	Secret []byte        // the cluster's secret, at least 32 bytes
+	// Version of the program, which the members tell each other.
+	Version string
 	// OldSecret still proves session tokens while the secret is changed.
 	OldSecret []byte
 	// PeerTLS encrypts and authenticates what goes between nodes (natsnet.PeerTLS);

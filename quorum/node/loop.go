@@ -232,6 +232,7 @@ func (l *loop) observe(now time.Time) {
 	old := l.soft
 	l.soft = s
 	l.node.soft.Store(&s)
+	l.node.crowned(old, s, now)
 	if s.Membership != old.Membership {
 		l.regroup()
 	}

@@ -10,99 +10,72 @@ import (
 )
 
 // metrics are what a node shows of itself. Gauges are read when asked for, so
-// that they cost nothing otherwise. The zero value counts into nothing.
+// that they cost nothing otherwise; only what cannot be read afterwards is
+// counted on the way. The zero value counts into nothing.
+//
+// Names, types, labels and help texts are those of docs/operations/metrics.md,
+// which a test compares with them: dashboards and alerts of others hang on them.
+// Every label is of a closed set, or the id of a member.
 type metrics struct {
 	fsyncs  prometheus.Histogram
 	group   prometheus.Histogram
+	batches prometheus.Histogram
+	writes  prometheus.Histogram
+	rounds  prometheus.Histogram
 	applies prometheus.Counter
 
-	mismatches prometheus.Counter
+	elections     prometheus.Counter
+	reigns        prometheus.Counter
+	mismatches    prometheus.Counter
+	snapshots     prometheus.Counter
+	snapsFailed   prometheus.Counter
+	snapshotTaken prometheus.Gauge
 }
+
+// The buckets of what takes as long as a disk, and of what takes as long as a
+// request.
+var (
+	diskBuckets    = prometheus.ExponentialBuckets(0.0001, 2, 15)
+	requestBuckets = []float64{.00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5}
+)
 
 func newMetrics(n *Node, reg prometheus.Registerer) *metrics {
 	m := &metrics{
-		fsyncs: prometheus.NewHistogram(prometheus.HistogramOpts{
-			Name: "perch_log_append_seconds", Help: "Time to write and fsync one group of the log.",
-			Buckets: prometheus.ExponentialBuckets(0.0001, 2, 15),
-		}),
-		group: prometheus.NewHistogram(prometheus.HistogramOpts{
-			Name: "perch_log_group_records", Help: "Records in one group of the log.",
-			Buckets: prometheus.ExponentialBuckets(1, 2, 12),
-		}),
-		applies: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "perch_applied_total", Help: "Transactions applied since the start.",
-		}),
-		mismatches: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "perch_digest_mismatch_total", Help: "Times that a majority of the voters had another digest of the state than this node.",
-		}),
+		fsyncs:  newHistogram("perch_log_append_seconds", "Time to write and fsync one group of the log.", diskBuckets),
+		group:   newHistogram("perch_log_group_records", "Records in one group of the log.", prometheus.ExponentialBuckets(1, 2, 12)),
+		batches: newHistogram("perch_apply_seconds", "Time to apply one batch of committed transactions.", diskBuckets),
+		writes:  newHistogram("perch_commit_seconds", "Time from taking a write of this node's clients to its result here.", requestBuckets),
+		rounds:  newHistogram("perch_read_round_seconds", "Time until a quorum had confirmed the position of a linearizable read.", requestBuckets),
+		applies: newCounter("perch_applied_total", "Transactions applied since the start."),
+
+		elections:     newCounter("perch_elections_total", "Times that this node had no leader and began to look for one."),
+		reigns:        newCounter("perch_leader_changes_total", "Times that a leader of a new epoch was established, as seen here."),
+		mismatches:    newCounter("perch_digest_mismatch_total", "Times that a majority of the voters had another digest of the state than this node."),
+		snapshots:     newCounter("perch_snapshots_total", "Snapshots taken since the start."),
+		snapsFailed:   newCounter("perch_snapshot_failures_total", "Snapshots that could not be taken, since the start."),
+		snapshotTaken: prometheus.NewGauge(prometheus.GaugeOpts{Name: "perch_snapshot_seconds", Help: "Time that the last snapshot took; 0 when none was taken since the start."}),
 	}
 	if reg == nil {
 		return m
 	}
-	reg.MustRegister(m.fsyncs, m.group, m.applies, m.mismatches)
+	reg.MustRegister(m.fsyncs, m.group, m.batches, m.writes, m.rounds, m.applies,
+		m.elections, m.reigns, m.mismatches, m.snapshots, m.snapsFailed, m.snapshotTaken)
 	for _, g := range n.gauges() {
 		reg.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: g.name, Help: g.help}, g.read))
 	}
+	reg.MustRegister(n.families()...)
 	if net, ok := n.net.(interface{ Stats() natsnet.Stats }); ok {
-		reg.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
-			Name: "perch_net_dropped_total", Help: "Messages between nodes that were dropped here for want of room.",
-		}, func() float64 { return float64(dropped(net.Stats())) }))
+		reg.MustRegister(netFamilies(net.Stats)...)
 	}
 	return m
 }
 
-func dropped(s natsnet.Stats) (n uint64) {
-	for _, t := range s.Types {
-		n += t.DroppedIn + t.DroppedOut
-	}
-	return n + s.ClientDrops
+func newHistogram(name, help string, buckets []float64) prometheus.Histogram {
+	return prometheus.NewHistogram(prometheus.HistogramOpts{Name: name, Help: help, Buckets: buckets})
 }
 
-type gauge struct {
-	name, help string
-	read       func() float64
-}
-
-// gauges lists what is read on demand.
-func (n *Node) gauges() []gauge {
-	soft := func(f func(quorum.Soft) float64) func() float64 {
-		return func() float64 { return f(n.Soft()) }
-	}
-	return []gauge{
-		{"perch_epoch", "Epoch led or followed.", soft(func(s quorum.Soft) float64 { return float64(s.Epoch) })},
-		{"perch_leader", "Id of the leader; 0 when there is none.", soft(func(s quorum.Soft) float64 { return float64(s.Leader) })},
-		{"perch_is_leader", "1 while this node leads.", soft(func(s quorum.Soft) float64 { return truth(leads(s)) })},
-		{"perch_ready", "1 while this node has a leader with a quorum and is caught up.",
-			soft(func(s quorum.Soft) float64 { return truth(n.notReady(s) == "") })},
-		{"perch_last_counter", "Counter of the last zxid logged.", soft(func(s quorum.Soft) float64 { return float64(s.Last.Counter()) })},
-		{"perch_commit_counter", "Counter of the last zxid committed.", soft(func(s quorum.Soft) float64 { return float64(s.Commit.Counter()) })},
-		{"perch_applied_counter", "Counter of the last zxid applied.", func() float64 { return float64(n.positions.now().Counter()) }},
-		{"perch_apply_lag_bytes", "Committed and not applied.", func() float64 { return float64(n.apply.backlog.Load()) }},
-		{"perch_requests_in_flight", "Writes of this node's clients without an outcome.", func() float64 { return float64(n.requests.count()) }},
-		{"perch_disk_queue", "Groups that wait for the log.", func() float64 { return float64(n.disk.queue.size()) }},
-		{"perch_parked", "Parked requests.", func() float64 { return float64(n.watches.count()) }},
-		{"perch_waiting_places", "Requests of this node's clients that wait for a place in a queue; they are parked too.",
-			func() float64 { return float64(n.places.count()) }},
-		{"perch_sessions", "Live sessions.", func() float64 { return float64(n.view().Sessions()) }},
-		{"perch_nodes", "Nodes of the tree.", func() float64 { return float64(n.view().Nodes()) }},
-		{"perch_disk_low", "1 while this node's disk is low.", func() float64 { return truth(n.space.low.Load()) }},
-		{"perch_storage_full", "1 while writes are refused for want of disk.", func() float64 { return truth(n.space.full.Load()) }},
-		{"perch_state_in_doubt", "1 while the voters disagree about the state, 2 when this node's is wrong; nothing is served then.",
-			soft(func(s quorum.Soft) float64 { return float64(s.Doubt) })},
-		{"perch_digest_agreed_counter", "Counter of the newest zxid at which a majority of the voters had one digest.",
-			soft(func(s quorum.Soft) float64 { return float64(s.Agreed.Counter()) })},
-		{"perch_snapshot_zxid_epoch", "Epoch of the newest snapshot.",
-			func() float64 { return float64(quorum.Zxid(n.snaps.newest.Load()).Epoch()) }},
-		{"perch_snapshot_zxid_counter", "Counter of the newest snapshot.",
-			func() float64 { return float64(quorum.Zxid(n.snaps.newest.Load()).Counter()) }},
-	}
-}
-
-func truth(b bool) float64 {
-	if b {
-		return 1
-	}
-	return 0
+func newCounter(name, help string) prometheus.Counter {
+	return prometheus.NewCounter(prometheus.CounterOpts{Name: name, Help: help})
 }
 
 // appended notes one group of the log.
@@ -111,5 +84,18 @@ func (m *metrics) appended(took time.Duration, records int) {
 	m.group.Observe(float64(records))
 }
 
-// applied notes applied transactions.
-func (m *metrics) applied(entries int) { m.applies.Add(float64(entries)) }
+// applied notes a batch of applied transactions.
+func (m *metrics) applied(entries int, took time.Duration) {
+	m.applies.Add(float64(entries))
+	m.batches.Observe(took.Seconds())
+}
+
+// turned notes a change of who leads.
+func (m *metrics) turned(old, now quorum.Soft) {
+	if now.State == quorum.StateLooking && old.State != quorum.StateLooking {
+		m.elections.Inc()
+	}
+	if now.Established && (!old.Established || now.Epoch != old.Epoch) {
+		m.reigns.Inc()
+	}
+}

@@ -24,6 +24,7 @@ import (
 	"log/slog"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"perch/gen/commandpb"
 	"perch/lease"
@@ -66,6 +67,8 @@ type Node struct {
 	control atomic.Pointer[quorum.Control]
 	drawn   atomic.Pointer[clusterTokens]
 	archive atomic.Pointer[func() lease.ArchiveStatus]
+	reign   atomic.Pointer[reign]
+	began   time.Time
 
 	ctx    context.Context // ends when the node has stopped; for its goroutines only
 	cancel context.CancelFunc

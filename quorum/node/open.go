@@ -240,7 +240,7 @@ func load(store *snap.Store, m quorum.SnapMeta) (*lease.State, error) {
 // assemble ties the parts together. Nothing runs yet.
 func assemble(cfg Config, core machine, state *lease.State, meta quorum.SnapMeta, net Transport, log Log, store *snap.Store) *Node {
 	n := &Node{
-		cfg: cfg, log: cfg.Log.With(keyNode, cfg.ID), net: net, wal: log,
+		cfg: cfg, log: cfg.Log.With(keyNode, cfg.ID), net: net, wal: log, began: time.Now(),
 		fatal:    make(chan error, 1),
 		watches:  newWatches(cfg.Waiters),
 		places:   newPlaces(),
@@ -259,9 +259,10 @@ func assemble(cfg Config, core machine, state *lease.State, meta quorum.SnapMeta
 	n.space = newSpace(n, cfg.Dir)
 	n.apply = newApplier(n, state, &meta)
 	n.snaps = newSnapshots(n, store)
-	n.snaps.adopt(meta)
+	n.snaps.adopt(meta, state.View().Age())
 	n.pull = newPuller(n, store)
 	n.pages = newPages(cfg, n.cluster)
+	n.reign.Store(&reign{})
 	n.metrics = newMetrics(n, cfg.Metrics)
 	n.disk.stable, n.disk.fsync = n.loop.stable, n.metrics.appended
 	n.disk.failed = func(err error) {

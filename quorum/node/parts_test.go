@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"sync"
 	"testing"
@@ -200,7 +201,7 @@ func TestMetricsAndStatusTellOfTheNode(t *testing.T) {
 	registries := make(map[quorum.NodeID]*prometheus.Registry)
 	c := newCluster(t, nil, func(cfg *Config) {
 		registries[cfg.ID] = prometheus.NewRegistry()
-		cfg.Metrics = registries[cfg.ID]
+		cfg.Metrics, cfg.Version = registries[cfg.ID], "test"
 	})
 	leader := c.leader()
 	must(t, leader.Node, putCommand("/a", "x"), "")
@@ -219,14 +220,29 @@ func TestMetricsAndStatusTellOfTheNode(t *testing.T) {
 			t.Errorf("%s is %v", name, values[name])
 		}
 	}
-	until(t, "members known", func() bool {
-		s := leader.Status()
-		for _, m := range s.Members {
-			if !m.Connected || !m.Synced || m.Durable != s.Applied || m.Addr == "" {
-				return false
+	for id, n := range c.nodes {
+		until(t, fmt.Sprintf("members known to %d", id), func() bool {
+			s := n.Status()
+			for _, m := range s.Members {
+				f := m.Facts
+				if !m.Known || !m.Connected || !m.Synced || m.Durable != s.Applied || m.Lag != 0 || m.Addr == "" ||
+					!f.Known || f.Version != "test" || f.Level != lease.Format || f.DiskSize == 0 || f.LogBytes == 0 || f.Uptime == 0 || f.NotReady != "" {
+					return false
+				}
+			}
+			return s.Ready && len(s.Members) == 3 && s.Nodes == 2 && s.LeaderFor > 0
+		})
+	}
+	dead := c.follower()
+	c.kill(dead.cfg.ID)
+	must(t, leader.Node, putCommand("/b", "x"), "")
+	until(t, "the dead one is missed at the other follower", func() bool {
+		for _, m := range c.follower().Status().Members {
+			if m.ID == dead.cfg.ID {
+				return m.Known && !m.Connected && m.Lag > 0 && !m.Facts.Known
 			}
 		}
-		return s.Ready && len(s.Members) == 3 && s.Nodes == 2
+		return false
 	})
 }
 

@@ -112,6 +112,7 @@ func (l *loop) endReads(done []quorum.ReadDone) {
 	q := &l.node.rounds
 	for _, d := range done {
 		for len(q.asked) > 0 && q.asked[0].id <= d.ID {
+			l.node.metrics.rounds.Observe(time.Since(q.asked[0].began).Seconds())
 			q.asked[0].end(d.Zxid, nil)
 			q.asked = q.asked[1:]
 		}

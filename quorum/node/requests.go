@@ -154,6 +154,7 @@ func (n *Node) Write(ctx context.Context, cmd *commandpb.Command, token string) 
 		if o.err != nil {
 			return lease.Result{}, o.err
 		}
+		n.metrics.writes.Observe(time.Since(began).Seconds())
 		return n.finish(ctx, cmd, o.result, began)
 	case <-ctx.Done():
 		return lease.Result{}, ctx.Err() // the request ends by itself in the sweep

@@ -40,6 +40,8 @@ type Log interface {
 	// Purge deletes what no longer is needed up to a position and says where
 	// the log begins now.
 	Purge(upTo quorum.Zxid) (quorum.Zxid, error)
+	// Size is the bytes that the log takes on disk.
+	Size() int64
 	Close() error
 }
 

@@ -26,6 +26,7 @@ type snapshots struct {
 	newest   atomic.Uint64 // zxid of the newest one of this node
 	logStart atomic.Uint64 // where the log begins
 	size     atomic.Int64  // bytes of the newest one
+	taken    atomic.Uint64 // cluster age at the newest one
 
 	taking sync.Mutex // held while one is taken; before mu
 
@@ -64,6 +65,7 @@ func (s *snapshots) run(ctx context.Context) {
 			continue
 		}
 		if err := s.take(0); err != nil && ctx.Err() == nil {
+			s.node.metrics.snapsFailed.Inc()
 			s.node.log.Error("no snapshot could be taken", keyError, err)
 		}
 	}
@@ -111,16 +113,30 @@ func (s *snapshots) take(least quorum.Zxid) error {
 		return err
 	}
 	s.logged.Add(-logged)
-	s.adopt(meta)
+	s.adopt(meta, view.Age())
 	s.node.loop.call(func(core machine) { core.SnapshotTaken(meta) })
-	s.node.log.Info("snapshot taken", keyZxid, meta.Zxid.String(), "bytes", meta.Size, "took", time.Since(start))
+	took := time.Since(start)
+	s.node.metrics.snapshots.Inc()
+	s.node.metrics.snapshotTaken.Set(took.Seconds())
+	s.node.log.Info("snapshot taken", keyZxid, meta.Zxid.String(), "bytes", meta.Size, "took", took)
 	return s.purge()
 }
 
-// adopt notes meta as the newest snapshot.
-func (s *snapshots) adopt(meta quorum.SnapMeta) {
+// adopt notes meta as the newest snapshot, of a state at a cluster age.
+func (s *snapshots) adopt(meta quorum.SnapMeta, age uint64) {
 	s.newest.Store(uint64(meta.Zxid))
 	s.size.Store(meta.Size)
+	s.taken.Store(age)
+}
+
+// age is how long the cluster has lived since the newest snapshot, as far as this
+// node knows; 0 without one.
+func (s *snapshots) age() time.Duration {
+	now, taken := s.node.Soft().AgeMs, s.taken.Load()
+	if s.newest.Load() == 0 || now < taken {
+		return 0
+	}
+	return time.Duration(now-taken) * time.Millisecond
 }
 
 // purge keeps the newest snapshots and the log from the oldest of them on. The

@@ -33,10 +33,16 @@ type space struct {
 	low  atomic.Bool // this node's disk
 	full atomic.Bool // writes are refused
 
+	measured atomic.Pointer[diskSpace] // at the last look
+
 	mu      sync.Mutex
 	free    func() (free, total uint64, err error)
 	reports map[quorum.NodeID]spaceReport
+	told    told // by the leader
 }
+
+// diskSpace is how much a disk has, in bytes.
+type diskSpace struct{ free, size uint64 }
 
 // setFree replaces how the disk is measured.
 func (s *space) setFree(f func() (free, total uint64, err error)) {
@@ -46,12 +52,13 @@ func (s *space) setFree(f func() (free, total uint64, err error)) {
 }
 
 type spaceReport struct {
-	low bool
-	at  time.Time
+	low   bool
+	facts *nodepb.Facts // nil: of a member that does not tell them
+	at    time.Time
 }
 
 func newSpace(n *Node, dir string) *space {
-	return &space{
+	s := &space{
 		node: n, reports: make(map[quorum.NodeID]spaceReport),
 		free: func() (uint64, uint64, error) {
 			var s syscall.Statfs_t
@@ -59,6 +66,8 @@ func newSpace(n *Node, dir string) *space {
 			return s.Bavail * uint64(s.Bsize), s.Blocks * uint64(s.Bsize), err
 		},
 	}
+	s.measured.Store(&diskSpace{})
+	return s
 }
 
 // run looks once in a while until ctx ends.
@@ -86,6 +95,7 @@ func (s *space) look() {
 	if err != nil {
 		return // the log will tell
 	}
+	s.measured.Store(&diskSpace{free: free, size: total})
 	mark := max(spaceBytes, total/spaceShare)
 	was := s.low.Load()
 	low := free < mark || was && free < mark+mark/spaceMargin
@@ -105,7 +115,7 @@ func (s *space) report(ctx context.Context) {
 		s.full.Store(s.decide(time.Now()))
 		return
 	}
-	body, err := proto.Marshal(&nodepb.SpaceReport{Low: s.low.Load()})
+	body, err := proto.Marshal(&nodepb.SpaceReport{Low: s.low.Load(), Facts: s.node.facts(soft)})
 	if err != nil {
 		return
 	}
@@ -115,6 +125,7 @@ func (s *space) report(ctx context.Context) {
 	answer := new(nodepb.SpaceAnswer)
 	if err == nil && proto.Unmarshal(raw, answer) == nil && !answer.GetNotLeader() {
 		s.full.Store(answer.GetFull())
+		s.hear(soft, answer)
 	}
 }
 
@@ -124,13 +135,16 @@ func (s *space) serve(from quorum.NodeID, body []byte) ([]byte, error) {
 	if err := proto.Unmarshal(body, req); err != nil {
 		return nil, err
 	}
-	if !leads(s.node.Soft()) {
+	soft, now := s.node.Soft(), time.Now()
+	if !leads(soft) {
 		return proto.Marshal(&nodepb.SpaceAnswer{NotLeader: true})
 	}
 	s.mu.Lock()
-	s.reports[from] = spaceReport{low: req.GetLow(), at: time.Now()}
+	s.reports[from] = spaceReport{low: req.GetLow(), facts: req.GetFacts(), at: now}
 	s.mu.Unlock()
-	return proto.Marshal(&nodepb.SpaceAnswer{Full: s.full.Load()})
+	return proto.Marshal(&nodepb.SpaceAnswer{
+		Full: s.full.Load(), LeaderMs: uint64(s.node.leaderFor(soft, now).Milliseconds()), Members: s.news(soft, now),
+	})
 }
 
 // decide says whether a member that every quorum needs is low: the leader

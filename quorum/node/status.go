@@ -2,7 +2,6 @@ package node
 
 import (
 	"fmt"
-	"slices"
 	"time"
 
 	"perch/lease"
@@ -18,17 +17,19 @@ func (n *Node) Soft() quorum.Soft { return *n.soft.Load() }
 
 // Status implements lease.Service.
 func (n *Node) Status() lease.Status {
-	view, soft := n.view(), n.Soft()
+	view, soft, now := n.view(), n.Soft(), time.Now()
 	why := n.notReady(soft)
 	return lease.Status{
 		Node: n.cfg.ID, Cluster: n.cluster(), Name: n.cfg.Name, Soft: soft,
 		Applied: view.Zxid(), Digest: view.Digest(), Oldest: view.Oldest(),
-		Ready: why == "", NotReady: why, Members: n.memberStatus(soft),
+		Ready: why == "", NotReady: why, Members: n.memberStatus(soft, now),
 		Sessions: view.Sessions(), Nodes: view.Nodes(), Watches: n.watches.count(),
 		Snapshot: quorum.Zxid(n.snaps.newest.Load()), LogStart: quorum.Zxid(n.snaps.logStart.Load()),
-		Settings: view.Settings(), Level: view.Level(),
-		OldestRecord: time.Duration(view.OldestRecord()) * time.Millisecond,
-		Archive:      n.archiveStatus(),
+		Settings: view.Settings(), Level: view.Level(), OldestRecord: millis(view.OldestRecord()),
+		LeaderFor: n.leaderFor(soft, now), Full: n.space.full.Load(),
+		Holds: view.Held(), Places: view.Places(), Records: view.Records(),
+		Events: view.KeptEvents(), EventBytes: view.EventBytes(), OldestEvent: millis(view.OldestEvent()),
+		Archive: n.archiveStatus(),
 	}
 }
 
@@ -62,18 +63,24 @@ func (n *Node) notReady(s quorum.Soft) string {
 	return ""
 }
 
-// memberStatus joins what the core knows of its peers with their addresses.
-func (n *Node) memberStatus(s quorum.Soft) []lease.MemberStatus {
-	known, all := *n.peers.Load(), n.members.Load().all
+// memberStatus joins what is known of the members with their addresses.
+func (n *Node) memberStatus(s quorum.Soft, now time.Time) []lease.MemberStatus {
+	all := n.members.Load().all
+	news, ago := n.space.known(s, now)
 	out := make([]lease.MemberStatus, len(all))
 	for j, at := range all {
 		m := &out[j]
-		if i := slices.IndexFunc(known, func(k quorum.Progress) bool { return k.ID == at.ID }); i >= 0 {
-			m.Progress = known[i]
-		}
 		m.ID, m.Role, m.Addr = at.ID, at.Role, at.Addr
+		for _, one := range news {
+			if quorum.NodeID(one.GetNode()) == at.ID {
+				m.Known, m.Connected, m.Synced = true, one.GetConnected(), one.GetSynced()
+				m.Durable, m.Lag = quorum.Zxid(one.GetDurable()), one.GetLag()
+				m.Facts = memberFacts(one.GetFacts(), millis(one.GetAgeMs())+ago)
+			}
+		}
 		if at.ID == n.cfg.ID {
 			m.Connected, m.Synced, m.Durable = true, s.Established, s.Durable
+			m.Facts = memberFacts(n.facts(s), 0)
 		}
 	}
 	return out

@@ -99,7 +99,7 @@ func (p *puller) run(ctx context.Context, job quorum.Install) {
 			return
 		}
 		core.SetAge(state.View().Age())
-		p.node.snaps.adopt(job.Snap)
+		p.node.snaps.adopt(job.Snap, state.View().Age())
 		p.node.snaps.logged.Store(0)
 		p.node.snaps.logStart.Store(uint64(job.Snap.Zxid))
 		p.node.apply.install(state, job.Snap)

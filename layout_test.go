@@ -27,7 +27,7 @@ var rooms = map[string]room{
 	"": {}, // the contract
 
 	"cmd/perch": {perch: []string{"archive", "cmd/internal/bench", "cmd/internal/cli", "cmd/internal/exit", "cmd/internal/local",
-		"cmd/internal/logview", "cmd/internal/progress", "cmd/internal/trust", "handlers", "handlers/audit", "handlers/identity", "lease", "quorum", "quorum/certs", "quorum/disk", "quorum/natsnet", "quorum/node", "quorum/restore", "quorum/seam"}},
+		"cmd/internal/logview", "cmd/internal/progress", "cmd/internal/trust", "handlers", "handlers/audit", "handlers/identity", "lease", "quorum", "quorum/certs", "quorum/disk", "quorum/natsnet", "quorum/node", "quorum/restore", "quorum/seam", "quorum/tracing"}},
 	"cmd/internal/bench":    {},
 	"cmd/internal/cli":      {perch: []string{"cmd/internal/exit", "cmd/internal/progress", "cmd/internal/trust", "gen/client"}},
 	"cmd/internal/cluster":  {perch: []string{"cmd/internal/local"}},
@@ -39,7 +39,7 @@ var rooms = map[string]room{
 	"cmd/internal/trust":    {},
 
 	"handlers": {perch: []string{"", "gen/api", "gen/commandpb", "handlers/audit", "handlers/identity", "handlers/ratelimit",
-		"lease", "quorum", "tree"}},
+		"lease", "quorum", "quorum/tracing", "tree"}},
 	"handlers/audit":     {},
 	"handlers/identity":  {perch: []string{"gen/commandpb", "lease", "tree"}},
 	"handlers/ratelimit": {},
@@ -53,10 +53,11 @@ var rooms = map[string]room{
 	"quorum/snap":         {perch: []string{"quorum", "quorum/disk"}},
 	"quorum/wire":         {perch: []string{"gen/wirepb", "quorum"}},
 	"quorum/certs":        {},
+	"quorum/tracing":      {},
 	"quorum/natsnet":      {perch: []string{"quorum", "quorum/certs", "quorum/wire"}},
 	"quorum/seam":         {perch: []string{"gen/commandpb", "gen/seampb", "lease", "quorum", "quorum/natsnet", "tree"}},
 	"quorum/node": {perch: []string{"gen/commandpb", "gen/nodepb", "lease", "quorum", "quorum/disk",
-		"quorum/natsnet", "quorum/restore", "quorum/seam", "quorum/snap", "quorum/wal", "tree"}},
+		"quorum/natsnet", "quorum/restore", "quorum/seam", "quorum/snap", "quorum/tracing", "quorum/wal", "tree"}},
 	"quorum/restore":     {perch: []string{"lease", "quorum", "quorum/disk", "quorum/snap", "quorum/wal"}},
 	"quorum/sim":         {perch: []string{"gen/commandpb", "lease", "quorum", "quorum/wire", "tree"}, pure: true},
 	"quorum/sim/simrun":  {perch: []string{"quorum/sim"}},

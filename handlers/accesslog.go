@@ -26,7 +26,8 @@ func (e *edge) logAccess(x *exchange, took time.Duration) {
 		slog.String("request_id", x.requestID()),
 		slog.String("zxid", x.header("Perch-Zxid")),
 		slog.Duration("duration", took),
-		slog.Bool("waited", x.parked))
+		slog.Bool("waited", x.parked),
+		slog.String("trace_id", x.traceID()))
 }
 
 // header is what the answer says under name, which is in canonical form.

@@ -55,7 +55,7 @@ func (e *edge) checkCaller(x *exchange, r *http.Request) *failure {
 		return fail(codeNotCaughtUp, authComing)
 	}
 	if e.rates.address != nil && !e.rates.address.Allow(ratelimit.AddressKey(x.caller.Address)) {
-		return e.limited("address")
+		return e.limited(limitAddress)
 	}
 	if identity.Presented(r) {
 		if f := e.checkCredentials(x, r); f != nil {
@@ -64,7 +64,7 @@ func (e *edge) checkCaller(x *exchange, r *http.Request) *failure {
 	}
 	switch principal := x.caller.Principal; {
 	case principal != "" && !e.rates.principal.Allow(principal):
-		return e.limited("principal")
+		return e.limited(limitPrincipal)
 	case principal == "" && e.svc.Auth():
 		return e.unproved()
 	}
@@ -85,7 +85,7 @@ func (e *edge) unproved() *failure {
 func (e *edge) checkCredentials(x *exchange, r *http.Request) *failure {
 	from := ratelimit.AddressKey(x.caller.Address)
 	if !e.rates.failures.Left(from) {
-		return e.limited("failures")
+		return e.limited(limitFailures)
 	}
 	err := e.identity.Prove(r, x.caller)
 	if err == nil {
@@ -100,6 +100,15 @@ func (e *edge) checkCredentials(x *exchange, r *http.Request) *failure {
 	}
 	return asFailure(err)
 }
+
+// What a request can be over the rate of.
+const (
+	limitAddress   = "address"
+	limitPrincipal = "principal"
+	limitFailures  = "failures"
+)
+
+var limitedBy = []string{limitAddress, limitPrincipal, limitFailures}
 
 func (e *edge) limited(by string) *failure {
 	e.metrics.limited.WithLabelValues(by).Inc()

@@ -10,6 +10,7 @@ import (
 
 	"perch/gen/commandpb"
 	"perch/handlers/identity"
+	"perch/quorum/tracing"
 )
 
 // exchange is one request and its answer, as far as the edge keeps book of it.
@@ -39,6 +40,8 @@ type exchange struct {
 	key      *idempotency       // nil without Idempotency-Key
 	fences   []*commandpb.Fence // what must be held for the request to be done
 	replayed bool               // an earlier request with the same key has done it
+
+	trace *tracing.Request // nil when it is not traced
 }
 
 type exchangeKey struct{}
@@ -47,10 +50,14 @@ type exchangeKey struct{}
 var routes = sync.Pool{New: func() any { return chi.NewRouteContext() }}
 
 func (e *edge) begin(w http.ResponseWriter, r *http.Request) *exchange {
-	return &exchange{
+	x := &exchange{
 		edge: e, Context: r.Context(), ResponseWriter: w, begun: time.Now(), length: r.ContentLength,
 		caller: identity.Peer(r), method: r.Method, path: r.URL.Path, head: r.Method == http.MethodHead, id: inboundID(r),
 	}
+	if e.tracer != nil {
+		x.trace = e.tracer.Begin(r.Header, x.begun)
+	}
+	return x
 }
 
 // Value adds chi's routing context and the exchange itself to the context.
@@ -60,6 +67,11 @@ func (x *exchange) Value(key any) any {
 		return x.route
 	case exchangeKey{}:
 		return x
+	case tracing.Key{}:
+		if x.trace == nil {
+			return nil
+		}
+		return &x.trace.Parent
 	}
 	return x.Context.Value(key)
 }

@@ -28,6 +28,7 @@ import (
 	"perch/handlers/audit"
 	"perch/handlers/identity"
 	"perch/lease"
+	"perch/quorum/tracing"
 )
 
 // Handler serves the contract. It may be used concurrently.
@@ -43,6 +44,7 @@ type edge struct {
 	log         *slog.Logger
 	registry    *prometheus.Registry
 	metrics     *metrics
+	tracer      *tracing.Tracer // nil: nothing is traced
 	version     string
 	waitMax     time.Duration
 	waiters     int64
@@ -70,7 +72,7 @@ func New(o Options) (*Handler, error) {
 	}
 	o = o.withDefaults()
 	e := &edge{
-		svc: o.Service, log: o.Log, registry: o.Registry, version: o.Version,
+		svc: o.Service, log: o.Log, registry: o.Registry, tracer: o.Tracer, version: o.Version,
 		waitMax: o.WaitMax, waiters: int64(o.Waiters), anyHost: o.AnyHost,
 		crossOrigin: http.NewCrossOriginProtection(),
 		identity:    identity.NewResolver(o.Service, o.OIDC), auth: o.Auth, rates: newRates(o.Rates),
@@ -78,7 +80,7 @@ func New(o Options) (*Handler, error) {
 	}
 	e.drained, e.drain = context.WithCancel(context.Background())
 	var err error
-	if e.metrics, err = newMetrics(e.registry, &e.parked); err != nil {
+	if e.metrics, err = newMetrics(e.registry, &e.parked, e.version); err != nil {
 		return nil, err
 	}
 	return &Handler{edge: e, router: e.routes()}, nil
@@ -198,6 +200,7 @@ func (e *edge) finish(x *exchange) {
 	}
 	took := time.Since(x.begun)
 	e.metrics.observe(x, took)
+	x.endTrace(took)
 	e.logAccess(x, took)
 	if x.status == statusClientGone {
 		// net/http makes a 200 of an answer that was never begun, and a client

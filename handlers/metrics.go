@@ -1,11 +1,14 @@
 package handlers
 
 import (
+	"runtime"
 	"strconv"
 	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"perch/handlers/identity"
 )
 
 // metrics are those of the edge. Labels are operations and statuses, both
@@ -27,7 +30,7 @@ var durationBuckets = []float64{
 	.00005, .0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5,
 }
 
-func newMetrics(registry *prometheus.Registry, parked *atomic.Int64) (*metrics, error) {
+func newMetrics(registry *prometheus.Registry, parked *atomic.Int64, version string) (*metrics, error) {
 	duration := prometheus.NewHistogramVec(prometheus.HistogramOpts{
 		Name: "perch_http_request_duration_seconds", Help: "Time to answer requests that did not wait.",
 		Buckets: durationBuckets,
@@ -54,7 +57,11 @@ func newMetrics(registry *prometheus.Registry, parked *atomic.Int64) (*metrics, 
 	waiting := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "perch_http_parked_requests", Help: "Requests and streams that wait now.",
 	}, func() float64 { return float64(parked.Load()) })
-	for _, c := range []prometheus.Collector{duration, m.waited, m.requests, m.refused, m.limited, m.auditLost, waiting} {
+	build := prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		Name: "perch_build_info", Help: "1, with the version of this program and the Go that built it.",
+	}, []string{"version", "go"})
+	build.WithLabelValues(version, runtime.Version()).Set(1)
+	for _, c := range []prometheus.Collector{duration, m.waited, m.requests, m.refused, m.limited, m.auditLost, waiting, build} {
 		if err := registry.Register(c); err != nil {
 			return nil, err
 		}
@@ -63,10 +70,17 @@ func newMetrics(registry *prometheus.Registry, parked *atomic.Int64) (*metrics, 
 	return m, nil
 }
 
-// resolve looks up the series of the hot path once.
+// resolve looks up the series of the hot path once, and makes those of the other
+// closed sets, so that they begin at 0.
 func (m *metrics) resolve(duration *prometheus.HistogramVec) {
 	for _, status := range []int{200, 201, 204, 304} {
 		m.counters[status] = make(map[string]prometheus.Counter, len(operations))
+	}
+	for _, kind := range identity.Kinds {
+		m.refused.WithLabelValues(string(kind))
+	}
+	for _, by := range limitedBy {
+		m.limited.WithLabelValues(by)
 	}
 	m.duration[noOperation] = duration.WithLabelValues(noOperation)
 	for i := range operations {

@@ -10,6 +10,7 @@ import (
 	"perch/handlers/audit"
 	"perch/handlers/identity"
 	"perch/lease"
+	"perch/quorum/tracing"
 )
 
 // Options are what the edge is made of. Only Service is required.
@@ -18,6 +19,7 @@ type Options struct {
 	Log      *slog.Logger         // nil: nothing is logged
 	Registry *prometheus.Registry // what /metrics shows, and where the edge adds its own; nil: a new one
 	Version  string               // of the program, for /v1/cluster
+	Tracer   *tracing.Tracer      // nil: nothing is traced
 	WaitMax  time.Duration        // longest wait, up to 300 s; longer ones are cut to it. 0: 55 s
 	Waiters  int                  // most parked requests and streams. 0: 50 000
 	AnyHost  bool                 // serve any Host over loopback: behind a proxy on this machine

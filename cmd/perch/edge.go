@@ -31,6 +31,8 @@ type edgeConfig struct {
 	OIDCTenantClaim string
 	OIDCRolesClaim  string
 
+	Trace traceConfig
+
 	AuditLog      string
 	AuditRequired bool
 
@@ -52,6 +54,7 @@ func (c *edgeConfig) declare(f *pflag.FlagSet) {
 	f.StringVar(&c.OIDCRolesClaim, "oidc-roles-claim", "roles", "claim that lists the roles in the tenant")
 	f.StringVar(&c.AuditLog, "audit-log", "", "file that gets a line of JSON for every change and every denied request")
 	f.BoolVar(&c.AuditRequired, "audit-required", false, "refuse changes that the audit log cannot be told of")
+	c.Trace.declare(f)
 	f.IntVar(&c.Rates.Principal, "limit-principal", 0, "requests a second of one principal (0: any number)")
 	f.IntVar(&c.Rates.Address, "limit-address", 0, "requests a second of one address, or IPv6 network of 64 bits (0: any number)")
 	f.IntVar(&c.Rates.Failures, "limit-failures", 20, "requests a second of one address with credentials that do not hold")
@@ -59,6 +62,7 @@ func (c *edgeConfig) declare(f *pflag.FlagSet) {
 
 func (c *edgeConfig) validate() (faults []error) {
 	faults = append(faults, c.validateTLS()...)
+	faults = append(faults, c.Trace.validate()...)
 	if err := checkAddr(c.HTTP, true); err != nil {
 		faults = append(faults, fmt.Errorf("--http %q: %w", c.HTTP, err))
 	} else if err := c.validateHTTP(); err != nil {

@@ -114,6 +114,9 @@ func serveGateway(ctx context.Context, c gatewayConfig, env map[string]string, s
 		return err
 	}
 	defer link.Close()
+	if err := edge.trace(c.Trace, c.ClusterName, "gateway-"+link.ID().String(), env); err != nil {
+		return err
+	}
 	client := seam.New(link, log)
 	defer client.Close()
 	if err := edge.serveFrom(client); err != nil {

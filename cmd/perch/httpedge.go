@@ -105,4 +105,7 @@ func (e *httpEdge) close() {
 	if e.options.Audit != nil {
 		_ = e.options.Audit.Close()
 	}
+	ctx, cancel := context.WithTimeout(context.Background(), traceWithin)
+	defer cancel()
+	e.options.Tracer.Close(ctx)
 }

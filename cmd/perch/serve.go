@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"path/filepath"
+	"strconv"
 	"sync"
 	"time"
 
@@ -22,7 +23,7 @@ import (
 // stopWithin is how long a stop may take: SIGTERM ends the process in a second
 // whatever hangs.
 const (
-	stopWithin   = 950 * time.Millisecond
+	stopWithin   = 900 * time.Millisecond
 	answerWithin = 800 * time.Millisecond // of which so much is for requests in flight
 )
 
@@ -69,6 +70,10 @@ func serveStore(ctx context.Context, c config, env map[string]string, log *slog.
 	}
 	defer edge.close()
 	nodeConfig.Log, nodeConfig.Metrics = log, edge.registry
+	if err := edge.trace(c.Trace, c.ClusterName, strconv.Itoa(c.ID), env); err != nil {
+		return err
+	}
+	nodeConfig.Tracer = edge.options.Tracer
 	n, err := node.Open(nodeConfig)
 	if err != nil {
 		return err

@@ -923,6 +923,103 @@ func (x *MemberNews) GetLag() uint64 {
 	return 0
 }
 
+// TraceRequest tells a member of traced writes, whose stages it may know.
+type TraceRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Writes        []*TracedWrite         `protobuf:"bytes,1,rep,name=writes,proto3" json:"writes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TraceRequest) Reset() {
+	*x = TraceRequest{}
+	mi := &file_quorum_node_ask_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TraceRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TraceRequest) ProtoMessage() {}
+
+func (x *TraceRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_quorum_node_ask_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TraceRequest.ProtoReflect.Descriptor instead.
+func (*TraceRequest) Descriptor() ([]byte, []int) {
+	return file_quorum_node_ask_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *TraceRequest) GetWrites() []*TracedWrite {
+	if x != nil {
+		return x.Writes
+	}
+	return nil
+}
+
+type TracedWrite struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Zxid          uint64                 `protobuf:"varint,1,opt,name=zxid,proto3" json:"zxid,omitempty"`
+	Trace         []byte                 `protobuf:"bytes,2,opt,name=trace,proto3" json:"trace,omitempty"` // tracing.Parent
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TracedWrite) Reset() {
+	*x = TracedWrite{}
+	mi := &file_quorum_node_ask_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TracedWrite) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TracedWrite) ProtoMessage() {}
+
+func (x *TracedWrite) ProtoReflect() protoreflect.Message {
+	mi := &file_quorum_node_ask_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TracedWrite.ProtoReflect.Descriptor instead.
+func (*TracedWrite) Descriptor() ([]byte, []int) {
+	return file_quorum_node_ask_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *TracedWrite) GetZxid() uint64 {
+	if x != nil {
+		return x.Zxid
+	}
+	return 0
+}
+
+func (x *TracedWrite) GetTrace() []byte {
+	if x != nil {
+		return x.Trace
+	}
+	return nil
+}
+
 // GiveRequest asks the leader of an epoch to give way to a voter; 0: to any.
 type GiveRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -934,7 +1031,7 @@ type GiveRequest struct {
 
 func (x *GiveRequest) Reset() {
 	*x = GiveRequest{}
-	mi := &file_quorum_node_ask_proto_msgTypes[13]
+	mi := &file_quorum_node_ask_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -946,7 +1043,7 @@ func (x *GiveRequest) String() string {
 func (*GiveRequest) ProtoMessage() {}
 
 func (x *GiveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_quorum_node_ask_proto_msgTypes[13]
+	mi := &file_quorum_node_ask_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -959,7 +1056,7 @@ func (x *GiveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GiveRequest.ProtoReflect.Descriptor instead.
 func (*GiveRequest) Descriptor() ([]byte, []int) {
-	return file_quorum_node_ask_proto_rawDescGZIP(), []int{13}
+	return file_quorum_node_ask_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *GiveRequest) GetEpoch() uint32 {
@@ -987,7 +1084,7 @@ type GiveAnswer struct {
 
 func (x *GiveAnswer) Reset() {
 	*x = GiveAnswer{}
-	mi := &file_quorum_node_ask_proto_msgTypes[14]
+	mi := &file_quorum_node_ask_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -999,7 +1096,7 @@ func (x *GiveAnswer) String() string {
 func (*GiveAnswer) ProtoMessage() {}
 
 func (x *GiveAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_quorum_node_ask_proto_msgTypes[14]
+	mi := &file_quorum_node_ask_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1012,7 +1109,7 @@ func (x *GiveAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GiveAnswer.ProtoReflect.Descriptor instead.
 func (*GiveAnswer) Descriptor() ([]byte, []int) {
-	return file_quorum_node_ask_proto_rawDescGZIP(), []int{14}
+	return file_quorum_node_ask_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *GiveAnswer) GetNotLeader() bool {
@@ -1049,7 +1146,7 @@ type PageToken struct {
 
 func (x *PageToken) Reset() {
 	*x = PageToken{}
-	mi := &file_quorum_node_ask_proto_msgTypes[15]
+	mi := &file_quorum_node_ask_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1061,7 +1158,7 @@ func (x *PageToken) String() string {
 func (*PageToken) ProtoMessage() {}
 
 func (x *PageToken) ProtoReflect() protoreflect.Message {
-	mi := &file_quorum_node_ask_proto_msgTypes[15]
+	mi := &file_quorum_node_ask_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1074,7 +1171,7 @@ func (x *PageToken) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PageToken.ProtoReflect.Descriptor instead.
 func (*PageToken) Descriptor() ([]byte, []int) {
-	return file_quorum_node_ask_proto_rawDescGZIP(), []int{15}
+	return file_quorum_node_ask_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *PageToken) GetNode() uint32 {
@@ -1230,7 +1327,12 @@ const file_quorum_node_ask_proto_rawDesc = "" +
 	"\tconnected\x18\x04 \x01(\bR\tconnected\x12\x16\n" +
 	"\x06synced\x18\x05 \x01(\bR\x06synced\x12\x18\n" +
 	"\adurable\x18\x06 \x01(\x04R\adurable\x12\x10\n" +
-	"\x03lag\x18\a \x01(\x04R\x03lag\"3\n" +
+	"\x03lag\x18\a \x01(\x04R\x03lag\"B\n" +
+	"\fTraceRequest\x122\n" +
+	"\x06writes\x18\x01 \x03(\v2\x1a.perch.node.v1.TracedWriteR\x06writes\"7\n" +
+	"\vTracedWrite\x12\x12\n" +
+	"\x04zxid\x18\x01 \x01(\x04R\x04zxid\x12\x14\n" +
+	"\x05trace\x18\x02 \x01(\fR\x05trace\"3\n" +
 	"\vGiveRequest\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\rR\x05epoch\x12\x0e\n" +
 	"\x02to\x18\x02 \x01(\rR\x02to\"M\n" +
@@ -1265,7 +1367,7 @@ func file_quorum_node_ask_proto_rawDescGZIP() []byte {
 	return file_quorum_node_ask_proto_rawDescData
 }
 
-var file_quorum_node_ask_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
+var file_quorum_node_ask_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
 var file_quorum_node_ask_proto_goTypes = []any{
 	(*TouchRequest)(nil),     // 0: perch.node.v1.TouchRequest
 	(*Grant)(nil),            // 1: perch.node.v1.Grant
@@ -1280,10 +1382,12 @@ var file_quorum_node_ask_proto_goTypes = []any{
 	(*SpaceAnswer)(nil),      // 10: perch.node.v1.SpaceAnswer
 	(*Facts)(nil),            // 11: perch.node.v1.Facts
 	(*MemberNews)(nil),       // 12: perch.node.v1.MemberNews
-	(*GiveRequest)(nil),      // 13: perch.node.v1.GiveRequest
-	(*GiveAnswer)(nil),       // 14: perch.node.v1.GiveAnswer
-	(*PageToken)(nil),        // 15: perch.node.v1.PageToken
-	(commandpb.Kind)(0),      // 16: perch.command.v1.Kind
+	(*TraceRequest)(nil),     // 13: perch.node.v1.TraceRequest
+	(*TracedWrite)(nil),      // 14: perch.node.v1.TracedWrite
+	(*GiveRequest)(nil),      // 15: perch.node.v1.GiveRequest
+	(*GiveAnswer)(nil),       // 16: perch.node.v1.GiveAnswer
+	(*PageToken)(nil),        // 17: perch.node.v1.PageToken
+	(commandpb.Kind)(0),      // 18: perch.command.v1.Kind
 }
 var file_quorum_node_ask_proto_depIdxs = []int32{
 	1,  // 0: perch.node.v1.TouchRequest.grants:type_name -> perch.node.v1.Grant
@@ -1291,12 +1395,13 @@ var file_quorum_node_ask_proto_depIdxs = []int32{
 	11, // 2: perch.node.v1.SpaceReport.facts:type_name -> perch.node.v1.Facts
 	12, // 3: perch.node.v1.SpaceAnswer.members:type_name -> perch.node.v1.MemberNews
 	11, // 4: perch.node.v1.MemberNews.facts:type_name -> perch.node.v1.Facts
-	16, // 5: perch.node.v1.PageToken.of:type_name -> perch.command.v1.Kind
-	6,  // [6:6] is the sub-list for method output_type
-	6,  // [6:6] is the sub-list for method input_type
-	6,  // [6:6] is the sub-list for extension type_name
-	6,  // [6:6] is the sub-list for extension extendee
-	0,  // [0:6] is the sub-list for field type_name
+	14, // 5: perch.node.v1.TraceRequest.writes:type_name -> perch.node.v1.TracedWrite
+	18, // 6: perch.node.v1.PageToken.of:type_name -> perch.command.v1.Kind
+	7,  // [7:7] is the sub-list for method output_type
+	7,  // [7:7] is the sub-list for method input_type
+	7,  // [7:7] is the sub-list for extension type_name
+	7,  // [7:7] is the sub-list for extension extendee
+	0,  // [0:7] is the sub-list for field type_name
 }
 
 func init() { file_quorum_node_ask_proto_init() }
@@ -1310,7 +1415,7 @@ func file_quorum_node_ask_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_quorum_node_ask_proto_rawDesc), len(file_quorum_node_ask_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   16,
+			NumMessages:   18,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -58,6 +58,9 @@ const (
 	KindUnknown     Kind = "unknown"     // anything else in Authorization
 )
 
+// Kinds are all of them.
+var Kinds = []Kind{KindToken, KindJWT, KindCertificate, KindBasic, KindUnknown}
+
 // Refused is the error for credentials that do not hold; it is
 // tree.ErrUnauthenticated. Reason is one of a few fixed texts, for those who run
 // the cluster: the client is not told.

@@ -52,6 +52,7 @@ const (
 	KindGive  Kind = 4 // to give way to another leader, to the leader
 	KindBeat  Kind = 5 // that a node still answers for its places, to the leader
 	KindLeft  Kind = 6 // what sessions have left, to the leader
+	KindTrace Kind = 7 // which positions are traced, to everybody
 
 	KindBulk  Kind = 128 // the first that travels with the bulk traffic
 	KindChunk Kind = 128 // a piece of a snapshot file; 32 to 60 KB are best

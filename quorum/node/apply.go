@@ -176,8 +176,10 @@ func (a *applier) flush(b *batch) {
 	if b.entries == 0 {
 		return
 	}
-	a.node.metrics.applied(b.entries, time.Since(b.began))
+	now := time.Now()
+	a.node.metrics.applied(b.entries, now.Sub(b.began))
 	at := a.present()
+	a.node.stages.pass(stageApplied, at.view.Zxid(), b.began, now)
 	a.newest.Store(at)
 	a.backlog.Add(-b.bytes)
 	a.node.snaps.logged.Add(b.bytes)

@@ -13,6 +13,7 @@ import (
 	"perch/lease"
 	"perch/quorum"
 	"perch/quorum/natsnet"
+	"perch/quorum/tracing"
 )
 
 // Config is what a node needs to know. A zero field takes the default that
@@ -38,6 +39,7 @@ type Config struct {
 
 	Log     *slog.Logger
 	Metrics prometheus.Registerer // nil: none are kept
+	Tracer  *tracing.Tracer       // nil: nothing is traced
 
 	Tuning quorum.Tuning // of the core
 

@@ -25,7 +25,7 @@ type disk struct {
 
 	stable func(seq uint64) // every record up to seq is on stable storage
 	failed func(error)      // the log is unusable
-	fsync  func(time.Duration, int)
+	fsync  func(group []quorum.Record, began, ended time.Time)
 }
 
 // diskJob is one group of records, or something else to be done between groups.
@@ -38,7 +38,7 @@ type diskJob struct {
 func newDisk(log Log) *disk {
 	return &disk{
 		log: log, queue: newQueue[diskJob](), stop: make(chan struct{}), done: make(chan struct{}),
-		fsync: func(time.Duration, int) {},
+		fsync: func([]quorum.Record, time.Time, time.Time) {},
 	}
 }
 
@@ -100,7 +100,7 @@ func (d *disk) write(jobs []diskJob) (wrote bool, err error) {
 		if err := d.log.Append(group); err != nil {
 			return fmt.Errorf("append to the log: %w", err)
 		}
-		d.fsync(time.Since(start), len(group))
+		d.fsync(group, start, time.Now())
 		d.stable(seq)
 		group, wrote = group[:0], true
 		return nil

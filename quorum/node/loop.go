@@ -188,6 +188,9 @@ func (l *loop) act() error {
 		if r.Mismatch != nil {
 			l.mismatched(r.Mismatch)
 		}
+		if s := l.node.stages; s != nil {
+			s.proceed(&r, time.Now())
+		}
 		if len(r.WAL) > 0 {
 			l.node.disk.append(r.WAL, r.Seq)
 		}

@@ -55,6 +55,7 @@ type Node struct {
 	places    *places
 	space     *space
 	metrics   *metrics
+	stages    *stages // nil: nothing is traced
 	positions positions
 	rounds    rounds
 	requests  *requests

@@ -264,7 +264,14 @@ func assemble(cfg Config, core machine, state *lease.State, meta quorum.SnapMeta
 	n.pages = newPages(cfg, n.cluster)
 	n.reign.Store(&reign{})
 	n.metrics = newMetrics(n, cfg.Metrics)
-	n.disk.stable, n.disk.fsync = n.loop.stable, n.metrics.appended
+	n.stages = newStages(n, cfg.Tracer)
+	n.disk.stable = n.loop.stable
+	n.disk.fsync = func(records []quorum.Record, began, end time.Time) {
+		n.metrics.appended(end.Sub(began), len(records))
+		if n.stages != nil {
+			n.stages.pass(stageWritten, lastEntry(records), began, end)
+		}
+	}
 	n.disk.failed = func(err error) {
 		n.loop.call(func(core machine) { core.DiskFailed(err) })
 	}

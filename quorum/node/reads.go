@@ -7,6 +7,7 @@ import (
 
 	"perch/lease"
 	"perch/quorum"
+	"perch/quorum/tracing"
 )
 
 // rounds gathers linearizable reads: all that come in while the loop is busy
@@ -64,12 +65,17 @@ func (n *Node) position(ctx context.Context) (quorum.Zxid, error) {
 // linearizable waits until the newest View is linearizable for a request that
 // came in before the call, and returns it.
 func (n *Node) linearizable(ctx context.Context) (*lease.View, error) {
+	began := n.stages.now()
 	z, err := n.position(ctx)
 	if err != nil {
 		return nil, err
 	}
+	confirmed := n.stages.now()
 	if err := n.caughtUp(ctx, z, commitPatience); err != nil {
 		return nil, err
+	}
+	if n.stages != nil {
+		n.stages.read(tracing.From(ctx), began, confirmed)
 	}
 	return n.view(), nil
 }

@@ -11,6 +11,7 @@ import (
 	"perch/gen/commandpb"
 	"perch/lease"
 	"perch/quorum"
+	"perch/quorum/tracing"
 	"perch/tree"
 )
 
@@ -37,14 +38,16 @@ type requests struct {
 
 // request is one command on its way.
 type request struct {
-	id     uint64
-	data   []byte
-	size   int            // bytes that count until it ends
-	change *quorum.Change // of the members, instead of data
-	place  *placed        // waits for the end of the place that the command may take
-	began  time.Time
-	ended  bool // guarded by requests.mu
-	done   chan outcome
+	id        uint64
+	data      []byte
+	size      int            // bytes that count until it ends
+	change    *quorum.Change // of the members, instead of data
+	place     *placed        // waits for the end of the place that the command may take
+	began     time.Time
+	trace     tracing.Parent // of whoever waits for it
+	submitted time.Time      // to the core; of traced ones
+	ended     bool           // guarded by requests.mu
+	done      chan outcome
 }
 
 // outcome is how a request ended.
@@ -154,7 +157,6 @@ func (n *Node) Write(ctx context.Context, cmd *commandpb.Command, token string) 
 		if o.err != nil {
 			return lease.Result{}, o.err
 		}
-		n.metrics.writes.Observe(time.Since(began).Seconds())
 		return n.finish(ctx, cmd, o.result, began)
 	case <-ctx.Done():
 		return lease.Result{}, ctx.Err() // the request ends by itself in the sweep
@@ -184,6 +186,9 @@ func (n *Node) send(ctx context.Context, cmd *commandpb.Command, token string, w
 	}
 	r = newRequest(data)
 	r.place = w
+	if n.stages != nil {
+		r.trace = tracing.From(ctx)
+	}
 	if r, err = n.requests.enter(r); err != nil {
 		return nil, 0, err
 	}
@@ -220,6 +225,9 @@ func (n *Node) finish(ctx context.Context, cmd *commandpb.Command, res lease.Res
 // submit hands queued requests to the core.
 func (l *loop) submit() {
 	for _, r := range l.node.requests.take() {
+		if r.trace.Valid() {
+			r.submitted = l.node.stages.now()
+		}
 		var err error
 		if r.change != nil {
 			err = l.core.SubmitChange(r.id, *r.change)
@@ -244,6 +252,9 @@ func (l *loop) submit() {
 func (n *Node) endOwn(ids []uint64, results []lease.Result, doubt error) {
 	for i, id := range ids {
 		r := n.requests.finish(id)
+		if r != nil {
+			n.metrics.writes.Observe(time.Since(r.began).Seconds())
+		}
 		switch {
 		case r == nil:
 		case doubt != nil:
@@ -252,6 +263,7 @@ func (n *Node) endOwn(ids []uint64, results []lease.Result, doubt error) {
 			if r.place != nil && queued(&results[i]) {
 				n.places.add(results[i].Place, r.place)
 			}
+			n.stages.done(r, results[i].Zxid)
 			r.done <- outcome{result: results[i]}
 		}
 	}

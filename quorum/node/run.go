@@ -41,6 +41,9 @@ func (n *Node) Run(ctx context.Context) error {
 	n.spawn(n.snaps.run)
 	n.spawn(n.house)
 	n.spawn(n.beat)
+	if n.stages != nil {
+		n.spawn(n.stages.run)
+	}
 	var err error
 	select {
 	case <-ctx.Done():
@@ -194,6 +197,7 @@ func (n *Node) handlers() {
 	n.net.Handle(natsnet.KindGive, n.serveGive)
 	n.net.Handle(natsnet.KindBeat, n.serveBeat)
 	n.net.Handle(natsnet.KindLeft, n.serveLeft)
+	n.net.Handle(natsnet.KindTrace, n.stages.serve)
 }
 
 // minEpoch is the first epoch of a cluster that forms at now: whole hours since

@@ -66,7 +66,12 @@ func newStages(n *Node, t *tracing.Tracer) *stages {
 	if t == nil {
 		return nil
 	}
-	return &stages{node: n, tracer: t}
+	s := &stages{node: n, tracer: t}
+	soft := n.Soft()
+	for what, z := range [stageCount]quorum.Zxid{soft.Last, soft.Durable, soft.Commit, n.positions.now()} {
+		s.passed[what].add(passage{upTo: z}) // before this life; what comes is after it
+	}
+	return s
 }
 
 // pass notes that everything up to z passed a stage.

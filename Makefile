@@ -54,6 +54,7 @@ generate: ## regenerate gen/ from openapi.yaml and the .proto files
 test: tools ## everything that CI checks; installs what it needs on a bare machine
 	@$(MAKE) --no-print-directory lint
 	@$(MAKE) --no-print-directory race
+	@$(MAKE) --no-print-directory alerts
 	@$(MAKE) --no-print-directory fuzz FUZZTIME=2000x FUZZJOBS=2
 	@$(MAKE) --no-print-directory sim SEEDS=6000
 	@$(MAKE) --no-print-directory e2e
@@ -176,6 +177,28 @@ $(NPM_DONE) $(CLIENTS_DONE): e2e/%/node_modules/.package-lock.json: e2e/%/packag
 	@cd $(<D) && npm ci --ignore-scripts --no-audit --no-fund --loglevel error
 	@touch $@
 
+# promtool knows no dashboards, so their queries are given to it as rules. That
+# the metrics in them exist is a test of Go (operations_test.go).
+alerts: promtool ## alert rules and the dashboard's queries, by promtool
+	@promtool check rules docs/operations/alerts.yml >/dev/null || promtool check rules docs/operations/alerts.yml
+	@promtool test rules docs/operations/alerts_test.yml
+	@mkdir -p bin && python3 -c 'import json; \
+		exprs = [t["expr"] for p in json.load(open("deploy/grafana/perch.json"))["panels"] for t in p.get("targets", [])]; \
+		rules = [{"record": "panel:query%d" % i, "expr": e.replace("$$__rate_interval", "1m")} for i, e in enumerate(exprs)]; \
+		print(json.dumps({"groups": [{"name": "dashboard", "rules": rules}]}))' >bin/dashboard-rules.json
+	@promtool check rules bin/dashboard-rules.json
+
+# Debian's package has promtool; nothing of it is started here.
+promtool:
+	@if ! command -v promtool >/dev/null; then \
+		if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+			echo "installing prometheus, for promtool"; \
+			apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends prometheus >/dev/null; \
+		else \
+			echo "please install: promtool (Debian: prometheus)"; exit 1; \
+		fi; \
+	fi
+
 # What the tests call besides Go. Installed only as root on a Debian machine;
 # anybody else is told what is missing.
 tools:
@@ -229,4 +252,4 @@ clean: ## remove what was built; data directories stay
 	@rm -rf bin e2e/lint/node_modules e2e/clients/node_modules e2e/clients/out
 
 .PHONY: client help build man run cluster generate test unit race sim sweep explore soak-sim fuzz e2e soak bench example-search clients zk-diff \
-	lint lint-go lint-generated lint-openapi tools client-tools zookeeper soak-fuzz clean
+	alerts promtool lint lint-go lint-generated lint-openapi tools client-tools zookeeper soak-fuzz clean

@@ -55,7 +55,7 @@ var rooms = map[string]room{
 	"quorum/certs":        {},
 	"quorum/tracing":      {},
 	"quorum/natsnet":      {perch: []string{"quorum", "quorum/certs", "quorum/wire"}},
-	"quorum/seam":         {perch: []string{"gen/commandpb", "gen/seampb", "lease", "quorum", "quorum/natsnet", "tree"}},
+	"quorum/seam":         {perch: []string{"gen/commandpb", "gen/seampb", "lease", "quorum", "quorum/natsnet", "quorum/tracing", "tree"}},
 	"quorum/node": {perch: []string{"gen/commandpb", "gen/nodepb", "lease", "quorum", "quorum/disk",
 		"quorum/natsnet", "quorum/restore", "quorum/seam", "quorum/snap", "quorum/tracing", "quorum/wal", "tree"}},
 	"quorum/restore":     {perch: []string{"lease", "quorum", "quorum/disk", "quorum/snap", "quorum/wal"}},

@@ -112,7 +112,7 @@ func edgeNames(t *testing.T) map[string]bool {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer closeTracer(tracer)
+	defer tracer.Close(t.Context())
 	if _, err := handlers.New(handlers.Options{Service: struct{ lease.Service }{}, Registry: registry, Version: "x"}); err != nil {
 		t.Fatal(err)
 	}

@@ -299,6 +299,7 @@ type Question struct {
 	//	*Question_Follow
 	Ask           isQuestion_Ask `protobuf_oneof:"ask"`
 	Floor         uint64         `protobuf:"varint,11,opt,name=floor,proto3" json:"floor,omitempty"` // of the gateway: evaluate only at applied ≥ floor
+	Trace         []byte         `protobuf:"bytes,12,opt,name=trace,proto3" json:"trace,omitempty"`  // tracing.Parent; none: it is not traced
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -435,6 +436,13 @@ func (x *Question) GetFloor() uint64 {
 		return x.Floor
 	}
 	return 0
+}
+
+func (x *Question) GetTrace() []byte {
+	if x != nil {
+		return x.Trace
+	}
+	return nil
 }
 
 type isQuestion_Ask interface {
@@ -4614,6 +4622,14 @@ type Status struct {
 	Settings       *Settings              `protobuf:"bytes,16,opt,name=settings,proto3" json:"settings,omitempty"`
 	Level          uint32                 `protobuf:"varint,17,opt,name=level,proto3" json:"level,omitempty"`
 	OldestRecordNs int64                  `protobuf:"zigzag64,18,opt,name=oldest_record_ns,json=oldestRecordNs,proto3" json:"oldest_record_ns,omitempty"`
+	LeaderForNs    int64                  `protobuf:"zigzag64,19,opt,name=leader_for_ns,json=leaderForNs,proto3" json:"leader_for_ns,omitempty"`
+	Full           bool                   `protobuf:"varint,20,opt,name=full,proto3" json:"full,omitempty"`
+	Holds          int64                  `protobuf:"zigzag64,21,opt,name=holds,proto3" json:"holds,omitempty"`
+	Places         int64                  `protobuf:"zigzag64,22,opt,name=places,proto3" json:"places,omitempty"`
+	Records        int64                  `protobuf:"zigzag64,23,opt,name=records,proto3" json:"records,omitempty"`
+	Events         int64                  `protobuf:"zigzag64,24,opt,name=events,proto3" json:"events,omitempty"`
+	EventBytes     int64                  `protobuf:"zigzag64,25,opt,name=event_bytes,json=eventBytes,proto3" json:"event_bytes,omitempty"`
+	OldestEventNs  int64                  `protobuf:"zigzag64,26,opt,name=oldest_event_ns,json=oldestEventNs,proto3" json:"oldest_event_ns,omitempty"`
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
 }
@@ -4770,6 +4786,62 @@ func (x *Status) GetLevel() uint32 {
 func (x *Status) GetOldestRecordNs() int64 {
 	if x != nil {
 		return x.OldestRecordNs
+	}
+	return 0
+}
+
+func (x *Status) GetLeaderForNs() int64 {
+	if x != nil {
+		return x.LeaderForNs
+	}
+	return 0
+}
+
+func (x *Status) GetFull() bool {
+	if x != nil {
+		return x.Full
+	}
+	return false
+}
+
+func (x *Status) GetHolds() int64 {
+	if x != nil {
+		return x.Holds
+	}
+	return 0
+}
+
+func (x *Status) GetPlaces() int64 {
+	if x != nil {
+		return x.Places
+	}
+	return 0
+}
+
+func (x *Status) GetRecords() int64 {
+	if x != nil {
+		return x.Records
+	}
+	return 0
+}
+
+func (x *Status) GetEvents() int64 {
+	if x != nil {
+		return x.Events
+	}
+	return 0
+}
+
+func (x *Status) GetEventBytes() int64 {
+	if x != nil {
+		return x.EventBytes
+	}
+	return 0
+}
+
+func (x *Status) GetOldestEventNs() int64 {
+	if x != nil {
+		return x.OldestEventNs
 	}
 	return 0
 }
@@ -4995,6 +5067,9 @@ type MemberStatus struct {
 	Durable       uint64                 `protobuf:"varint,5,opt,name=durable,proto3" json:"durable,omitempty"`
 	Level         uint32                 `protobuf:"varint,6,opt,name=level,proto3" json:"level,omitempty"`
 	Addr          string                 `protobuf:"bytes,7,opt,name=addr,proto3" json:"addr,omitempty"`
+	Known         bool                   `protobuf:"varint,8,opt,name=known,proto3" json:"known,omitempty"`
+	Lag           uint64                 `protobuf:"varint,9,opt,name=lag,proto3" json:"lag,omitempty"`
+	Facts         *MemberFacts           `protobuf:"bytes,10,opt,name=facts,proto3" json:"facts,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -5078,6 +5153,167 @@ func (x *MemberStatus) GetAddr() string {
 	return ""
 }
 
+func (x *MemberStatus) GetKnown() bool {
+	if x != nil {
+		return x.Known
+	}
+	return false
+}
+
+func (x *MemberStatus) GetLag() uint64 {
+	if x != nil {
+		return x.Lag
+	}
+	return 0
+}
+
+func (x *MemberStatus) GetFacts() *MemberFacts {
+	if x != nil {
+		return x.Facts
+	}
+	return nil
+}
+
+type MemberFacts struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Known         bool                   `protobuf:"varint,1,opt,name=known,proto3" json:"known,omitempty"`
+	ReportedNs    int64                  `protobuf:"zigzag64,2,opt,name=reported_ns,json=reportedNs,proto3" json:"reported_ns,omitempty"`
+	Version       string                 `protobuf:"bytes,3,opt,name=version,proto3" json:"version,omitempty"`
+	Level         uint32                 `protobuf:"varint,4,opt,name=level,proto3" json:"level,omitempty"`
+	Applied       uint64                 `protobuf:"varint,5,opt,name=applied,proto3" json:"applied,omitempty"`
+	Snapshot      uint64                 `protobuf:"varint,6,opt,name=snapshot,proto3" json:"snapshot,omitempty"`
+	SnapshotAgeNs int64                  `protobuf:"zigzag64,7,opt,name=snapshot_age_ns,json=snapshotAgeNs,proto3" json:"snapshot_age_ns,omitempty"`
+	LogBytes      int64                  `protobuf:"zigzag64,8,opt,name=log_bytes,json=logBytes,proto3" json:"log_bytes,omitempty"`
+	DiskFree      uint64                 `protobuf:"varint,9,opt,name=disk_free,json=diskFree,proto3" json:"disk_free,omitempty"`
+	DiskSize      uint64                 `protobuf:"varint,10,opt,name=disk_size,json=diskSize,proto3" json:"disk_size,omitempty"`
+	DiskLow       bool                   `protobuf:"varint,11,opt,name=disk_low,json=diskLow,proto3" json:"disk_low,omitempty"`
+	UptimeNs      int64                  `protobuf:"zigzag64,12,opt,name=uptime_ns,json=uptimeNs,proto3" json:"uptime_ns,omitempty"`
+	NotReady      string                 `protobuf:"bytes,13,opt,name=not_ready,json=notReady,proto3" json:"not_ready,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MemberFacts) Reset() {
+	*x = MemberFacts{}
+	mi := &file_quorum_seam_seam_proto_msgTypes[53]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MemberFacts) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MemberFacts) ProtoMessage() {}
+
+func (x *MemberFacts) ProtoReflect() protoreflect.Message {
+	mi := &file_quorum_seam_seam_proto_msgTypes[53]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MemberFacts.ProtoReflect.Descriptor instead.
+func (*MemberFacts) Descriptor() ([]byte, []int) {
+	return file_quorum_seam_seam_proto_rawDescGZIP(), []int{53}
+}
+
+func (x *MemberFacts) GetKnown() bool {
+	if x != nil {
+		return x.Known
+	}
+	return false
+}
+
+func (x *MemberFacts) GetReportedNs() int64 {
+	if x != nil {
+		return x.ReportedNs
+	}
+	return 0
+}
+
+func (x *MemberFacts) GetVersion() string {
+	if x != nil {
+		return x.Version
+	}
+	return ""
+}
+
+func (x *MemberFacts) GetLevel() uint32 {
+	if x != nil {
+		return x.Level
+	}
+	return 0
+}
+
+func (x *MemberFacts) GetApplied() uint64 {
+	if x != nil {
+		return x.Applied
+	}
+	return 0
+}
+
+func (x *MemberFacts) GetSnapshot() uint64 {
+	if x != nil {
+		return x.Snapshot
+	}
+	return 0
+}
+
+func (x *MemberFacts) GetSnapshotAgeNs() int64 {
+	if x != nil {
+		return x.SnapshotAgeNs
+	}
+	return 0
+}
+
+func (x *MemberFacts) GetLogBytes() int64 {
+	if x != nil {
+		return x.LogBytes
+	}
+	return 0
+}
+
+func (x *MemberFacts) GetDiskFree() uint64 {
+	if x != nil {
+		return x.DiskFree
+	}
+	return 0
+}
+
+func (x *MemberFacts) GetDiskSize() uint64 {
+	if x != nil {
+		return x.DiskSize
+	}
+	return 0
+}
+
+func (x *MemberFacts) GetDiskLow() bool {
+	if x != nil {
+		return x.DiskLow
+	}
+	return false
+}
+
+func (x *MemberFacts) GetUptimeNs() int64 {
+	if x != nil {
+		return x.UptimeNs
+	}
+	return 0
+}
+
+func (x *MemberFacts) GetNotReady() string {
+	if x != nil {
+		return x.NotReady
+	}
+	return ""
+}
+
 type Settings struct {
 	state             protoimpl.MessageState `protogen:"open.v1"`
 	ValueBytes        int64                  `protobuf:"zigzag64,1,opt,name=value_bytes,json=valueBytes,proto3" json:"value_bytes,omitempty"`
@@ -5108,7 +5344,7 @@ type Settings struct {
 
 func (x *Settings) Reset() {
 	*x = Settings{}
-	mi := &file_quorum_seam_seam_proto_msgTypes[53]
+	mi := &file_quorum_seam_seam_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5120,7 +5356,7 @@ func (x *Settings) String() string {
 func (*Settings) ProtoMessage() {}
 
 func (x *Settings) ProtoReflect() protoreflect.Message {
-	mi := &file_quorum_seam_seam_proto_msgTypes[53]
+	mi := &file_quorum_seam_seam_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5133,7 +5369,7 @@ func (x *Settings) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Settings.ProtoReflect.Descriptor instead.
 func (*Settings) Descriptor() ([]byte, []int) {
-	return file_quorum_seam_seam_proto_rawDescGZIP(), []int{53}
+	return file_quorum_seam_seam_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *Settings) GetValueBytes() int64 {
@@ -5304,7 +5540,7 @@ const file_quorum_seam_seam_proto_rawDesc = "" +
 	"\bunfollow\x18\x06 \x01(\v2\x17.perch.seam.v1.UnfollowH\x00R\bunfollow\x127\n" +
 	"\vtouch_later\x18\a \x01(\v2\x14.perch.seam.v1.TouchH\x00R\n" +
 	"touchLaterB\x05\n" +
-	"\x03say\"\xba\x04\n" +
+	"\x03say\"\xd0\x04\n" +
 	"\bQuestion\x12,\n" +
 	"\x05write\x18\x01 \x01(\v2\x14.perch.seam.v1.WriteH\x00R\x05write\x122\n" +
 	"\aacquire\x18\x02 \x01(\v2\x16.perch.seam.v1.AcquireH\x00R\aacquire\x12)\n" +
@@ -5318,7 +5554,8 @@ const file_quorum_seam_seam_proto_rawDesc = "" +
 	"enableAuth\x12/\n" +
 	"\x06follow\x18\n" +
 	" \x01(\v2\x15.perch.seam.v1.FollowH\x00R\x06follow\x12\x14\n" +
-	"\x05floor\x18\v \x01(\x04R\x05floorB\x05\n" +
+	"\x05floor\x18\v \x01(\x04R\x05floor\x12\x14\n" +
+	"\x05trace\x18\f \x01(\fR\x05traceB\x05\n" +
 	"\x03ask\"\x1b\n" +
 	"\x05Hello\x12\x12\n" +
 	"\x04link\x18\x01 \x01(\x04R\x04link\"\x18\n" +
@@ -5680,7 +5917,7 @@ const file_quorum_seam_seam_proto_rawDesc = "" +
 	"\breplayed\x18\x1b \x01(\bR\breplayed\x12\x14\n" +
 	"\x05fault\x18\x1c \x01(\tR\x05fault\x12\x14\n" +
 	"\x05token\x18\x1d \x01(\tR\x05token\x12!\n" +
-	"\fremaining_ns\x18\x1e \x01(\x12R\vremainingNs\"\xa1\x04\n" +
+	"\fremaining_ns\x18\x1e \x01(\x12R\vremainingNs\"\x82\x06\n" +
 	"\x06Status\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\rR\x04node\x12\x18\n" +
 	"\acluster\x18\x02 \x01(\fR\acluster\x12\x12\n" +
@@ -5700,7 +5937,16 @@ const file_quorum_seam_seam_proto_rawDesc = "" +
 	"\tlog_start\x18\x0f \x01(\x04R\blogStart\x123\n" +
 	"\bsettings\x18\x10 \x01(\v2\x17.perch.seam.v1.SettingsR\bsettings\x12\x14\n" +
 	"\x05level\x18\x11 \x01(\rR\x05level\x12(\n" +
-	"\x10oldest_record_ns\x18\x12 \x01(\x12R\x0eoldestRecordNs\"\x9e\x04\n" +
+	"\x10oldest_record_ns\x18\x12 \x01(\x12R\x0eoldestRecordNs\x12\"\n" +
+	"\rleader_for_ns\x18\x13 \x01(\x12R\vleaderForNs\x12\x12\n" +
+	"\x04full\x18\x14 \x01(\bR\x04full\x12\x14\n" +
+	"\x05holds\x18\x15 \x01(\x12R\x05holds\x12\x16\n" +
+	"\x06places\x18\x16 \x01(\x12R\x06places\x12\x18\n" +
+	"\arecords\x18\x17 \x01(\x12R\arecords\x12\x16\n" +
+	"\x06events\x18\x18 \x01(\x12R\x06events\x12\x1f\n" +
+	"\vevent_bytes\x18\x19 \x01(\x12R\n" +
+	"eventBytes\x12&\n" +
+	"\x0foldest_event_ns\x18\x1a \x01(\x12R\roldestEventNs\"\x9e\x04\n" +
 	"\x04Soft\x12\x14\n" +
 	"\x05state\x18\x01 \x01(\rR\x05state\x12\x14\n" +
 	"\x05phase\x18\x02 \x01(\rR\x05phase\x12\x18\n" +
@@ -5726,7 +5972,7 @@ const file_quorum_seam_seam_proto_rawDesc = "" +
 	"\aspoiled\x18\x13 \x01(\bR\aspoiled\x12\x18\n" +
 	"\arefusal\x18\x14 \x01(\tR\arefusal\x12\x14\n" +
 	"\x05doubt\x18\x15 \x01(\rR\x05doubt\x12\x16\n" +
-	"\x06agreed\x18\x16 \x01(\x04R\x06agreed\"\xac\x01\n" +
+	"\x06agreed\x18\x16 \x01(\x04R\x06agreed\"\x86\x02\n" +
 	"\fMemberStatus\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\rR\x02id\x12\x12\n" +
 	"\x04role\x18\x02 \x01(\rR\x04role\x12\x1c\n" +
@@ -5734,7 +5980,27 @@ const file_quorum_seam_seam_proto_rawDesc = "" +
 	"\x06synced\x18\x04 \x01(\bR\x06synced\x12\x18\n" +
 	"\adurable\x18\x05 \x01(\x04R\adurable\x12\x14\n" +
 	"\x05level\x18\x06 \x01(\rR\x05level\x12\x12\n" +
-	"\x04addr\x18\a \x01(\tR\x04addr\"\x91\x06\n" +
+	"\x04addr\x18\a \x01(\tR\x04addr\x12\x14\n" +
+	"\x05known\x18\b \x01(\bR\x05known\x12\x10\n" +
+	"\x03lag\x18\t \x01(\x04R\x03lag\x120\n" +
+	"\x05facts\x18\n" +
+	" \x01(\v2\x1a.perch.seam.v1.MemberFactsR\x05facts\"\xfe\x02\n" +
+	"\vMemberFacts\x12\x14\n" +
+	"\x05known\x18\x01 \x01(\bR\x05known\x12\x1f\n" +
+	"\vreported_ns\x18\x02 \x01(\x12R\n" +
+	"reportedNs\x12\x18\n" +
+	"\aversion\x18\x03 \x01(\tR\aversion\x12\x14\n" +
+	"\x05level\x18\x04 \x01(\rR\x05level\x12\x18\n" +
+	"\aapplied\x18\x05 \x01(\x04R\aapplied\x12\x1a\n" +
+	"\bsnapshot\x18\x06 \x01(\x04R\bsnapshot\x12&\n" +
+	"\x0fsnapshot_age_ns\x18\a \x01(\x12R\rsnapshotAgeNs\x12\x1b\n" +
+	"\tlog_bytes\x18\b \x01(\x12R\blogBytes\x12\x1b\n" +
+	"\tdisk_free\x18\t \x01(\x04R\bdiskFree\x12\x1b\n" +
+	"\tdisk_size\x18\n" +
+	" \x01(\x04R\bdiskSize\x12\x19\n" +
+	"\bdisk_low\x18\v \x01(\bR\adiskLow\x12\x1b\n" +
+	"\tuptime_ns\x18\f \x01(\x12R\buptimeNs\x12\x1b\n" +
+	"\tnot_ready\x18\r \x01(\tR\bnotReady\"\x91\x06\n" +
 	"\bSettings\x12\x1f\n" +
 	"\vvalue_bytes\x18\x01 \x01(\x12R\n" +
 	"valueBytes\x12\x1d\n" +
@@ -5792,7 +6058,7 @@ func file_quorum_seam_seam_proto_rawDescGZIP() []byte {
 }
 
 var file_quorum_seam_seam_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_quorum_seam_seam_proto_msgTypes = make([]protoimpl.MessageInfo, 54)
+var file_quorum_seam_seam_proto_msgTypes = make([]protoimpl.MessageInfo, 55)
 var file_quorum_seam_seam_proto_goTypes = []any{
 	(Untaken)(0),               // 0: perch.seam.v1.Untaken
 	(Ended)(0),                 // 1: perch.seam.v1.Ended
@@ -5849,13 +6115,14 @@ var file_quorum_seam_seam_proto_goTypes = []any{
 	(*Status)(nil),             // 52: perch.seam.v1.Status
 	(*Soft)(nil),               // 53: perch.seam.v1.Soft
 	(*MemberStatus)(nil),       // 54: perch.seam.v1.MemberStatus
-	(*Settings)(nil),           // 55: perch.seam.v1.Settings
-	(*commandpb.Command)(nil),  // 56: perch.command.v1.Command
-	(*commandpb.Caller)(nil),   // 57: perch.command.v1.Caller
-	(commandpb.Kind)(0),        // 58: perch.command.v1.Kind
-	(*commandpb.Op)(nil),       // 59: perch.command.v1.Op
-	(*commandpb.AclEntry)(nil), // 60: perch.command.v1.AclEntry
-	(*commandpb.Grant)(nil),    // 61: perch.command.v1.Grant
+	(*MemberFacts)(nil),        // 55: perch.seam.v1.MemberFacts
+	(*Settings)(nil),           // 56: perch.seam.v1.Settings
+	(*commandpb.Command)(nil),  // 57: perch.command.v1.Command
+	(*commandpb.Caller)(nil),   // 58: perch.command.v1.Caller
+	(commandpb.Kind)(0),        // 59: perch.command.v1.Kind
+	(*commandpb.Op)(nil),       // 60: perch.command.v1.Op
+	(*commandpb.AclEntry)(nil), // 61: perch.command.v1.AclEntry
+	(*commandpb.Grant)(nil),    // 62: perch.command.v1.Grant
 }
 var file_quorum_seam_seam_proto_depIdxs = []int32{
 	3,  // 0: perch.seam.v1.ToNode.question:type_name -> perch.seam.v1.Question
@@ -5873,18 +6140,18 @@ var file_quorum_seam_seam_proto_depIdxs = []int32{
 	18, // 12: perch.seam.v1.Question.authenticate:type_name -> perch.seam.v1.Authenticate
 	19, // 13: perch.seam.v1.Question.enable_auth:type_name -> perch.seam.v1.EnableAuth
 	13, // 14: perch.seam.v1.Question.follow:type_name -> perch.seam.v1.Follow
-	56, // 15: perch.seam.v1.Write.command:type_name -> perch.command.v1.Command
-	56, // 16: perch.seam.v1.Acquire.command:type_name -> perch.command.v1.Command
-	57, // 17: perch.seam.v1.Read.caller:type_name -> perch.command.v1.Caller
-	58, // 18: perch.seam.v1.Read.of:type_name -> perch.command.v1.Kind
-	59, // 19: perch.seam.v1.Read.ops:type_name -> perch.command.v1.Op
+	57, // 15: perch.seam.v1.Write.command:type_name -> perch.command.v1.Command
+	57, // 16: perch.seam.v1.Acquire.command:type_name -> perch.command.v1.Command
+	58, // 17: perch.seam.v1.Read.caller:type_name -> perch.command.v1.Caller
+	59, // 18: perch.seam.v1.Read.of:type_name -> perch.command.v1.Kind
+	60, // 19: perch.seam.v1.Read.ops:type_name -> perch.command.v1.Op
 	9,  // 20: perch.seam.v1.Read.at:type_name -> perch.seam.v1.At
-	57, // 21: perch.seam.v1.EventQuery.caller:type_name -> perch.command.v1.Caller
-	57, // 22: perch.seam.v1.Interest.caller:type_name -> perch.command.v1.Caller
+	58, // 21: perch.seam.v1.EventQuery.caller:type_name -> perch.command.v1.Caller
+	58, // 22: perch.seam.v1.Interest.caller:type_name -> perch.command.v1.Caller
 	12, // 23: perch.seam.v1.Follow.interest:type_name -> perch.seam.v1.Interest
-	57, // 24: perch.seam.v1.Touch.caller:type_name -> perch.command.v1.Caller
-	57, // 25: perch.seam.v1.Transfer.caller:type_name -> perch.command.v1.Caller
-	57, // 26: perch.seam.v1.MembersChange.caller:type_name -> perch.command.v1.Caller
+	58, // 24: perch.seam.v1.Touch.caller:type_name -> perch.command.v1.Caller
+	58, // 25: perch.seam.v1.Transfer.caller:type_name -> perch.command.v1.Caller
+	58, // 26: perch.seam.v1.MembersChange.caller:type_name -> perch.command.v1.Caller
 	17, // 27: perch.seam.v1.MembersChange.set:type_name -> perch.seam.v1.MemberChange
 	21, // 28: perch.seam.v1.Answer.error:type_name -> perch.seam.v1.Error
 	0,  // 29: perch.seam.v1.Answer.untaken:type_name -> perch.seam.v1.Untaken
@@ -5915,13 +6182,13 @@ var file_quorum_seam_seam_proto_depIdxs = []int32{
 	45, // 54: perch.seam.v1.Reading.counter:type_name -> perch.seam.v1.Counter
 	46, // 55: perch.seam.v1.Reading.barrier:type_name -> perch.seam.v1.Barrier
 	28, // 56: perch.seam.v1.Node.stat:type_name -> perch.seam.v1.Stat
-	60, // 57: perch.seam.v1.Acl.entries:type_name -> perch.command.v1.AclEntry
+	61, // 57: perch.seam.v1.Acl.entries:type_name -> perch.command.v1.AclEntry
 	27, // 58: perch.seam.v1.OpResult.node:type_name -> perch.seam.v1.Node
-	61, // 59: perch.seam.v1.Principal.grants:type_name -> perch.command.v1.Grant
-	58, // 60: perch.seam.v1.HeldState.kind:type_name -> perch.command.v1.Kind
+	62, // 59: perch.seam.v1.Principal.grants:type_name -> perch.command.v1.Grant
+	59, // 60: perch.seam.v1.HeldState.kind:type_name -> perch.command.v1.Kind
 	38, // 61: perch.seam.v1.HeldState.holders:type_name -> perch.seam.v1.Holder
 	39, // 62: perch.seam.v1.HeldState.run:type_name -> perch.seam.v1.RunState
-	58, // 63: perch.seam.v1.Hold.kind:type_name -> perch.command.v1.Kind
+	59, // 63: perch.seam.v1.Hold.kind:type_name -> perch.command.v1.Kind
 	40, // 64: perch.seam.v1.Outcome.hold:type_name -> perch.seam.v1.Hold
 	44, // 65: perch.seam.v1.Outcome.claimed:type_name -> perch.seam.v1.Message
 	37, // 66: perch.seam.v1.Outcome.held:type_name -> perch.seam.v1.HeldState
@@ -5948,12 +6215,13 @@ var file_quorum_seam_seam_proto_depIdxs = []int32{
 	42, // 87: perch.seam.v1.Result.outcomes:type_name -> perch.seam.v1.Outcome
 	53, // 88: perch.seam.v1.Status.soft:type_name -> perch.seam.v1.Soft
 	54, // 89: perch.seam.v1.Status.members:type_name -> perch.seam.v1.MemberStatus
-	55, // 90: perch.seam.v1.Status.settings:type_name -> perch.seam.v1.Settings
-	91, // [91:91] is the sub-list for method output_type
-	91, // [91:91] is the sub-list for method input_type
-	91, // [91:91] is the sub-list for extension type_name
-	91, // [91:91] is the sub-list for extension extendee
-	0,  // [0:91] is the sub-list for field type_name
+	56, // 90: perch.seam.v1.Status.settings:type_name -> perch.seam.v1.Settings
+	55, // 91: perch.seam.v1.MemberStatus.facts:type_name -> perch.seam.v1.MemberFacts
+	92, // [92:92] is the sub-list for method output_type
+	92, // [92:92] is the sub-list for method input_type
+	92, // [92:92] is the sub-list for extension type_name
+	92, // [92:92] is the sub-list for extension extendee
+	0,  // [0:92] is the sub-list for field type_name
 }
 
 func init() { file_quorum_seam_seam_proto_init() }
@@ -5998,7 +6266,7 @@ func file_quorum_seam_seam_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_quorum_seam_seam_proto_rawDesc), len(file_quorum_seam_seam_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   54,
+			NumMessages:   55,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

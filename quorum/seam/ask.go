@@ -12,6 +12,7 @@ import (
 	"perch/lease"
 	"perch/quorum"
 	"perch/quorum/natsnet"
+	"perch/quorum/tracing"
 	"perch/tree"
 )
 
@@ -161,7 +162,9 @@ func (a *asking) shun(id quorum.NodeID) {
 func (a *asking) put(ctx context.Context, to quorum.NodeID, lost context.Context) (*seampb.Answer, error) {
 	c := a.client
 	id := c.ids.Add(1)
-	body, err := c.encode(id, a.build())
+	q := a.build()
+	q.Trace = tracing.From(ctx).Encode()
+	body, err := c.encode(id, q)
 	if err != nil {
 		return nil, fmt.Errorf("%w: not UTF-8", tree.ErrInvalidArgument)
 	}

@@ -12,6 +12,7 @@ import (
 	"perch/lease"
 	"perch/quorum"
 	"perch/quorum/natsnet"
+	"perch/quorum/tracing"
 	"perch/tree"
 )
 
@@ -160,7 +161,7 @@ func (g *gate) question(id uint64, q *seampb.Question, size int, reply func([]by
 			g.follow(ctx, f, reply)
 			return
 		}
-		g.server.answer(reply, g.serve(ctx, q))
+		g.server.answer(reply, g.serve(tracing.With(ctx, tracing.Decode(q.GetTrace())), q))
 	}) {
 		g.done(id, size)
 		why = seampb.Untaken_UNTAKEN_FULL

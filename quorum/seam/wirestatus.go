@@ -14,7 +14,9 @@ func toStatus(s *lease.Status) *seampb.Status {
 		Digest: s.Digest, Oldest: uint64(s.Oldest), Ready: s.Ready, NotReady: s.NotReady,
 		Members: each(s.Members, toMemberStatus), Sessions: int64(s.Sessions), Nodes: int64(s.Nodes), Watches: int64(s.Watches),
 		Snapshot: uint64(s.Snapshot), LogStart: uint64(s.LogStart), Settings: toSettings(&s.Settings), Level: s.Level,
-		OldestRecordNs: int64(s.OldestRecord),
+		OldestRecordNs: int64(s.OldestRecord), LeaderForNs: int64(s.LeaderFor), Full: s.Full,
+		Holds: int64(s.Holds), Places: int64(s.Places), Records: int64(s.Records), Events: int64(s.Events),
+		EventBytes: s.EventBytes, OldestEventNs: int64(s.OldestEvent),
 	}
 }
 
@@ -25,7 +27,9 @@ func fromStatus(in *seampb.Status) lease.Status {
 		NotReady: in.GetNotReady(), Members: back(in.GetMembers(), fromMemberStatus), Sessions: int(in.GetSessions()),
 		Nodes: int(in.GetNodes()), Watches: int(in.GetWatches()), Snapshot: quorum.Zxid(in.GetSnapshot()),
 		LogStart: quorum.Zxid(in.GetLogStart()), Settings: fromSettings(in.GetSettings()), Level: in.GetLevel(),
-		OldestRecord: time.Duration(in.GetOldestRecordNs()),
+		OldestRecord: time.Duration(in.GetOldestRecordNs()), LeaderFor: time.Duration(in.GetLeaderForNs()), Full: in.GetFull(),
+		Holds: int(in.GetHolds()), Places: int(in.GetPlaces()), Records: int(in.GetRecords()), Events: int(in.GetEvents()),
+		EventBytes: in.GetEventBytes(), OldestEvent: time.Duration(in.GetOldestEventNs()),
 	}
 	copy(s.Cluster[:], in.GetCluster())
 	return s
@@ -56,15 +60,32 @@ func fromSoft(in *seampb.Soft) quorum.Soft {
 func toMemberStatus(m *lease.MemberStatus) *seampb.MemberStatus {
 	return &seampb.MemberStatus{
 		Id: uint32(m.ID), Role: uint32(m.Role), Connected: m.Connected, Synced: m.Synced, Durable: uint64(m.Durable),
-		Level: m.Level, Addr: m.Addr,
+		Level: m.Level, Addr: m.Addr, Known: m.Known, Lag: m.Lag, Facts: toMemberFacts(&m.Facts),
 	}
 }
 
 func fromMemberStatus(in *seampb.MemberStatus) lease.MemberStatus {
-	return lease.MemberStatus{Addr: in.GetAddr(), Progress: quorum.Progress{
+	return lease.MemberStatus{Addr: in.GetAddr(), Known: in.GetKnown(), Lag: in.GetLag(), Facts: fromMemberFacts(in.GetFacts()), Progress: quorum.Progress{
 		ID: quorum.NodeID(in.GetId()), Role: quorum.Role(in.GetRole()), Connected: in.GetConnected(), Synced: in.GetSynced(),
 		Durable: quorum.Zxid(in.GetDurable()), Level: in.GetLevel(),
 	}}
+}
+
+func toMemberFacts(f *lease.MemberFacts) *seampb.MemberFacts {
+	return &seampb.MemberFacts{
+		Known: f.Known, ReportedNs: int64(f.Reported), Version: f.Version, Level: f.Level, Applied: uint64(f.Applied),
+		Snapshot: uint64(f.Snapshot), SnapshotAgeNs: int64(f.SnapshotAge), LogBytes: f.LogBytes, DiskFree: f.DiskFree,
+		DiskSize: f.DiskSize, DiskLow: f.DiskLow, UptimeNs: int64(f.Uptime), NotReady: f.NotReady,
+	}
+}
+
+func fromMemberFacts(in *seampb.MemberFacts) lease.MemberFacts {
+	return lease.MemberFacts{
+		Known: in.GetKnown(), Reported: time.Duration(in.GetReportedNs()), Version: in.GetVersion(), Level: in.GetLevel(),
+		Applied: quorum.Zxid(in.GetApplied()), Snapshot: quorum.Zxid(in.GetSnapshot()), SnapshotAge: time.Duration(in.GetSnapshotAgeNs()),
+		LogBytes: in.GetLogBytes(), DiskFree: in.GetDiskFree(), DiskSize: in.GetDiskSize(), DiskLow: in.GetDiskLow(),
+		Uptime: time.Duration(in.GetUptimeNs()), NotReady: in.GetNotReady(),
+	}
 }
 
 func toSettings(s *lease.Settings) *seampb.Settings {

@@ -188,8 +188,8 @@ func (a *asking) put(ctx context.Context, to quorum.NodeID, lost context.Context
 		return nil, errUnknown
 	}
 	answer := new(seampb.Answer)
-	if proto.Unmarshal(raw, answer) != nil {
-		return nil, errUnknown
+	if proto.Unmarshal(raw, answer) != nil || answer.GetError().GetEnded() != seampb.Ended_ENDED_NOT {
+		return nil, errUnknown // the node has ended it without being asked to
 	}
 	a.drop()
 	return answer, nil
@@ -200,9 +200,7 @@ func (a *asking) drop() { a.sent = a.sent[:len(a.sent)-1] }
 
 // encode puts a question in its envelope.
 func (c *Client) encode(id uint64, q *seampb.Question) ([]byte, error) {
-	c.mu.Lock()
-	cluster := c.cluster
-	c.mu.Unlock()
+	cluster := c.pinned()
 	return proto.Marshal(&seampb.ToNode{Cluster: cluster[:], Id: id, Say: &seampb.ToNode_Question{Question: q}})
 }
 
@@ -224,8 +222,8 @@ func (a *asking) elsewhere(at quorum.NodeID, answer *seampb.Answer) bool {
 		return true
 	}
 	switch err := fromError(answer.GetError()); {
-	case errors.Is(err, lease.ErrShuttingDown):
-		a.last = err
+	case errors.Is(err, lease.ErrShuttingDown), errors.Is(err, lease.ErrStateInDoubt):
+		a.last = err // nothing came of it there
 		return true
 	case errors.Is(err, lease.ErrCommitTimeout) && a.repeat && !a.client.sound(at):
 		a.unknown = true // the node stops, and did not wait for the outcome

@@ -216,12 +216,18 @@ func (c *Client) pick(avoid map[quorum.NodeID]bool) (r *remote, lost context.Con
 	return r, lost, c.changed
 }
 
+// pinned is the cluster that the gateway belongs to.
+func (c *Client) pinned() quorum.ClusterID {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.cluster
+}
+
 // tell sends what needs no answer.
 func (c *Client) tell(to quorum.NodeID, m *seampb.ToNode) {
-	c.mu.Lock()
-	m.Cluster = c.cluster[:]
+	cluster := c.pinned()
+	m.Cluster = cluster[:]
 	body, err := proto.Marshal(m)
-	c.mu.Unlock()
 	if err == nil {
 		err = c.link.Tell(to, body)
 	}

@@ -143,6 +143,27 @@ func TestUntakenQuestions(t *testing.T) {
 	}
 }
 
+// A node that ends a question by itself, as it does when it has not heard of the
+// gateway for a while, leaves open what came of it.
+func TestQuestionsThatTheNodeEnds(t *testing.T) {
+	faked(t, func(t *testing.T, f *fake, c *Client) {
+		f.beats(t, c, 1, 7, nil)
+		f.beats(t, c, 2, 7, nil)
+		f.answer = func(to quorum.NodeID, _ *seampb.Question) (*seampb.Answer, error) {
+			if to == 1 {
+				return &seampb.Answer{Error: toError(context.Canceled)}, nil
+			}
+			return &seampb.Answer{Answer: &seampb.Answer_Result{Result: &seampb.Result{Zxid: 3}}}, nil
+		}
+		if _, err := c.Write(t.Context(), &commandpb.Command{}, ""); !errors.Is(err, lease.ErrCommitTimeout) {
+			t.Errorf("without a key: %v", err)
+		}
+		if res, err := c.Write(t.Context(), &commandpb.Command{Key: &commandpb.Key{}}, ""); err != nil || res.Zxid != 3 {
+			t.Errorf("with a key: %+v, %v", res, err)
+		}
+	})
+}
+
 // A session that was drawn here is drawn anew when the wait under it has failed
 // and nobody has heard of that.
 func TestADrawnSessionThatEndedUnheard(t *testing.T) {

@@ -21,7 +21,8 @@ import (
 type gate struct {
 	server *Server
 	id     natsnet.GatewayID
-	spoke  atomic.Int64  // Unix nanoseconds of the last word
+	born   time.Time
+	spoke  atomic.Int64  // nanoseconds from born to the last word
 	wake   chan struct{} // holds one when there is something to do
 	beat   atomic.Bool   // a beat is due
 
@@ -41,21 +42,20 @@ type gate struct {
 
 func newGate(s *Server, id natsnet.GatewayID) *gate {
 	g := &gate{
-		server: s, id: id, wake: make(chan struct{}, 1), running: make(map[uint64]context.CancelFunc),
+		server: s, id: id, born: time.Now(), wake: make(chan struct{}, 1), running: make(map[uint64]context.CancelFunc),
 		ids: make(map[uint64]*following), life: newLife(),
 	}
 	g.ctx, g.cancel = context.WithCancelCause(s.ctx)
-	g.heard()
 	return g
 }
 
 // newLife is a number that no other life has.
 func newLife() uint64 { return rand.Uint64() | 1 }
 
-func (g *gate) heard() { g.spoke.Store(time.Now().UnixNano()) }
+func (g *gate) heard() { g.spoke.Store(int64(time.Since(g.born))) }
 
 // silence is how long nothing was heard of the gateway.
-func (g *gate) silence() time.Duration { return time.Since(time.Unix(0, g.spoke.Load())) }
+func (g *gate) silence() time.Duration { return time.Since(g.born) - time.Duration(g.spoke.Load()) }
 
 // signal wakes the goroutine, to beat too if that is due.
 func (g *gate) signal(beat bool) {

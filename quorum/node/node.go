@@ -11,6 +11,9 @@
 // not lost either, and a grant is answered only once the leader knows that it was
 // received. After a failed write or fsync it stops.
 //
+// Gateways in other processes are served the same, where the transport lets them
+// in (package seam); the places of their clients belong to node and gateway.
+//
 // It does not promise an answer: without a quorum requests end in
 // lease.Unavailable errors, whose values tell whether the outcome is known. It
 // does not authenticate anybody.

@@ -113,11 +113,17 @@ func into(dir string, s Source, o Options) (Summary, error) {
 	case past.Epoch >= mostEpoch:
 		return Summary{}, fmt.Errorf("the former cluster cannot have reached epoch %d", past.Epoch)
 	}
-	lock, err := begin(dir)
+	if err := (disk.OS{}).MkdirAll(dir); err != nil {
+		return Summary{}, err
+	}
+	lock, err := (disk.OS{}).Lock(dir)
 	if err != nil {
 		return Summary{}, err
 	}
 	defer func() { _ = lock.Close() }()
+	if err := begin(dir); err != nil {
+		return Summary{}, err
+	}
 	meta, err := write(dir, view, past, o)
 	if err != nil {
 		return Summary{}, err
@@ -131,35 +137,25 @@ func into(dir string, s Source, o Options) (Summary, error) {
 	}, nil
 }
 
-// begin takes an empty directory, or what an interrupted restore has left.
-func begin(dir string) (lock io.Closer, err error) {
-	if err := (disk.OS{}).MkdirAll(dir); err != nil {
-		return nil, err
-	}
-	if lock, err = (disk.OS{}).Lock(dir); err != nil {
-		return nil, err
-	}
-	defer func() {
-		if err != nil {
-			_ = lock.Close()
-		}
-	}()
+// begin takes an empty directory, or what an interrupted restore has left there.
+// The caller has locked it.
+func begin(dir string) error {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if err := mayTake(entries); err != nil {
-		return nil, err
+		return err
 	}
 	if err := put(dir, begunName, nil); err != nil {
-		return nil, err
+		return err
 	}
 	for _, name := range []string{snapDir, doneName, doneName + disk.TempSuffix} {
 		if err := os.RemoveAll(filepath.Join(dir, name)); err != nil {
-			return nil, err
+			return err
 		}
 	}
-	return lock, (disk.OS{}).SyncDir(dir)
+	return (disk.OS{}).SyncDir(dir)
 }
 
 // mayTake says whether a directory is empty, or holds what an interrupted restore

@@ -9,11 +9,12 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"perch/lease"
 	"perch/quorum"
 )
 
 // Archive is an open archive, for reading. One goroutine uses it. Its errors are
-// *Failure, *DamageError, or one that wraps ErrNotThere.
+// *Failure, *DamageError, or wrap ErrNotThere or lease.ErrFormat.
 type Archive struct {
 	conn   *pgx.Conn
 	access Access
@@ -111,10 +112,10 @@ func MakeTables(ctx context.Context, access Access) error {
 // Close ends the connection.
 func (a *Archive) Close() { closeConn(a.conn) }
 
-// classify leaves errors of this package as they are.
+// classify leaves errors as they are that are not the database's.
 func (a *Archive) classify(err error) error {
 	var damage *DamageError
-	if err == nil || errors.As(err, &damage) || errors.Is(err, ErrNotThere) {
+	if err == nil || errors.As(err, &damage) || errors.Is(err, ErrNotThere) || errors.Is(err, lease.ErrFormat) {
 		return err
 	}
 	return classify(err, a.conn.Config().Password)
@@ -205,8 +206,7 @@ func (a *Archive) Ranges(ctx context.Context, cluster string) ([]Range, error) {
 	out := joinRanges(snaps, islands)
 	for i := range out {
 		r := &out[i]
-		counts, err := list(ctx, a, pgx.RowTo[int64], `SELECT count(*) FROM perch.transactions
-			WHERE cluster_id = $1 AND zxid > $2 AND zxid <= $3`, cluster, int64(r.From), int64(r.Through))
+		counts, err := list(ctx, a, pgx.RowTo[int64], countTransactions, cluster, int64(r.From), int64(r.Through))
 		if err != nil {
 			return nil, err
 		}
@@ -214,6 +214,13 @@ func (a *Archive) Ranges(ctx context.Context, cluster string) ([]Range, error) {
 	}
 	return out, nil
 }
+
+// countTransactions counts from a position to the end of a batch. All but those
+// of the batch that the position may lie in are counted already.
+const countTransactions = `SELECT
+	(SELECT coalesce(sum(transactions), 0)::bigint FROM perch.batches WHERE cluster_id = $1 AND after_zxid >= $2 AND through_zxid <= $3)
+	+ (SELECT count(*) FROM perch.transactions WHERE cluster_id = $1 AND zxid > $2 AND zxid <=
+		(SELECT min(through_zxid) FROM perch.batches WHERE cluster_id = $1 AND after_zxid < $2 AND through_zxid > $2))`
 
 // joinRanges makes ranges of snapshots and of stretches without a gap; both are
 // oldest first.

@@ -133,7 +133,7 @@ func (a *Archive) unreachable(ctx context.Context, c ClusterInfo, z quorum.Zxid)
 	return fmt.Errorf("%w: no state at %d can be restored; %s", ErrNotThere, z, text)
 }
 
-// replayPage is how many transactions are read at once.
+// replayPage is how many transactions are asked for at once.
 const replayPage = 2000
 
 // Replay restores the state of p and verifies it. progress, unless it is nil, is
@@ -250,32 +250,38 @@ type archived struct {
 
 // to applies everything up to z, which must be a position.
 func (r *replay) to(ctx context.Context, z quorum.Zxid) error {
-	for at := r.state.View().Zxid(); at < z; at = r.state.View().Zxid() {
-		page, err := list(ctx, r.archive, func(row pgx.CollectableRow) (t archived, err error) {
-			var chain int64
-			err = row.Scan(&t.zxid, &chain, &t.entry, &t.digest)
-			t.chain = uint64(chain)
-			return t, err
-		}, `SELECT t.zxid, t.chain, t.entry, b.digest FROM perch.transactions t
-			LEFT JOIN perch.batches b ON b.cluster_id = t.cluster_id AND b.through_zxid = t.zxid
-			WHERE t.cluster_id = $1 AND t.zxid > $2 AND t.zxid <= $3 ORDER BY t.zxid LIMIT $4`, r.cluster, int64(at), int64(z), replayPage)
-		if err != nil {
+	for at := r.state.View().Zxid(); at < z; {
+		if err := r.archive.access.within(ctx, func(ctx context.Context) error { return r.page(ctx, at, z) }); err != nil {
 			return err
 		}
-		if len(page) == 0 {
+		now := r.state.View().Zxid()
+		if now == at {
 			return damaged(z, "transactions after %d are missing, up to %d", at, z)
 		}
-		for i := range page {
-			if err := r.apply(&page[i]); err != nil {
-				return err
-			}
-		}
-		r.done += int64(len(page))
-		if r.progress != nil {
+		if at = now; r.progress != nil {
 			r.progress(r.done)
 		}
 	}
 	return nil
+}
+
+// page applies what follows at, one after another as it comes: a transaction may
+// have megabytes.
+func (r *replay) page(ctx context.Context, at, z quorum.Zxid) error {
+	rows, err := r.archive.conn.Query(ctx, `SELECT t.zxid, t.chain, t.entry, b.digest FROM perch.transactions t
+		LEFT JOIN perch.batches b ON b.cluster_id = t.cluster_id AND b.through_zxid = t.zxid
+		WHERE t.cluster_id = $1 AND t.zxid > $2 AND t.zxid <= $3 ORDER BY t.zxid LIMIT $4`, r.cluster, int64(at), int64(z), replayPage)
+	if err != nil {
+		return err
+	}
+	var t archived
+	var chain int64
+	_, err = pgx.ForEachRow(rows, []any{&t.zxid, &chain, &t.entry, &t.digest}, func() error {
+		t.chain = uint64(chain)
+		r.done++
+		return r.apply(&t)
+	})
+	return err
 }
 
 func (r *replay) apply(t *archived) error {

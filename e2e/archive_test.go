@@ -5,7 +5,10 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"os"
+	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -84,7 +87,7 @@ func (c *cluster) archivedUpTo(zxid uint64) {
 	})
 }
 
-// archiveTool runs perch archive or perch restore on the archive of p.
+// perch runs perch archive or perch restore on the archive of p.
 func (p *postgres) perch(args ...string) (code int, output string) {
 	p.t.Helper()
 	return runToEnd(p.t, nil, append(args, "--archive", p.url(), "--archive-password-file", p.passwordFile())...)
@@ -175,6 +178,79 @@ func TestWritesWhileTheArchiveHangs(t *testing.T) {
 	c.archivedUpTo(a.zxid())
 	t.Logf("p99 of a write: %v while PostgreSQL answers, %v while it hangs, ratio %.2f",
 		with.Round(10*time.Microsecond), hung.Round(10*time.Microsecond), float64(hung)/float64(with))
+}
+
+// A cluster that is lost comes back from the archive, as it was at a position and
+// at a time, on new disks and with a new id; positions do not come back.
+func TestRestoreFromTheArchive(t *testing.T) {
+	p := startPostgres(t)
+	c := archiving(t, p)
+	var written []uint64
+	for i := range 60 {
+		written = append(written, c.nodes[i%3].put(fmt.Sprintf("/app/n%02d", i), fmt.Sprintf("value %d", i)).zxid())
+	}
+	last := written[len(written)-1]
+	c.archivedUpTo(last)
+	old, err := c.nodes[0].get("/v1/cluster")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, n := range c.nodes {
+		n.kill()
+	}
+
+	const mid = 30
+	at := p.rows(fmt.Sprintf(`SELECT to_char(at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') FROM perch.changes WHERE zxid = %d`, written[mid]))[0]
+	code, out := p.perch("restore", "--time", at, "--data", filepath.Join(t.TempDir(), "by-time"))
+	if want := p.rows(fmt.Sprintf(`SELECT max(zxid) FROM perch.transactions WHERE at <= '%s'`, at))[0]; code != 0 || !strings.Contains(out, " at "+want+" ") {
+		t.Fatalf("restore to %s: %d, it should be at %s\n%s", at, code, want, out)
+	}
+
+	zxid := fmt.Sprint(written[mid])
+	for _, n := range c.nodes {
+		n.dir += "-new"
+		n.args[slices.Index(n.args, "--data")+1] = n.dir
+		code, out := p.perch("restore", "--zxid", zxid, "--data", n.dir, "--id", strconv.Itoa(n.id), "--peers", n.args[slices.Index(n.args, "--peers")+1])
+		if code != 0 || !strings.Contains(out, " at "+zxid+" ") {
+			t.Fatalf("restore for node %d: %d\n%s", n.id, code, out)
+		}
+		if code, out := p.perch("restore", "--zxid", zxid, "--data", n.dir); code != 4 {
+			t.Fatalf("restore into a directory that is not empty: %d\n%s", code, out)
+		}
+	}
+	c.spawnAll()
+	c.waitReady()
+	c.sameState()
+	for i, z := range written {
+		a, err := c.nodes[i%3].get(fmt.Sprintf("/v1/nodes/app/n%02d", i))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if there := a.status == http.StatusOK && a.body == fmt.Sprintf("value %d", i); there != (i <= mid) {
+			t.Errorf("what was written at %d has status %d: %q", z, a.status, a.body)
+		}
+	}
+	fresh := c.nodes[0].put("/app/after", "x")
+	if fresh.zxid() <= last || fresh.header.Get("Perch-Cluster") == old.header.Get("Perch-Cluster") {
+		t.Errorf("the new cluster %s writes at %d; the old one was %s at %d",
+			fresh.header.Get("Perch-Cluster"), fresh.zxid(), old.header.Get("Perch-Cluster"), last)
+	}
+	c.archivedUpTo(fresh.zxid())
+	if code, out := p.perch("archive", "verify", "--cluster", fresh.header.Get("Perch-Cluster")); code != 0 {
+		t.Errorf("the archive of the new cluster: %d\n%s", code, out)
+	}
+
+	// A row that was cut off is found, and nothing is restored from it.
+	p.rows(fmt.Sprintf(`UPDATE perch.transactions SET entry = substr(entry, 1, 20) WHERE zxid = %d`, written[mid-1]))
+	p.rows(fmt.Sprintf(`DELETE FROM perch.snapshots WHERE zxid >= %d AND zxid <= %d`, written[mid-1], last))
+	dir := filepath.Join(t.TempDir(), "never")
+	code, out = p.perch("restore", "--zxid", zxid, "--data", dir, "--cluster", old.header.Get("Perch-Cluster"))
+	if code != 1 || !strings.Contains(out, "damaged") || !strings.Contains(out, fmt.Sprint(written[mid-1])) {
+		t.Errorf("a damaged archive: %d\n%s", code, out)
+	}
+	if _, err := os.Stat(dir); err == nil {
+		t.Error("a directory was made of a damaged archive")
+	}
 }
 
 // latency writes n values with four writers, each of which must succeed, and

@@ -11,6 +11,10 @@ import (
 	"perch/cmd/internal/trust"
 )
 
+// readWithin is how long a command waits for one answer of an archive; a large
+// one takes its time.
+const readWithin = 2 * time.Minute
+
 // archiveAccess is how a command reaches an archive.
 type archiveAccess struct {
 	URL          string
@@ -31,7 +35,7 @@ func (c *archiveAccess) validate(insecure bool) error {
 }
 
 func (c *archiveAccess) access() archive.Access {
-	a := archive.Access{URL: c.URL, Name: "perch"}
+	a := archive.Access{URL: c.URL, Name: "perch", Within: readWithin}
 	if c.PasswordFile != "" {
 		a.Password = c.password
 	}
@@ -95,6 +99,6 @@ func (c *archiveConfig) shipper() (archive.Config, error) {
 		}
 	}
 	access := c.access()
-	access.Name = "" // the node's
+	access.Name, access.Within = "", 0 // the node's
 	return archive.Config{Access: access, Every: c.every, EveryTxns: c.everyTxns, Keep: c.keep}, nil
 }

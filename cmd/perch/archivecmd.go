@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -15,7 +14,6 @@ import (
 	"perch/archive"
 	"perch/cmd/internal/exit"
 	"perch/cmd/internal/progress"
-	"perch/quorum"
 )
 
 // archiveReader is what the commands have in common that read an archive.
@@ -148,16 +146,6 @@ func migrateCommand(env map[string]string) *cobra.Command {
 	return cmd
 }
 
-// document prints v as JSON.
-func (v *archiveView) document(value any) error {
-	text, err := json.MarshalIndent(value, "", "  ")
-	if err != nil {
-		return err
-	}
-	_, err = fmt.Fprintln(v.out, string(text))
-	return err
-}
-
 // table prints rows in columns.
 func (v *archiveView) table(rows ...[]any) error {
 	w := tabwriter.NewWriter(v.out, 0, 0, 2, ' ', 0)
@@ -184,7 +172,7 @@ func archiveStatus(ctx context.Context, v *archiveView) error {
 		return archiveError(err)
 	}
 	if v.json {
-		return v.document(all)
+		return printJSON(v.out, all)
 	}
 	rows := [][]any{{"CLUSTER", "NAME", "ARCHIVED UP TO", "OF", "WRITTEN", "BY NODE"}}
 	for _, c := range all {
@@ -192,14 +180,10 @@ func archiveStatus(ctx context.Context, v *archiveView) error {
 		if c.LastAt != nil {
 			last = stamp(*c.LastAt)
 		}
-		rows = append(rows, []any{c.ID, c.Name, place(c.Zxid), last, (time.Duration(c.Ago) * time.Second).String() + " ago", c.Shipper})
+		rows = append(rows, []any{c.ID, c.Name, position(c.Zxid), last, (time.Duration(c.Ago) * time.Second).String() + " ago", c.Shipper})
 	}
 	return v.table(rows...)
 }
-
-// place is a position as people meet it: the number that the HTTP API knows, and
-// what it is made of.
-func place(z quorum.Zxid) string { return fmt.Sprintf("%d %v", uint64(z), z) }
 
 func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }
 
@@ -218,7 +202,7 @@ func archiveList(ctx context.Context, v *archiveView) error {
 		return archiveError(err)
 	}
 	if v.json {
-		return v.document(struct {
+		return printJSON(v.out, struct {
 			Cluster   archive.ClusterInfo    `json:"cluster"`
 			Ranges    []archive.Range        `json:"ranges"`
 			Snapshots []archive.SnapshotInfo `json:"snapshots"`
@@ -227,7 +211,7 @@ func archiveList(ctx context.Context, v *archiveView) error {
 	fmt.Fprintf(v.out, "cluster %s (%s)\n\n", cluster.ID, cluster.Name)
 	rows := [][]any{{"RESTORABLE FROM", "OF", "THROUGH", "OF", "TRANSACTIONS"}}
 	for _, r := range ranges {
-		rows = append(rows, []any{place(r.From), stamp(r.FromAt), place(r.Through), stamp(r.ThroughAt), r.Transactions})
+		rows = append(rows, []any{position(r.From), stamp(r.FromAt), position(r.Through), stamp(r.ThroughAt), r.Transactions})
 	}
 	if err := v.table(rows...); err != nil {
 		return err
@@ -235,7 +219,7 @@ func archiveList(ctx context.Context, v *archiveView) error {
 	fmt.Fprintln(v.out)
 	rows = [][]any{{"SNAPSHOT", "OF", "NODES", "SESSIONS", "BYTES", "COMPRESSED", "DIGEST"}}
 	for _, s := range snaps {
-		rows = append(rows, []any{place(s.Zxid), stamp(s.At), s.Nodes, s.Sessions, s.Bytes, s.Compressed, s.Digest})
+		rows = append(rows, []any{position(s.Zxid), stamp(s.At), s.Nodes, s.Sessions, s.Bytes, s.Compressed, s.Digest})
 	}
 	return v.table(rows...)
 }
@@ -254,14 +238,14 @@ func archiveVerify(ctx context.Context, v *archiveView) error {
 		if !v.json {
 			meter.Done()
 			fmt.Fprintf(v.out, "sound: %s through %s, %d snapshots, %d transactions\n",
-				place(verdict.From), place(verdict.Through), verdict.Snapshots, verdict.Replayed)
+				position(verdict.From), position(verdict.Through), verdict.Snapshots, verdict.Replayed)
 		}
 	})
 	if err != nil {
 		return archiveError(err)
 	}
 	if v.json {
-		return v.document(verdicts)
+		return printJSON(v.out, verdicts)
 	}
 	return nil
 }

@@ -52,7 +52,7 @@ func rootCommand(env map[string]string) *cobra.Command {
 		Args:          cli.WordBelow,
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	own := []*cobra.Command{serveCommand(env), gatewayCommand(env), archiveCommand(env), benchCommand(), logCommand(), versionCommand()}
+	own := []*cobra.Command{serveCommand(env), gatewayCommand(env), archiveCommand(env), restoreCommand(env), benchCommand(), logCommand(), versionCommand()}
 	for _, cmd := range own {
 		cmd.Args = asUsage(cmd.Args)
 	}

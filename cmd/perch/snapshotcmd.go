@@ -210,7 +210,7 @@ refused, and nothing but an empty directory is written to.`,
 			if err != nil {
 				return backupError(err)
 			}
-			sum, err := c.into(restore.Source{State: state, Epoch: head.Epoch}, cmd.ErrOrStderr())
+			sum, err := c.into(restore.Source{View: state.View(), Epoch: head.Epoch}, cmd.ErrOrStderr())
 			if err != nil {
 				return err
 			}

@@ -37,9 +37,8 @@ import (
 
 // Source is what is restored.
 type Source struct {
-	// State is the state itself; Into does not change it. Cluster age goes on from
-	// where it stands there.
-	State *lease.State
+	// View is the state itself. Cluster age goes on from where it stands there.
+	View *lease.View
 	// Epoch is the highest that the former cluster is known to have reached, at
 	// least that of the state. The new cluster begins far above it.
 	Epoch quorum.Epoch
@@ -105,7 +104,7 @@ func Into(dir string, s Source, o Options) (Summary, error) {
 }
 
 func into(dir string, s Source, o Options) (Summary, error) {
-	view := s.State.View()
+	view := s.View
 	past := quorum.Past{Zxid: view.Zxid(), Digest: view.Digest(), Epoch: max(s.Epoch, view.Zxid().Epoch())}
 	switch {
 	case past.Zxid == 0:

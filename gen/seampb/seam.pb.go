@@ -297,6 +297,7 @@ type Question struct {
 	//	*Question_Authenticate
 	//	*Question_EnableAuth
 	//	*Question_Follow
+	//	*Question_Snapshot
 	Ask           isQuestion_Ask `protobuf_oneof:"ask"`
 	Floor         uint64         `protobuf:"varint,11,opt,name=floor,proto3" json:"floor,omitempty"` // of the gateway: evaluate only at applied ≥ floor
 	Trace         []byte         `protobuf:"bytes,12,opt,name=trace,proto3" json:"trace,omitempty"`  // tracing.Parent; none: it is not traced
@@ -431,6 +432,15 @@ func (x *Question) GetFollow() *Follow {
 	return nil
 }
 
+func (x *Question) GetSnapshot() *SnapshotQuery {
+	if x != nil {
+		if x, ok := x.Ask.(*Question_Snapshot); ok {
+			return x.Snapshot
+		}
+	}
+	return nil
+}
+
 func (x *Question) GetFloor() uint64 {
 	if x != nil {
 		return x.Floor
@@ -489,6 +499,10 @@ type Question_Follow struct {
 	Follow *Follow `protobuf:"bytes,10,opt,name=follow,proto3,oneof"`
 }
 
+type Question_Snapshot struct {
+	Snapshot *SnapshotQuery `protobuf:"bytes,13,opt,name=snapshot,proto3,oneof"`
+}
+
 func (*Question_Write) isQuestion_Ask() {}
 
 func (*Question_Acquire) isQuestion_Ask() {}
@@ -508,6 +522,8 @@ func (*Question_Authenticate) isQuestion_Ask() {}
 func (*Question_EnableAuth) isQuestion_Ask() {}
 
 func (*Question_Follow) isQuestion_Ask() {}
+
+func (*Question_Snapshot) isQuestion_Ask() {}
 
 // Hello says that the gateway lives, and which number its link has: with every
 // higher one the node forgets the interests of the ones before.
@@ -1481,6 +1497,202 @@ func (x *MemberChange) GetReplace() bool {
 	return false
 }
 
+type SnapshotQuery struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Caller        *commandpb.Caller      `protobuf:"bytes,1,opt,name=caller,proto3" json:"caller,omitempty"`
+	From          *SnapshotFrom          `protobuf:"bytes,2,opt,name=from,proto3" json:"from,omitempty"`
+	Offset        int64                  `protobuf:"zigzag64,3,opt,name=offset,proto3" json:"offset,omitempty"`
+	Limit         int64                  `protobuf:"zigzag64,4,opt,name=limit,proto3" json:"limit,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SnapshotQuery) Reset() {
+	*x = SnapshotQuery{}
+	mi := &file_quorum_seam_seam_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SnapshotQuery) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SnapshotQuery) ProtoMessage() {}
+
+func (x *SnapshotQuery) ProtoReflect() protoreflect.Message {
+	mi := &file_quorum_seam_seam_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SnapshotQuery.ProtoReflect.Descriptor instead.
+func (*SnapshotQuery) Descriptor() ([]byte, []int) {
+	return file_quorum_seam_seam_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *SnapshotQuery) GetCaller() *commandpb.Caller {
+	if x != nil {
+		return x.Caller
+	}
+	return nil
+}
+
+func (x *SnapshotQuery) GetFrom() *SnapshotFrom {
+	if x != nil {
+		return x.From
+	}
+	return nil
+}
+
+func (x *SnapshotQuery) GetOffset() int64 {
+	if x != nil {
+		return x.Offset
+	}
+	return 0
+}
+
+func (x *SnapshotQuery) GetLimit() int64 {
+	if x != nil {
+		return x.Limit
+	}
+	return 0
+}
+
+type SnapshotFrom struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Node          uint32                 `protobuf:"varint,1,opt,name=node,proto3" json:"node,omitempty"`
+	Zxid          uint64                 `protobuf:"varint,2,opt,name=zxid,proto3" json:"zxid,omitempty"`
+	Hash          uint64                 `protobuf:"fixed64,3,opt,name=hash,proto3" json:"hash,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SnapshotFrom) Reset() {
+	*x = SnapshotFrom{}
+	mi := &file_quorum_seam_seam_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SnapshotFrom) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SnapshotFrom) ProtoMessage() {}
+
+func (x *SnapshotFrom) ProtoReflect() protoreflect.Message {
+	mi := &file_quorum_seam_seam_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SnapshotFrom.ProtoReflect.Descriptor instead.
+func (*SnapshotFrom) Descriptor() ([]byte, []int) {
+	return file_quorum_seam_seam_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *SnapshotFrom) GetNode() uint32 {
+	if x != nil {
+		return x.Node
+	}
+	return 0
+}
+
+func (x *SnapshotFrom) GetZxid() uint64 {
+	if x != nil {
+		return x.Zxid
+	}
+	return 0
+}
+
+func (x *SnapshotFrom) GetHash() uint64 {
+	if x != nil {
+		return x.Hash
+	}
+	return 0
+}
+
+type SnapshotPiece struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	From          *SnapshotFrom          `protobuf:"bytes,1,opt,name=from,proto3" json:"from,omitempty"`
+	Digest        uint64                 `protobuf:"fixed64,2,opt,name=digest,proto3" json:"digest,omitempty"`
+	Size          int64                  `protobuf:"zigzag64,3,opt,name=size,proto3" json:"size,omitempty"`
+	Data          []byte                 `protobuf:"bytes,4,opt,name=data,proto3" json:"data,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SnapshotPiece) Reset() {
+	*x = SnapshotPiece{}
+	mi := &file_quorum_seam_seam_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SnapshotPiece) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SnapshotPiece) ProtoMessage() {}
+
+func (x *SnapshotPiece) ProtoReflect() protoreflect.Message {
+	mi := &file_quorum_seam_seam_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SnapshotPiece.ProtoReflect.Descriptor instead.
+func (*SnapshotPiece) Descriptor() ([]byte, []int) {
+	return file_quorum_seam_seam_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *SnapshotPiece) GetFrom() *SnapshotFrom {
+	if x != nil {
+		return x.From
+	}
+	return nil
+}
+
+func (x *SnapshotPiece) GetDigest() uint64 {
+	if x != nil {
+		return x.Digest
+	}
+	return 0
+}
+
+func (x *SnapshotPiece) GetSize() int64 {
+	if x != nil {
+		return x.Size
+	}
+	return 0
+}
+
+func (x *SnapshotPiece) GetData() []byte {
+	if x != nil {
+		return x.Data
+	}
+	return nil
+}
+
 type Authenticate struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	SecretSha256  []byte                 `protobuf:"bytes,1,opt,name=secret_sha256,json=secretSha256,proto3" json:"secret_sha256,omitempty"`
@@ -1490,7 +1702,7 @@ type Authenticate struct {
 
 func (x *Authenticate) Reset() {
 	*x = Authenticate{}
-	mi := &file_quorum_seam_seam_proto_msgTypes[16]
+	mi := &file_quorum_seam_seam_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1502,7 +1714,7 @@ func (x *Authenticate) String() string {
 func (*Authenticate) ProtoMessage() {}
 
 func (x *Authenticate) ProtoReflect() protoreflect.Message {
-	mi := &file_quorum_seam_seam_proto_msgTypes[16]
+	mi := &file_quorum_seam_seam_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1515,7 +1727,7 @@ func (x *Authenticate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Authenticate.ProtoReflect.Descriptor instead.
 func (*Authenticate) Descriptor() ([]byte, []int) {
-	return file_quorum_seam_seam_proto_rawDescGZIP(), []int{16}
+	return file_quorum_seam_seam_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Authenticate) GetSecretSha256() []byte {
@@ -1535,7 +1747,7 @@ type EnableAuth struct {
 
 func (x *EnableAuth) Reset() {
 	*x = EnableAuth{}
-	mi := &file_quorum_seam_seam_proto_msgTypes[17]
+	mi := &file_quorum_seam_seam_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1547,7 +1759,7 @@ func (x *EnableAuth) String() string {
 func (*EnableAuth) ProtoMessage() {}
 
 func (x *EnableAuth) ProtoReflect() protoreflect.Message {
-	mi := &file_quorum_seam_seam_proto_msgTypes[17]
+	mi := &file_quorum_seam_seam_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1560,7 +1772,7 @@ func (x *EnableAuth) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EnableAuth.ProtoReflect.Descriptor instead.
 func (*EnableAuth) Descriptor() ([]byte, []int) {
-	return file_quorum_seam_seam_proto_rawDescGZIP(), []int{17}
+	return file_quorum_seam_seam_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *EnableAuth) GetAdmin() string {
@@ -1593,6 +1805,7 @@ type Answer struct {
 	//	*Answer_Zxid
 	//	*Answer_Turned
 	//	*Answer_Followed
+	//	*Answer_Snapshot
 	Answer        isAnswer_Answer `protobuf_oneof:"answer"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1600,7 +1813,7 @@ type Answer struct {
 
 func (x *Answer) Reset() {
 	*x = Answer{}
-	mi := &file_quorum_seam_seam_proto_msgTypes[18]
+	mi := &file_quorum_seam_seam_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1612,7 +1825,7 @@ func (x *Answer) String() string {
 func (*Answer) ProtoMessage() {}
 
 func (x *Answer) ProtoReflect() protoreflect.Message {
-	mi := &file_quorum_seam_seam_proto_msgTypes[18]
+	mi := &file_quorum_seam_seam_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1625,7 +1838,7 @@ func (x *Answer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Answer.ProtoReflect.Descriptor instead.
 func (*Answer) Descriptor() ([]byte, []int) {
-	return file_quorum_seam_seam_proto_rawDescGZIP(), []int{18}
+	return file_quorum_seam_seam_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Answer) GetError() *Error {
@@ -1721,6 +1934,15 @@ func (x *Answer) GetFollowed() *Followed {
 	return nil
 }
 
+func (x *Answer) GetSnapshot() *SnapshotPiece {
+	if x != nil {
+		if x, ok := x.Answer.(*Answer_Snapshot); ok {
+			return x.Snapshot
+		}
+	}
+	return nil
+}
+
 type isAnswer_Answer interface {
 	isAnswer_Answer()
 }
@@ -1757,6 +1979,10 @@ type Answer_Followed struct {
 	Followed *Followed `protobuf:"bytes,10,opt,name=followed,proto3,oneof"`
 }
 
+type Answer_Snapshot struct {
+	Snapshot *SnapshotPiece `protobuf:"bytes,11,opt,name=snapshot,proto3,oneof"`
+}
+
 func (*Answer_Result) isAnswer_Answer() {}
 
 func (*Answer_Reading) isAnswer_Answer() {}
@@ -1773,6 +1999,8 @@ func (*Answer_Turned) isAnswer_Answer() {}
 
 func (*Answer_Followed) isAnswer_Answer() {}
 
+func (*Answer_Snapshot) isAnswer_Answer() {}
+
 // Error is one of package tree or lease, with words for people where there are
 // any.
 type Error struct {
@@ -1788,7 +2016,7 @@ type Error struct {
 
 func (x *Error) Reset() {
 	*x = Error{}
-	mi := &file_quorum_seam_seam_proto_msgTypes[19]
+	mi := &file_quorum_seam_seam_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1800,7 +2028,7 @@ func (x *Error) String() string {
 func (*Error) ProtoMessage() {}
 
 func (x *Error) ProtoReflect() protoreflect.Message {
-	mi := &file_quorum_seam_seam_proto_msgTypes[19]
+	mi := &file_quorum_seam_seam_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1813,7 +2041,7 @@ func (x *Error) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Error.ProtoReflect.Descriptor instead.
 func (*Error) Descriptor() ([]byte, []int) {
-	return file_quorum_seam_seam_proto_rawDescGZIP(), []int{19}
+	return file_quorum_seam_seam_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Error) GetCode() uint32 {
@@ -1863,7 +2091,7 @@ type Followed struct {
 
 func (x *Followed) Reset() {
 	*x = Followed{}
-	mi := &file_quorum_seam_seam_proto_msgTypes[20]
+	mi := &file_quorum_seam_seam_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1875,7 +2103,7 @@ func (x *Followed) String() string {
 func (*Followed) ProtoMessage() {}
 
 func (x *Followed) ProtoReflect() protoreflect.Message {
-	mi := &file_quorum_seam_seam_proto_msgTypes[20]
+	mi := &file_quorum_seam_seam_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1888,7 +2116,7 @@ func (x *Followed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Followed.ProtoReflect.Descriptor instead.
 func (*Followed) Descriptor() ([]byte, []int) {
-	return file_quorum_seam_seam_proto_rawDescGZIP(), []int{20}
+	return file_quorum_seam_seam_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Followed) GetLife() uint64 {
@@ -1920,7 +2148,7 @@ type ToGateway struct {
 
 func (x *ToGateway) Reset() {
 	*x = ToGateway{}
-	mi := &file_quorum_seam_seam_proto_msgTypes[21]
+	mi := &file_quorum_seam_seam_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1932,7 +2160,7 @@ func (x *ToGateway) String() string {
 func (*ToGateway) ProtoMessage() {}
 
 func (x *ToGateway) ProtoReflect() protoreflect.Message {
-	mi := &file_quorum_seam_seam_proto_msgTypes[21]
+	mi := &file_quorum_seam_seam_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1945,7 +2173,7 @@ func (x *ToGateway) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ToGateway.ProtoReflect.Descriptor instead.
 func (*ToGateway) Descriptor() ([]byte, []int) {
-	return file_quorum_seam_seam_proto_rawDescGZIP(), []int{21}
+	return file_quorum_seam_seam_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *ToGateway) GetLink() uint64 {
@@ -1998,7 +2226,7 @@ type Batch struct {
 
 func (x *Batch) Reset() {
 	*x = Batch{}
-	mi := &file_quorum_seam_seam_proto_msgTypes[22]
+	mi := &file_quorum_seam_seam_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2010,7 +2238,7 @@ func (x *Batch) String() string {
 func (*Batch) ProtoMessage() {}
 
 func (x *Batch) ProtoReflect() protoreflect.Message {
-	mi := &file_quorum_seam_seam_proto_msgTypes[22]
+	mi := &file_quorum_seam_seam_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2023,7 +2251,7 @@ func (x *Batch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Batch.ProtoReflect.Descriptor instead.
 func (*Batch) Descriptor() ([]byte, []int) {
-	return file_quorum_seam_seam_proto_rawDescGZIP(), []int{22}
+	return file_quorum_seam_seam_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Batch) GetId() uint64 {
@@ -2081,7 +2309,7 @@ type Beat struct {
 
 func (x *Beat) Reset() {
 	*x = Beat{}
-	mi := &file_quorum_seam_seam_proto_msgTypes[23]
+	mi := &file_quorum_seam_seam_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2093,7 +2321,7 @@ func (x *Beat) String() string {
 func (*Beat) ProtoMessage() {}
 
 func (x *Beat) ProtoReflect() protoreflect.Message {
-	mi := &file_quorum_seam_seam_proto_msgTypes[23]
+	mi := &file_quorum_seam_seam_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2106,7 +2334,7 @@ func (x *Beat) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Beat.ProtoReflect.Descriptor instead.
 func (*Beat) Descriptor() ([]byte, []int) {
-	return file_quorum_seam_seam_proto_rawDescGZIP(), []int{23}
+	return file_quorum_seam_seam_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *Beat) GetThrough() uint64 {
@@ -2166,7 +2394,7 @@ type Reading struct {
 
 func (x *Reading) Reset() {
 	*x = Reading{}
-	mi := &file_quorum_seam_seam_proto_msgTypes[24]
+	mi := &file_quorum_seam_seam_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2178,7 +2406,7 @@ func (x *Reading) String() string {
 func (*Reading) ProtoMessage() {}
 
 func (x *Reading) ProtoReflect() protoreflect.Message {
-	mi := &file_quorum_seam_seam_proto_msgTypes[24]
+	mi := &file_quorum_seam_seam_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2191,7 +2419,7 @@ func (x *Reading) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Reading.ProtoReflect.Descriptor instead.
 func (*Reading) Descriptor() ([]byte, []int) {
-	return file_quorum_seam_seam_proto_rawDescGZIP(), []int{24}
+	return file_quorum_seam_seam_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Reading) GetZxid() uint64 {
@@ -2352,7 +2580,7 @@ type Node struct {
 
 func (x *Node) Reset() {
 	*x = Node{}
-	mi := &file_quorum_seam_seam_proto_msgTypes[25]
+	mi := &file_quorum_seam_seam_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2364,7 +2592,7 @@ func (x *Node) String() string {
 func (*Node) ProtoMessage() {}
 
 func (x *Node) ProtoReflect() protoreflect.Message {
-	mi := &file_quorum_seam_seam_proto_msgTypes[25]
+	mi := &file_quorum_seam_seam_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2377,7 +2605,7 @@ func (x *Node) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Node.ProtoReflect.Descriptor instead.
 func (*Node) Descriptor() ([]byte, []int) {
-	return file_quorum_seam_seam_proto_rawDescGZIP(), []int{25}
+	return file_quorum_seam_seam_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *Node) GetPath() string {
@@ -2422,7 +2650,7 @@ type Stat struct {
 
 func (x *Stat) Reset() {
 	*x = Stat{}
-	mi := &file_quorum_seam_seam_proto_msgTypes[26]
+	mi := &file_quorum_seam_seam_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2434,7 +2662,7 @@ func (x *Stat) String() string {
 func (*Stat) ProtoMessage() {}
 
 func (x *Stat) ProtoReflect() protoreflect.Message {
-	mi := &file_quorum_seam_seam_proto_msgTypes[26]
+	mi := &file_quorum_seam_seam_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2447,7 +2675,7 @@ func (x *Stat) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Stat.ProtoReflect.Descriptor instead.
 func (*Stat) Descriptor() ([]byte, []int) {
-	return file_quorum_seam_seam_proto_rawDescGZIP(), []int{26}
+	return file_quorum_seam_seam_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *Stat) GetCzxid() uint64 {
@@ -2550,7 +2778,7 @@ type Acl struct {
 
 func (x *Acl) Reset() {
 	*x = Acl{}
-	mi := &file_quorum_seam_seam_proto_msgTypes[27]
+	mi := &file_quorum_seam_seam_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2562,7 +2790,7 @@ func (x *Acl) String() string {
 func (*Acl) ProtoMessage() {}
 
 func (x *Acl) ProtoReflect() protoreflect.Message {
-	mi := &file_quorum_seam_seam_proto_msgTypes[27]
+	mi := &file_quorum_seam_seam_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2575,7 +2803,7 @@ func (x *Acl) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Acl.ProtoReflect.Descriptor instead.
 func (*Acl) Descriptor() ([]byte, []int) {
-	return file_quorum_seam_seam_proto_rawDescGZIP(), []int{27}
+	return file_quorum_seam_seam_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *Acl) GetEntries() []*commandpb.AclEntry {
@@ -2597,7 +2825,7 @@ type Quota struct {
 
 func (x *Quota) Reset() {
 	*x = Quota{}
-	mi := &file_quorum_seam_seam_proto_msgTypes[28]
+	mi := &file_quorum_seam_seam_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2609,7 +2837,7 @@ func (x *Quota) String() string {
 func (*Quota) ProtoMessage() {}
 
 func (x *Quota) ProtoReflect() protoreflect.Message {
-	mi := &file_quorum_seam_seam_proto_msgTypes[28]
+	mi := &file_quorum_seam_seam_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2622,7 +2850,7 @@ func (x *Quota) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Quota.ProtoReflect.Descriptor instead.
 func (*Quota) Descriptor() ([]byte, []int) {
-	return file_quorum_seam_seam_proto_rawDescGZIP(), []int{28}
+	return file_quorum_seam_seam_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *Quota) GetMaxNodes() int64 {
@@ -2664,7 +2892,7 @@ type Overrun struct {
 
 func (x *Overrun) Reset() {
 	*x = Overrun{}
-	mi := &file_quorum_seam_seam_proto_msgTypes[29]
+	mi := &file_quorum_seam_seam_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2676,7 +2904,7 @@ func (x *Overrun) String() string {
 func (*Overrun) ProtoMessage() {}
 
 func (x *Overrun) ProtoReflect() protoreflect.Message {
-	mi := &file_quorum_seam_seam_proto_msgTypes[29]
+	mi := &file_quorum_seam_seam_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2689,7 +2917,7 @@ func (x *Overrun) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Overrun.ProtoReflect.Descriptor instead.
 func (*Overrun) Descriptor() ([]byte, []int) {
-	return file_quorum_seam_seam_proto_rawDescGZIP(), []int{29}
+	return file_quorum_seam_seam_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *Overrun) GetPath() string {
@@ -2728,7 +2956,7 @@ type OpResult struct {
 
 func (x *OpResult) Reset() {
 	*x = OpResult{}
-	mi := &file_quorum_seam_seam_proto_msgTypes[30]
+	mi := &file_quorum_seam_seam_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2740,7 +2968,7 @@ func (x *OpResult) String() string {
 func (*OpResult) ProtoMessage() {}
 
 func (x *OpResult) ProtoReflect() protoreflect.Message {
-	mi := &file_quorum_seam_seam_proto_msgTypes[30]
+	mi := &file_quorum_seam_seam_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2753,7 +2981,7 @@ func (x *OpResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OpResult.ProtoReflect.Descriptor instead.
 func (*OpResult) Descriptor() ([]byte, []int) {
-	return file_quorum_seam_seam_proto_rawDescGZIP(), []int{30}
+	return file_quorum_seam_seam_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *OpResult) GetPath() string {
@@ -2817,7 +3045,7 @@ type Info struct {
 
 func (x *Info) Reset() {
 	*x = Info{}
-	mi := &file_quorum_seam_seam_proto_msgTypes[31]
+	mi := &file_quorum_seam_seam_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2829,7 +3057,7 @@ func (x *Info) String() string {
 func (*Info) ProtoMessage() {}
 
 func (x *Info) ProtoReflect() protoreflect.Message {
-	mi := &file_quorum_seam_seam_proto_msgTypes[31]
+	mi := &file_quorum_seam_seam_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2842,7 +3070,7 @@ func (x *Info) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Info.ProtoReflect.Descriptor instead.
 func (*Info) Descriptor() ([]byte, []int) {
-	return file_quorum_seam_seam_proto_rawDescGZIP(), []int{31}
+	return file_quorum_seam_seam_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *Info) GetId() uint64 {
@@ -2886,7 +3114,7 @@ type Principal struct {
 
 func (x *Principal) Reset() {
 	*x = Principal{}
-	mi := &file_quorum_seam_seam_proto_msgTypes[32]
+	mi := &file_quorum_seam_seam_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2898,7 +3126,7 @@ func (x *Principal) String() string {
 func (*Principal) ProtoMessage() {}
 
 func (x *Principal) ProtoReflect() protoreflect.Message {
-	mi := &file_quorum_seam_seam_proto_msgTypes[32]
+	mi := &file_quorum_seam_seam_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2911,7 +3139,7 @@ func (x *Principal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Principal.ProtoReflect.Descriptor instead.
 func (*Principal) Descriptor() ([]byte, []int) {
-	return file_quorum_seam_seam_proto_rawDescGZIP(), []int{32}
+	return file_quorum_seam_seam_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *Principal) GetName() string {
@@ -2963,7 +3191,7 @@ type ApiToken struct {
 
 func (x *ApiToken) Reset() {
 	*x = ApiToken{}
-	mi := &file_quorum_seam_seam_proto_msgTypes[33]
+	mi := &file_quorum_seam_seam_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2975,7 +3203,7 @@ func (x *ApiToken) String() string {
 func (*ApiToken) ProtoMessage() {}
 
 func (x *ApiToken) ProtoReflect() protoreflect.Message {
-	mi := &file_quorum_seam_seam_proto_msgTypes[33]
+	mi := &file_quorum_seam_seam_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2988,7 +3216,7 @@ func (x *ApiToken) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApiToken.ProtoReflect.Descriptor instead.
 func (*ApiToken) Descriptor() ([]byte, []int) {
-	return file_quorum_seam_seam_proto_rawDescGZIP(), []int{33}
+	return file_quorum_seam_seam_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *ApiToken) GetId() string {
@@ -3037,7 +3265,7 @@ type Identity struct {
 
 func (x *Identity) Reset() {
 	*x = Identity{}
-	mi := &file_quorum_seam_seam_proto_msgTypes[34]
+	mi := &file_quorum_seam_seam_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3049,7 +3277,7 @@ func (x *Identity) String() string {
 func (*Identity) ProtoMessage() {}
 
 func (x *Identity) ProtoReflect() protoreflect.Message {
-	mi := &file_quorum_seam_seam_proto_msgTypes[34]
+	mi := &file_quorum_seam_seam_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3062,7 +3290,7 @@ func (x *Identity) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Identity.ProtoReflect.Descriptor instead.
 func (*Identity) Descriptor() ([]byte, []int) {
-	return file_quorum_seam_seam_proto_rawDescGZIP(), []int{34}
+	return file_quorum_seam_seam_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *Identity) GetPrincipal() string {
@@ -3105,7 +3333,7 @@ type HeldState struct {
 
 func (x *HeldState) Reset() {
 	*x = HeldState{}
-	mi := &file_quorum_seam_seam_proto_msgTypes[35]
+	mi := &file_quorum_seam_seam_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3117,7 +3345,7 @@ func (x *HeldState) String() string {
 func (*HeldState) ProtoMessage() {}
 
 func (x *HeldState) ProtoReflect() protoreflect.Message {
-	mi := &file_quorum_seam_seam_proto_msgTypes[35]
+	mi := &file_quorum_seam_seam_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3130,7 +3358,7 @@ func (x *HeldState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HeldState.ProtoReflect.Descriptor instead.
 func (*HeldState) Descriptor() ([]byte, []int) {
-	return file_quorum_seam_seam_proto_rawDescGZIP(), []int{35}
+	return file_quorum_seam_seam_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *HeldState) GetKind() commandpb.Kind {
@@ -3225,7 +3453,7 @@ type Holder struct {
 
 func (x *Holder) Reset() {
 	*x = Holder{}
-	mi := &file_quorum_seam_seam_proto_msgTypes[36]
+	mi := &file_quorum_seam_seam_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3237,7 +3465,7 @@ func (x *Holder) String() string {
 func (*Holder) ProtoMessage() {}
 
 func (x *Holder) ProtoReflect() protoreflect.Message {
-	mi := &file_quorum_seam_seam_proto_msgTypes[36]
+	mi := &file_quorum_seam_seam_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3250,7 +3478,7 @@ func (x *Holder) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Holder.ProtoReflect.Descriptor instead.
 func (*Holder) Descriptor() ([]byte, []int) {
-	return file_quorum_seam_seam_proto_rawDescGZIP(), []int{36}
+	return file_quorum_seam_seam_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *Holder) GetOwner() string {
@@ -3316,7 +3544,7 @@ type RunState struct {
 
 func (x *RunState) Reset() {
 	*x = RunState{}
-	mi := &file_quorum_seam_seam_proto_msgTypes[37]
+	mi := &file_quorum_seam_seam_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3328,7 +3556,7 @@ func (x *RunState) String() string {
 func (*RunState) ProtoMessage() {}
 
 func (x *RunState) ProtoReflect() protoreflect.Message {
-	mi := &file_quorum_seam_seam_proto_msgTypes[37]
+	mi := &file_quorum_seam_seam_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3341,7 +3569,7 @@ func (x *RunState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RunState.ProtoReflect.Descriptor instead.
 func (*RunState) Descriptor() ([]byte, []int) {
-	return file_quorum_seam_seam_proto_rawDescGZIP(), []int{37}
+	return file_quorum_seam_seam_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *RunState) GetKey() string {
@@ -3405,7 +3633,7 @@ type Hold struct {
 
 func (x *Hold) Reset() {
 	*x = Hold{}
-	mi := &file_quorum_seam_seam_proto_msgTypes[38]
+	mi := &file_quorum_seam_seam_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3417,7 +3645,7 @@ func (x *Hold) String() string {
 func (*Hold) ProtoMessage() {}
 
 func (x *Hold) ProtoReflect() protoreflect.Message {
-	mi := &file_quorum_seam_seam_proto_msgTypes[38]
+	mi := &file_quorum_seam_seam_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3430,7 +3658,7 @@ func (x *Hold) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Hold.ProtoReflect.Descriptor instead.
 func (*Hold) Descriptor() ([]byte, []int) {
-	return file_quorum_seam_seam_proto_rawDescGZIP(), []int{38}
+	return file_quorum_seam_seam_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *Hold) GetKind() commandpb.Kind {
@@ -3521,7 +3749,7 @@ type Place struct {
 
 func (x *Place) Reset() {
 	*x = Place{}
-	mi := &file_quorum_seam_seam_proto_msgTypes[39]
+	mi := &file_quorum_seam_seam_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3533,7 +3761,7 @@ func (x *Place) String() string {
 func (*Place) ProtoMessage() {}
 
 func (x *Place) ProtoReflect() protoreflect.Message {
-	mi := &file_quorum_seam_seam_proto_msgTypes[39]
+	mi := &file_quorum_seam_seam_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3546,7 +3774,7 @@ func (x *Place) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Place.ProtoReflect.Descriptor instead.
 func (*Place) Descriptor() ([]byte, []int) {
-	return file_quorum_seam_seam_proto_rawDescGZIP(), []int{39}
+	return file_quorum_seam_seam_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *Place) GetId() uint64 {
@@ -3587,7 +3815,7 @@ type Outcome struct {
 
 func (x *Outcome) Reset() {
 	*x = Outcome{}
-	mi := &file_quorum_seam_seam_proto_msgTypes[40]
+	mi := &file_quorum_seam_seam_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3599,7 +3827,7 @@ func (x *Outcome) String() string {
 func (*Outcome) ProtoMessage() {}
 
 func (x *Outcome) ProtoReflect() protoreflect.Message {
-	mi := &file_quorum_seam_seam_proto_msgTypes[40]
+	mi := &file_quorum_seam_seam_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3612,7 +3840,7 @@ func (x *Outcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Outcome.ProtoReflect.Descriptor instead.
 func (*Outcome) Descriptor() ([]byte, []int) {
-	return file_quorum_seam_seam_proto_rawDescGZIP(), []int{40}
+	return file_quorum_seam_seam_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *Outcome) GetPlace() uint64 {
@@ -3694,7 +3922,7 @@ type QueueState struct {
 
 func (x *QueueState) Reset() {
 	*x = QueueState{}
-	mi := &file_quorum_seam_seam_proto_msgTypes[41]
+	mi := &file_quorum_seam_seam_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3706,7 +3934,7 @@ func (x *QueueState) String() string {
 func (*QueueState) ProtoMessage() {}
 
 func (x *QueueState) ProtoReflect() protoreflect.Message {
-	mi := &file_quorum_seam_seam_proto_msgTypes[41]
+	mi := &file_quorum_seam_seam_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3719,7 +3947,7 @@ func (x *QueueState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use QueueState.ProtoReflect.Descriptor instead.
 func (*QueueState) Descriptor() ([]byte, []int) {
-	return file_quorum_seam_seam_proto_rawDescGZIP(), []int{41}
+	return file_quorum_seam_seam_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *QueueState) GetName() string {
@@ -3796,7 +4024,7 @@ type Message struct {
 
 func (x *Message) Reset() {
 	*x = Message{}
-	mi := &file_quorum_seam_seam_proto_msgTypes[42]
+	mi := &file_quorum_seam_seam_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3808,7 +4036,7 @@ func (x *Message) String() string {
 func (*Message) ProtoMessage() {}
 
 func (x *Message) ProtoReflect() protoreflect.Message {
-	mi := &file_quorum_seam_seam_proto_msgTypes[42]
+	mi := &file_quorum_seam_seam_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3821,7 +4049,7 @@ func (x *Message) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Message.ProtoReflect.Descriptor instead.
 func (*Message) Descriptor() ([]byte, []int) {
-	return file_quorum_seam_seam_proto_rawDescGZIP(), []int{42}
+	return file_quorum_seam_seam_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *Message) GetId() int64 {
@@ -3906,7 +4134,7 @@ type Counter struct {
 
 func (x *Counter) Reset() {
 	*x = Counter{}
-	mi := &file_quorum_seam_seam_proto_msgTypes[43]
+	mi := &file_quorum_seam_seam_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3918,7 +4146,7 @@ func (x *Counter) String() string {
 func (*Counter) ProtoMessage() {}
 
 func (x *Counter) ProtoReflect() protoreflect.Message {
-	mi := &file_quorum_seam_seam_proto_msgTypes[43]
+	mi := &file_quorum_seam_seam_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3931,7 +4159,7 @@ func (x *Counter) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Counter.ProtoReflect.Descriptor instead.
 func (*Counter) Descriptor() ([]byte, []int) {
-	return file_quorum_seam_seam_proto_rawDescGZIP(), []int{43}
+	return file_quorum_seam_seam_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *Counter) GetName() string {
@@ -3978,7 +4206,7 @@ type Barrier struct {
 
 func (x *Barrier) Reset() {
 	*x = Barrier{}
-	mi := &file_quorum_seam_seam_proto_msgTypes[44]
+	mi := &file_quorum_seam_seam_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3990,7 +4218,7 @@ func (x *Barrier) String() string {
 func (*Barrier) ProtoMessage() {}
 
 func (x *Barrier) ProtoReflect() protoreflect.Message {
-	mi := &file_quorum_seam_seam_proto_msgTypes[44]
+	mi := &file_quorum_seam_seam_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4003,7 +4231,7 @@ func (x *Barrier) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Barrier.ProtoReflect.Descriptor instead.
 func (*Barrier) Descriptor() ([]byte, []int) {
-	return file_quorum_seam_seam_proto_rawDescGZIP(), []int{44}
+	return file_quorum_seam_seam_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *Barrier) GetName() string {
@@ -4072,7 +4300,7 @@ type Receipts struct {
 
 func (x *Receipts) Reset() {
 	*x = Receipts{}
-	mi := &file_quorum_seam_seam_proto_msgTypes[45]
+	mi := &file_quorum_seam_seam_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4084,7 +4312,7 @@ func (x *Receipts) String() string {
 func (*Receipts) ProtoMessage() {}
 
 func (x *Receipts) ProtoReflect() protoreflect.Message {
-	mi := &file_quorum_seam_seam_proto_msgTypes[45]
+	mi := &file_quorum_seam_seam_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4097,7 +4325,7 @@ func (x *Receipts) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Receipts.ProtoReflect.Descriptor instead.
 func (*Receipts) Descriptor() ([]byte, []int) {
-	return file_quorum_seam_seam_proto_rawDescGZIP(), []int{45}
+	return file_quorum_seam_seam_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *Receipts) GetOk() []string {
@@ -4126,7 +4354,7 @@ type EventBatch struct {
 
 func (x *EventBatch) Reset() {
 	*x = EventBatch{}
-	mi := &file_quorum_seam_seam_proto_msgTypes[46]
+	mi := &file_quorum_seam_seam_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4138,7 +4366,7 @@ func (x *EventBatch) String() string {
 func (*EventBatch) ProtoMessage() {}
 
 func (x *EventBatch) ProtoReflect() protoreflect.Message {
-	mi := &file_quorum_seam_seam_proto_msgTypes[46]
+	mi := &file_quorum_seam_seam_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4151,7 +4379,7 @@ func (x *EventBatch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EventBatch.ProtoReflect.Descriptor instead.
 func (*EventBatch) Descriptor() ([]byte, []int) {
-	return file_quorum_seam_seam_proto_rawDescGZIP(), []int{46}
+	return file_quorum_seam_seam_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *EventBatch) GetEvents() []*Event {
@@ -4196,7 +4424,7 @@ type Event struct {
 
 func (x *Event) Reset() {
 	*x = Event{}
-	mi := &file_quorum_seam_seam_proto_msgTypes[47]
+	mi := &file_quorum_seam_seam_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4208,7 +4436,7 @@ func (x *Event) String() string {
 func (*Event) ProtoMessage() {}
 
 func (x *Event) ProtoReflect() protoreflect.Message {
-	mi := &file_quorum_seam_seam_proto_msgTypes[47]
+	mi := &file_quorum_seam_seam_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4221,7 +4449,7 @@ func (x *Event) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Event.ProtoReflect.Descriptor instead.
 func (*Event) Descriptor() ([]byte, []int) {
-	return file_quorum_seam_seam_proto_rawDescGZIP(), []int{47}
+	return file_quorum_seam_seam_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *Event) GetZxid() uint64 {
@@ -4277,7 +4505,7 @@ type Held struct {
 
 func (x *Held) Reset() {
 	*x = Held{}
-	mi := &file_quorum_seam_seam_proto_msgTypes[48]
+	mi := &file_quorum_seam_seam_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4289,7 +4517,7 @@ func (x *Held) String() string {
 func (*Held) ProtoMessage() {}
 
 func (x *Held) ProtoReflect() protoreflect.Message {
-	mi := &file_quorum_seam_seam_proto_msgTypes[48]
+	mi := &file_quorum_seam_seam_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4302,7 +4530,7 @@ func (x *Held) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Held.ProtoReflect.Descriptor instead.
 func (*Held) Descriptor() ([]byte, []int) {
-	return file_quorum_seam_seam_proto_rawDescGZIP(), []int{48}
+	return file_quorum_seam_seam_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *Held) GetInfo() *Info {
@@ -4364,7 +4592,7 @@ type Result struct {
 
 func (x *Result) Reset() {
 	*x = Result{}
-	mi := &file_quorum_seam_seam_proto_msgTypes[49]
+	mi := &file_quorum_seam_seam_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4376,7 +4604,7 @@ func (x *Result) String() string {
 func (*Result) ProtoMessage() {}
 
 func (x *Result) ProtoReflect() protoreflect.Message {
-	mi := &file_quorum_seam_seam_proto_msgTypes[49]
+	mi := &file_quorum_seam_seam_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4389,7 +4617,7 @@ func (x *Result) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Result.ProtoReflect.Descriptor instead.
 func (*Result) Descriptor() ([]byte, []int) {
-	return file_quorum_seam_seam_proto_rawDescGZIP(), []int{49}
+	return file_quorum_seam_seam_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *Result) GetZxid() uint64 {
@@ -4630,13 +4858,14 @@ type Status struct {
 	Events         int64                  `protobuf:"zigzag64,24,opt,name=events,proto3" json:"events,omitempty"`
 	EventBytes     int64                  `protobuf:"zigzag64,25,opt,name=event_bytes,json=eventBytes,proto3" json:"event_bytes,omitempty"`
 	OldestEventNs  int64                  `protobuf:"zigzag64,26,opt,name=oldest_event_ns,json=oldestEventNs,proto3" json:"oldest_event_ns,omitempty"`
+	Archive        *ArchiveStatus         `protobuf:"bytes,27,opt,name=archive,proto3" json:"archive,omitempty"`
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
 }
 
 func (x *Status) Reset() {
 	*x = Status{}
-	mi := &file_quorum_seam_seam_proto_msgTypes[50]
+	mi := &file_quorum_seam_seam_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4648,7 +4877,7 @@ func (x *Status) String() string {
 func (*Status) ProtoMessage() {}
 
 func (x *Status) ProtoReflect() protoreflect.Message {
-	mi := &file_quorum_seam_seam_proto_msgTypes[50]
+	mi := &file_quorum_seam_seam_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4661,7 +4890,7 @@ func (x *Status) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Status.ProtoReflect.Descriptor instead.
 func (*Status) Descriptor() ([]byte, []int) {
-	return file_quorum_seam_seam_proto_rawDescGZIP(), []int{50}
+	return file_quorum_seam_seam_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *Status) GetNode() uint32 {
@@ -4846,6 +5075,81 @@ func (x *Status) GetOldestEventNs() int64 {
 	return 0
 }
 
+func (x *Status) GetArchive() *ArchiveStatus {
+	if x != nil {
+		return x.Archive
+	}
+	return nil
+}
+
+type ArchiveStatus struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	State         string                 `protobuf:"bytes,1,opt,name=state,proto3" json:"state,omitempty"`
+	Zxid          uint64                 `protobuf:"varint,2,opt,name=zxid,proto3" json:"zxid,omitempty"`
+	LagNs         int64                  `protobuf:"zigzag64,3,opt,name=lag_ns,json=lagNs,proto3" json:"lag_ns,omitempty"`
+	Error         string                 `protobuf:"bytes,4,opt,name=error,proto3" json:"error,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ArchiveStatus) Reset() {
+	*x = ArchiveStatus{}
+	mi := &file_quorum_seam_seam_proto_msgTypes[54]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ArchiveStatus) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ArchiveStatus) ProtoMessage() {}
+
+func (x *ArchiveStatus) ProtoReflect() protoreflect.Message {
+	mi := &file_quorum_seam_seam_proto_msgTypes[54]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ArchiveStatus.ProtoReflect.Descriptor instead.
+func (*ArchiveStatus) Descriptor() ([]byte, []int) {
+	return file_quorum_seam_seam_proto_rawDescGZIP(), []int{54}
+}
+
+func (x *ArchiveStatus) GetState() string {
+	if x != nil {
+		return x.State
+	}
+	return ""
+}
+
+func (x *ArchiveStatus) GetZxid() uint64 {
+	if x != nil {
+		return x.Zxid
+	}
+	return 0
+}
+
+func (x *ArchiveStatus) GetLagNs() int64 {
+	if x != nil {
+		return x.LagNs
+	}
+	return 0
+}
+
+func (x *ArchiveStatus) GetError() string {
+	if x != nil {
+		return x.Error
+	}
+	return ""
+}
+
 type Soft struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	State         uint32                 `protobuf:"varint,1,opt,name=state,proto3" json:"state,omitempty"`
@@ -4876,7 +5180,7 @@ type Soft struct {
 
 func (x *Soft) Reset() {
 	*x = Soft{}
-	mi := &file_quorum_seam_seam_proto_msgTypes[51]
+	mi := &file_quorum_seam_seam_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4888,7 +5192,7 @@ func (x *Soft) String() string {
 func (*Soft) ProtoMessage() {}
 
 func (x *Soft) ProtoReflect() protoreflect.Message {
-	mi := &file_quorum_seam_seam_proto_msgTypes[51]
+	mi := &file_quorum_seam_seam_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4901,7 +5205,7 @@ func (x *Soft) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Soft.ProtoReflect.Descriptor instead.
 func (*Soft) Descriptor() ([]byte, []int) {
-	return file_quorum_seam_seam_proto_rawDescGZIP(), []int{51}
+	return file_quorum_seam_seam_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *Soft) GetState() uint32 {
@@ -5076,7 +5380,7 @@ type MemberStatus struct {
 
 func (x *MemberStatus) Reset() {
 	*x = MemberStatus{}
-	mi := &file_quorum_seam_seam_proto_msgTypes[52]
+	mi := &file_quorum_seam_seam_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5088,7 +5392,7 @@ func (x *MemberStatus) String() string {
 func (*MemberStatus) ProtoMessage() {}
 
 func (x *MemberStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_quorum_seam_seam_proto_msgTypes[52]
+	mi := &file_quorum_seam_seam_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5101,7 +5405,7 @@ func (x *MemberStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MemberStatus.ProtoReflect.Descriptor instead.
 func (*MemberStatus) Descriptor() ([]byte, []int) {
-	return file_quorum_seam_seam_proto_rawDescGZIP(), []int{52}
+	return file_quorum_seam_seam_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *MemberStatus) GetId() uint32 {
@@ -5195,7 +5499,7 @@ type MemberFacts struct {
 
 func (x *MemberFacts) Reset() {
 	*x = MemberFacts{}
-	mi := &file_quorum_seam_seam_proto_msgTypes[53]
+	mi := &file_quorum_seam_seam_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5207,7 +5511,7 @@ func (x *MemberFacts) String() string {
 func (*MemberFacts) ProtoMessage() {}
 
 func (x *MemberFacts) ProtoReflect() protoreflect.Message {
-	mi := &file_quorum_seam_seam_proto_msgTypes[53]
+	mi := &file_quorum_seam_seam_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5220,7 +5524,7 @@ func (x *MemberFacts) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MemberFacts.ProtoReflect.Descriptor instead.
 func (*MemberFacts) Descriptor() ([]byte, []int) {
-	return file_quorum_seam_seam_proto_rawDescGZIP(), []int{53}
+	return file_quorum_seam_seam_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *MemberFacts) GetKnown() bool {
@@ -5344,7 +5648,7 @@ type Settings struct {
 
 func (x *Settings) Reset() {
 	*x = Settings{}
-	mi := &file_quorum_seam_seam_proto_msgTypes[54]
+	mi := &file_quorum_seam_seam_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5356,7 +5660,7 @@ func (x *Settings) String() string {
 func (*Settings) ProtoMessage() {}
 
 func (x *Settings) ProtoReflect() protoreflect.Message {
-	mi := &file_quorum_seam_seam_proto_msgTypes[54]
+	mi := &file_quorum_seam_seam_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5369,7 +5673,7 @@ func (x *Settings) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Settings.ProtoReflect.Descriptor instead.
 func (*Settings) Descriptor() ([]byte, []int) {
-	return file_quorum_seam_seam_proto_rawDescGZIP(), []int{54}
+	return file_quorum_seam_seam_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *Settings) GetValueBytes() int64 {
@@ -5540,7 +5844,7 @@ const file_quorum_seam_seam_proto_rawDesc = "" +
 	"\bunfollow\x18\x06 \x01(\v2\x17.perch.seam.v1.UnfollowH\x00R\bunfollow\x127\n" +
 	"\vtouch_later\x18\a \x01(\v2\x14.perch.seam.v1.TouchH\x00R\n" +
 	"touchLaterB\x05\n" +
-	"\x03say\"\xd0\x04\n" +
+	"\x03say\"\x8c\x05\n" +
 	"\bQuestion\x12,\n" +
 	"\x05write\x18\x01 \x01(\v2\x14.perch.seam.v1.WriteH\x00R\x05write\x122\n" +
 	"\aacquire\x18\x02 \x01(\v2\x16.perch.seam.v1.AcquireH\x00R\aacquire\x12)\n" +
@@ -5553,7 +5857,8 @@ const file_quorum_seam_seam_proto_rawDesc = "" +
 	"\venable_auth\x18\t \x01(\v2\x19.perch.seam.v1.EnableAuthH\x00R\n" +
 	"enableAuth\x12/\n" +
 	"\x06follow\x18\n" +
-	" \x01(\v2\x15.perch.seam.v1.FollowH\x00R\x06follow\x12\x14\n" +
+	" \x01(\v2\x15.perch.seam.v1.FollowH\x00R\x06follow\x12:\n" +
+	"\bsnapshot\x18\r \x01(\v2\x1c.perch.seam.v1.SnapshotQueryH\x00R\bsnapshot\x12\x14\n" +
 	"\x05floor\x18\v \x01(\x04R\x05floor\x12\x14\n" +
 	"\x05trace\x18\f \x01(\fR\x05traceB\x05\n" +
 	"\x03ask\"\x1b\n" +
@@ -5631,13 +5936,27 @@ const file_quorum_seam_seam_proto_rawDesc = "" +
 	"\x02id\x18\x01 \x01(\rR\x02id\x12\x12\n" +
 	"\x04role\x18\x02 \x01(\rR\x04role\x12\x12\n" +
 	"\x04addr\x18\x03 \x01(\tR\x04addr\x12\x18\n" +
-	"\areplace\x18\x04 \x01(\bR\areplace\"3\n" +
+	"\areplace\x18\x04 \x01(\bR\areplace\"\xa0\x01\n" +
+	"\rSnapshotQuery\x120\n" +
+	"\x06caller\x18\x01 \x01(\v2\x18.perch.command.v1.CallerR\x06caller\x12/\n" +
+	"\x04from\x18\x02 \x01(\v2\x1b.perch.seam.v1.SnapshotFromR\x04from\x12\x16\n" +
+	"\x06offset\x18\x03 \x01(\x12R\x06offset\x12\x14\n" +
+	"\x05limit\x18\x04 \x01(\x12R\x05limit\"J\n" +
+	"\fSnapshotFrom\x12\x12\n" +
+	"\x04node\x18\x01 \x01(\rR\x04node\x12\x12\n" +
+	"\x04zxid\x18\x02 \x01(\x04R\x04zxid\x12\x12\n" +
+	"\x04hash\x18\x03 \x01(\x06R\x04hash\"\x80\x01\n" +
+	"\rSnapshotPiece\x12/\n" +
+	"\x04from\x18\x01 \x01(\v2\x1b.perch.seam.v1.SnapshotFromR\x04from\x12\x16\n" +
+	"\x06digest\x18\x02 \x01(\x06R\x06digest\x12\x12\n" +
+	"\x04size\x18\x03 \x01(\x12R\x04size\x12\x12\n" +
+	"\x04data\x18\x04 \x01(\fR\x04data\"3\n" +
 	"\fAuthenticate\x12#\n" +
 	"\rsecret_sha256\x18\x01 \x01(\fR\fsecretSha256\"G\n" +
 	"\n" +
 	"EnableAuth\x12\x14\n" +
 	"\x05admin\x18\x01 \x01(\tR\x05admin\x12#\n" +
-	"\rsecret_sha256\x18\x02 \x01(\fR\fsecretSha256\"\xd3\x03\n" +
+	"\rsecret_sha256\x18\x02 \x01(\fR\fsecretSha256\"\x8f\x04\n" +
 	"\x06Answer\x12*\n" +
 	"\x05error\x18\x01 \x01(\v2\x14.perch.seam.v1.ErrorR\x05error\x120\n" +
 	"\auntaken\x18\x02 \x01(\x0e2\x16.perch.seam.v1.UntakenR\auntaken\x12/\n" +
@@ -5649,7 +5968,8 @@ const file_quorum_seam_seam_proto_rawDesc = "" +
 	"\x04zxid\x18\b \x01(\x04H\x00R\x04zxid\x12\x18\n" +
 	"\x06turned\x18\t \x01(\bH\x00R\x06turned\x125\n" +
 	"\bfollowed\x18\n" +
-	" \x01(\v2\x17.perch.seam.v1.FollowedH\x00R\bfollowedB\b\n" +
+	" \x01(\v2\x17.perch.seam.v1.FollowedH\x00R\bfollowed\x12:\n" +
+	"\bsnapshot\x18\v \x01(\v2\x1c.perch.seam.v1.SnapshotPieceH\x00R\bsnapshotB\b\n" +
 	"\x06answer\"\xad\x01\n" +
 	"\x05Error\x12\x12\n" +
 	"\x04code\x18\x01 \x01(\rR\x04code\x12 \n" +
@@ -5917,7 +6237,7 @@ const file_quorum_seam_seam_proto_rawDesc = "" +
 	"\breplayed\x18\x1b \x01(\bR\breplayed\x12\x14\n" +
 	"\x05fault\x18\x1c \x01(\tR\x05fault\x12\x14\n" +
 	"\x05token\x18\x1d \x01(\tR\x05token\x12!\n" +
-	"\fremaining_ns\x18\x1e \x01(\x12R\vremainingNs\"\x82\x06\n" +
+	"\fremaining_ns\x18\x1e \x01(\x12R\vremainingNs\"\xba\x06\n" +
 	"\x06Status\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\rR\x04node\x12\x18\n" +
 	"\acluster\x18\x02 \x01(\fR\acluster\x12\x12\n" +
@@ -5946,7 +6266,13 @@ const file_quorum_seam_seam_proto_rawDesc = "" +
 	"\x06events\x18\x18 \x01(\x12R\x06events\x12\x1f\n" +
 	"\vevent_bytes\x18\x19 \x01(\x12R\n" +
 	"eventBytes\x12&\n" +
-	"\x0foldest_event_ns\x18\x1a \x01(\x12R\roldestEventNs\"\x9e\x04\n" +
+	"\x0foldest_event_ns\x18\x1a \x01(\x12R\roldestEventNs\x126\n" +
+	"\aarchive\x18\x1b \x01(\v2\x1c.perch.seam.v1.ArchiveStatusR\aarchive\"f\n" +
+	"\rArchiveStatus\x12\x14\n" +
+	"\x05state\x18\x01 \x01(\tR\x05state\x12\x12\n" +
+	"\x04zxid\x18\x02 \x01(\x04R\x04zxid\x12\x15\n" +
+	"\x06lag_ns\x18\x03 \x01(\x12R\x05lagNs\x12\x14\n" +
+	"\x05error\x18\x04 \x01(\tR\x05error\"\x9e\x04\n" +
 	"\x04Soft\x12\x14\n" +
 	"\x05state\x18\x01 \x01(\rR\x05state\x12\x14\n" +
 	"\x05phase\x18\x02 \x01(\rR\x05phase\x12\x18\n" +
@@ -6058,7 +6384,7 @@ func file_quorum_seam_seam_proto_rawDescGZIP() []byte {
 }
 
 var file_quorum_seam_seam_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_quorum_seam_seam_proto_msgTypes = make([]protoimpl.MessageInfo, 55)
+var file_quorum_seam_seam_proto_msgTypes = make([]protoimpl.MessageInfo, 59)
 var file_quorum_seam_seam_proto_goTypes = []any{
 	(Untaken)(0),               // 0: perch.seam.v1.Untaken
 	(Ended)(0),                 // 1: perch.seam.v1.Ended
@@ -6078,51 +6404,55 @@ var file_quorum_seam_seam_proto_goTypes = []any{
 	(*Transfer)(nil),           // 15: perch.seam.v1.Transfer
 	(*MembersChange)(nil),      // 16: perch.seam.v1.MembersChange
 	(*MemberChange)(nil),       // 17: perch.seam.v1.MemberChange
-	(*Authenticate)(nil),       // 18: perch.seam.v1.Authenticate
-	(*EnableAuth)(nil),         // 19: perch.seam.v1.EnableAuth
-	(*Answer)(nil),             // 20: perch.seam.v1.Answer
-	(*Error)(nil),              // 21: perch.seam.v1.Error
-	(*Followed)(nil),           // 22: perch.seam.v1.Followed
-	(*ToGateway)(nil),          // 23: perch.seam.v1.ToGateway
-	(*Batch)(nil),              // 24: perch.seam.v1.Batch
-	(*Beat)(nil),               // 25: perch.seam.v1.Beat
-	(*Reading)(nil),            // 26: perch.seam.v1.Reading
-	(*Node)(nil),               // 27: perch.seam.v1.Node
-	(*Stat)(nil),               // 28: perch.seam.v1.Stat
-	(*Acl)(nil),                // 29: perch.seam.v1.Acl
-	(*Quota)(nil),              // 30: perch.seam.v1.Quota
-	(*Overrun)(nil),            // 31: perch.seam.v1.Overrun
-	(*OpResult)(nil),           // 32: perch.seam.v1.OpResult
-	(*Info)(nil),               // 33: perch.seam.v1.Info
-	(*Principal)(nil),          // 34: perch.seam.v1.Principal
-	(*ApiToken)(nil),           // 35: perch.seam.v1.ApiToken
-	(*Identity)(nil),           // 36: perch.seam.v1.Identity
-	(*HeldState)(nil),          // 37: perch.seam.v1.HeldState
-	(*Holder)(nil),             // 38: perch.seam.v1.Holder
-	(*RunState)(nil),           // 39: perch.seam.v1.RunState
-	(*Hold)(nil),               // 40: perch.seam.v1.Hold
-	(*Place)(nil),              // 41: perch.seam.v1.Place
-	(*Outcome)(nil),            // 42: perch.seam.v1.Outcome
-	(*QueueState)(nil),         // 43: perch.seam.v1.QueueState
-	(*Message)(nil),            // 44: perch.seam.v1.Message
-	(*Counter)(nil),            // 45: perch.seam.v1.Counter
-	(*Barrier)(nil),            // 46: perch.seam.v1.Barrier
-	(*Receipts)(nil),           // 47: perch.seam.v1.Receipts
-	(*EventBatch)(nil),         // 48: perch.seam.v1.EventBatch
-	(*Event)(nil),              // 49: perch.seam.v1.Event
-	(*Held)(nil),               // 50: perch.seam.v1.Held
-	(*Result)(nil),             // 51: perch.seam.v1.Result
-	(*Status)(nil),             // 52: perch.seam.v1.Status
-	(*Soft)(nil),               // 53: perch.seam.v1.Soft
-	(*MemberStatus)(nil),       // 54: perch.seam.v1.MemberStatus
-	(*MemberFacts)(nil),        // 55: perch.seam.v1.MemberFacts
-	(*Settings)(nil),           // 56: perch.seam.v1.Settings
-	(*commandpb.Command)(nil),  // 57: perch.command.v1.Command
-	(*commandpb.Caller)(nil),   // 58: perch.command.v1.Caller
-	(commandpb.Kind)(0),        // 59: perch.command.v1.Kind
-	(*commandpb.Op)(nil),       // 60: perch.command.v1.Op
-	(*commandpb.AclEntry)(nil), // 61: perch.command.v1.AclEntry
-	(*commandpb.Grant)(nil),    // 62: perch.command.v1.Grant
+	(*SnapshotQuery)(nil),      // 18: perch.seam.v1.SnapshotQuery
+	(*SnapshotFrom)(nil),       // 19: perch.seam.v1.SnapshotFrom
+	(*SnapshotPiece)(nil),      // 20: perch.seam.v1.SnapshotPiece
+	(*Authenticate)(nil),       // 21: perch.seam.v1.Authenticate
+	(*EnableAuth)(nil),         // 22: perch.seam.v1.EnableAuth
+	(*Answer)(nil),             // 23: perch.seam.v1.Answer
+	(*Error)(nil),              // 24: perch.seam.v1.Error
+	(*Followed)(nil),           // 25: perch.seam.v1.Followed
+	(*ToGateway)(nil),          // 26: perch.seam.v1.ToGateway
+	(*Batch)(nil),              // 27: perch.seam.v1.Batch
+	(*Beat)(nil),               // 28: perch.seam.v1.Beat
+	(*Reading)(nil),            // 29: perch.seam.v1.Reading
+	(*Node)(nil),               // 30: perch.seam.v1.Node
+	(*Stat)(nil),               // 31: perch.seam.v1.Stat
+	(*Acl)(nil),                // 32: perch.seam.v1.Acl
+	(*Quota)(nil),              // 33: perch.seam.v1.Quota
+	(*Overrun)(nil),            // 34: perch.seam.v1.Overrun
+	(*OpResult)(nil),           // 35: perch.seam.v1.OpResult
+	(*Info)(nil),               // 36: perch.seam.v1.Info
+	(*Principal)(nil),          // 37: perch.seam.v1.Principal
+	(*ApiToken)(nil),           // 38: perch.seam.v1.ApiToken
+	(*Identity)(nil),           // 39: perch.seam.v1.Identity
+	(*HeldState)(nil),          // 40: perch.seam.v1.HeldState
+	(*Holder)(nil),             // 41: perch.seam.v1.Holder
+	(*RunState)(nil),           // 42: perch.seam.v1.RunState
+	(*Hold)(nil),               // 43: perch.seam.v1.Hold
+	(*Place)(nil),              // 44: perch.seam.v1.Place
+	(*Outcome)(nil),            // 45: perch.seam.v1.Outcome
+	(*QueueState)(nil),         // 46: perch.seam.v1.QueueState
+	(*Message)(nil),            // 47: perch.seam.v1.Message
+	(*Counter)(nil),            // 48: perch.seam.v1.Counter
+	(*Barrier)(nil),            // 49: perch.seam.v1.Barrier
+	(*Receipts)(nil),           // 50: perch.seam.v1.Receipts
+	(*EventBatch)(nil),         // 51: perch.seam.v1.EventBatch
+	(*Event)(nil),              // 52: perch.seam.v1.Event
+	(*Held)(nil),               // 53: perch.seam.v1.Held
+	(*Result)(nil),             // 54: perch.seam.v1.Result
+	(*Status)(nil),             // 55: perch.seam.v1.Status
+	(*ArchiveStatus)(nil),      // 56: perch.seam.v1.ArchiveStatus
+	(*Soft)(nil),               // 57: perch.seam.v1.Soft
+	(*MemberStatus)(nil),       // 58: perch.seam.v1.MemberStatus
+	(*MemberFacts)(nil),        // 59: perch.seam.v1.MemberFacts
+	(*Settings)(nil),           // 60: perch.seam.v1.Settings
+	(*commandpb.Command)(nil),  // 61: perch.command.v1.Command
+	(*commandpb.Caller)(nil),   // 62: perch.command.v1.Caller
+	(commandpb.Kind)(0),        // 63: perch.command.v1.Kind
+	(*commandpb.Op)(nil),       // 64: perch.command.v1.Op
+	(*commandpb.AclEntry)(nil), // 65: perch.command.v1.AclEntry
+	(*commandpb.Grant)(nil),    // 66: perch.command.v1.Grant
 }
 var file_quorum_seam_seam_proto_depIdxs = []int32{
 	3,  // 0: perch.seam.v1.ToNode.question:type_name -> perch.seam.v1.Question
@@ -6137,91 +6467,97 @@ var file_quorum_seam_seam_proto_depIdxs = []int32{
 	14, // 9: perch.seam.v1.Question.touch:type_name -> perch.seam.v1.Touch
 	15, // 10: perch.seam.v1.Question.transfer:type_name -> perch.seam.v1.Transfer
 	16, // 11: perch.seam.v1.Question.members:type_name -> perch.seam.v1.MembersChange
-	18, // 12: perch.seam.v1.Question.authenticate:type_name -> perch.seam.v1.Authenticate
-	19, // 13: perch.seam.v1.Question.enable_auth:type_name -> perch.seam.v1.EnableAuth
+	21, // 12: perch.seam.v1.Question.authenticate:type_name -> perch.seam.v1.Authenticate
+	22, // 13: perch.seam.v1.Question.enable_auth:type_name -> perch.seam.v1.EnableAuth
 	13, // 14: perch.seam.v1.Question.follow:type_name -> perch.seam.v1.Follow
-	57, // 15: perch.seam.v1.Write.command:type_name -> perch.command.v1.Command
-	57, // 16: perch.seam.v1.Acquire.command:type_name -> perch.command.v1.Command
-	58, // 17: perch.seam.v1.Read.caller:type_name -> perch.command.v1.Caller
-	59, // 18: perch.seam.v1.Read.of:type_name -> perch.command.v1.Kind
-	60, // 19: perch.seam.v1.Read.ops:type_name -> perch.command.v1.Op
-	9,  // 20: perch.seam.v1.Read.at:type_name -> perch.seam.v1.At
-	58, // 21: perch.seam.v1.EventQuery.caller:type_name -> perch.command.v1.Caller
-	58, // 22: perch.seam.v1.Interest.caller:type_name -> perch.command.v1.Caller
-	12, // 23: perch.seam.v1.Follow.interest:type_name -> perch.seam.v1.Interest
-	58, // 24: perch.seam.v1.Touch.caller:type_name -> perch.command.v1.Caller
-	58, // 25: perch.seam.v1.Transfer.caller:type_name -> perch.command.v1.Caller
-	58, // 26: perch.seam.v1.MembersChange.caller:type_name -> perch.command.v1.Caller
-	17, // 27: perch.seam.v1.MembersChange.set:type_name -> perch.seam.v1.MemberChange
-	21, // 28: perch.seam.v1.Answer.error:type_name -> perch.seam.v1.Error
-	0,  // 29: perch.seam.v1.Answer.untaken:type_name -> perch.seam.v1.Untaken
-	51, // 30: perch.seam.v1.Answer.result:type_name -> perch.seam.v1.Result
-	26, // 31: perch.seam.v1.Answer.reading:type_name -> perch.seam.v1.Reading
-	48, // 32: perch.seam.v1.Answer.events:type_name -> perch.seam.v1.EventBatch
-	50, // 33: perch.seam.v1.Answer.held:type_name -> perch.seam.v1.Held
-	36, // 34: perch.seam.v1.Answer.identity:type_name -> perch.seam.v1.Identity
-	22, // 35: perch.seam.v1.Answer.followed:type_name -> perch.seam.v1.Followed
-	1,  // 36: perch.seam.v1.Error.ended:type_name -> perch.seam.v1.Ended
-	24, // 37: perch.seam.v1.Followed.first:type_name -> perch.seam.v1.Batch
-	24, // 38: perch.seam.v1.ToGateway.batches:type_name -> perch.seam.v1.Batch
-	25, // 39: perch.seam.v1.ToGateway.beat:type_name -> perch.seam.v1.Beat
-	49, // 40: perch.seam.v1.Batch.events:type_name -> perch.seam.v1.Event
-	52, // 41: perch.seam.v1.Beat.status:type_name -> perch.seam.v1.Status
-	27, // 42: perch.seam.v1.Reading.node:type_name -> perch.seam.v1.Node
-	27, // 43: perch.seam.v1.Reading.children:type_name -> perch.seam.v1.Node
-	33, // 44: perch.seam.v1.Reading.sessions:type_name -> perch.seam.v1.Info
-	29, // 45: perch.seam.v1.Reading.acl:type_name -> perch.seam.v1.Acl
-	30, // 46: perch.seam.v1.Reading.quota:type_name -> perch.seam.v1.Quota
-	32, // 47: perch.seam.v1.Reading.ops:type_name -> perch.seam.v1.OpResult
-	34, // 48: perch.seam.v1.Reading.principals:type_name -> perch.seam.v1.Principal
-	35, // 49: perch.seam.v1.Reading.api_tokens:type_name -> perch.seam.v1.ApiToken
-	37, // 50: perch.seam.v1.Reading.held:type_name -> perch.seam.v1.HeldState
-	40, // 51: perch.seam.v1.Reading.hold:type_name -> perch.seam.v1.Hold
-	43, // 52: perch.seam.v1.Reading.queue:type_name -> perch.seam.v1.QueueState
-	44, // 53: perch.seam.v1.Reading.messages:type_name -> perch.seam.v1.Message
-	45, // 54: perch.seam.v1.Reading.counter:type_name -> perch.seam.v1.Counter
-	46, // 55: perch.seam.v1.Reading.barrier:type_name -> perch.seam.v1.Barrier
-	28, // 56: perch.seam.v1.Node.stat:type_name -> perch.seam.v1.Stat
-	61, // 57: perch.seam.v1.Acl.entries:type_name -> perch.command.v1.AclEntry
-	27, // 58: perch.seam.v1.OpResult.node:type_name -> perch.seam.v1.Node
-	62, // 59: perch.seam.v1.Principal.grants:type_name -> perch.command.v1.Grant
-	59, // 60: perch.seam.v1.HeldState.kind:type_name -> perch.command.v1.Kind
-	38, // 61: perch.seam.v1.HeldState.holders:type_name -> perch.seam.v1.Holder
-	39, // 62: perch.seam.v1.HeldState.run:type_name -> perch.seam.v1.RunState
-	59, // 63: perch.seam.v1.Hold.kind:type_name -> perch.command.v1.Kind
-	40, // 64: perch.seam.v1.Outcome.hold:type_name -> perch.seam.v1.Hold
-	44, // 65: perch.seam.v1.Outcome.claimed:type_name -> perch.seam.v1.Message
-	37, // 66: perch.seam.v1.Outcome.held:type_name -> perch.seam.v1.HeldState
-	49, // 67: perch.seam.v1.EventBatch.events:type_name -> perch.seam.v1.Event
-	28, // 68: perch.seam.v1.Event.stat:type_name -> perch.seam.v1.Stat
-	29, // 69: perch.seam.v1.Event.acl:type_name -> perch.seam.v1.Acl
-	33, // 70: perch.seam.v1.Held.info:type_name -> perch.seam.v1.Info
-	27, // 71: perch.seam.v1.Result.node:type_name -> perch.seam.v1.Node
-	32, // 72: perch.seam.v1.Result.ops:type_name -> perch.seam.v1.OpResult
-	29, // 73: perch.seam.v1.Result.acl:type_name -> perch.seam.v1.Acl
-	30, // 74: perch.seam.v1.Result.quota:type_name -> perch.seam.v1.Quota
-	31, // 75: perch.seam.v1.Result.overrun:type_name -> perch.seam.v1.Overrun
-	34, // 76: perch.seam.v1.Result.principal:type_name -> perch.seam.v1.Principal
-	35, // 77: perch.seam.v1.Result.api_token:type_name -> perch.seam.v1.ApiToken
-	33, // 78: perch.seam.v1.Result.session:type_name -> perch.seam.v1.Info
-	40, // 79: perch.seam.v1.Result.hold:type_name -> perch.seam.v1.Hold
-	41, // 80: perch.seam.v1.Result.place:type_name -> perch.seam.v1.Place
-	37, // 81: perch.seam.v1.Result.held:type_name -> perch.seam.v1.HeldState
-	44, // 82: perch.seam.v1.Result.claimed:type_name -> perch.seam.v1.Message
-	47, // 83: perch.seam.v1.Result.receipts:type_name -> perch.seam.v1.Receipts
-	43, // 84: perch.seam.v1.Result.queue:type_name -> perch.seam.v1.QueueState
-	45, // 85: perch.seam.v1.Result.counter:type_name -> perch.seam.v1.Counter
-	46, // 86: perch.seam.v1.Result.barrier:type_name -> perch.seam.v1.Barrier
-	42, // 87: perch.seam.v1.Result.outcomes:type_name -> perch.seam.v1.Outcome
-	53, // 88: perch.seam.v1.Status.soft:type_name -> perch.seam.v1.Soft
-	54, // 89: perch.seam.v1.Status.members:type_name -> perch.seam.v1.MemberStatus
-	56, // 90: perch.seam.v1.Status.settings:type_name -> perch.seam.v1.Settings
-	55, // 91: perch.seam.v1.MemberStatus.facts:type_name -> perch.seam.v1.MemberFacts
-	92, // [92:92] is the sub-list for method output_type
-	92, // [92:92] is the sub-list for method input_type
-	92, // [92:92] is the sub-list for extension type_name
-	92, // [92:92] is the sub-list for extension extendee
-	0,  // [0:92] is the sub-list for field type_name
+	18, // 15: perch.seam.v1.Question.snapshot:type_name -> perch.seam.v1.SnapshotQuery
+	61, // 16: perch.seam.v1.Write.command:type_name -> perch.command.v1.Command
+	61, // 17: perch.seam.v1.Acquire.command:type_name -> perch.command.v1.Command
+	62, // 18: perch.seam.v1.Read.caller:type_name -> perch.command.v1.Caller
+	63, // 19: perch.seam.v1.Read.of:type_name -> perch.command.v1.Kind
+	64, // 20: perch.seam.v1.Read.ops:type_name -> perch.command.v1.Op
+	9,  // 21: perch.seam.v1.Read.at:type_name -> perch.seam.v1.At
+	62, // 22: perch.seam.v1.EventQuery.caller:type_name -> perch.command.v1.Caller
+	62, // 23: perch.seam.v1.Interest.caller:type_name -> perch.command.v1.Caller
+	12, // 24: perch.seam.v1.Follow.interest:type_name -> perch.seam.v1.Interest
+	62, // 25: perch.seam.v1.Touch.caller:type_name -> perch.command.v1.Caller
+	62, // 26: perch.seam.v1.Transfer.caller:type_name -> perch.command.v1.Caller
+	62, // 27: perch.seam.v1.MembersChange.caller:type_name -> perch.command.v1.Caller
+	17, // 28: perch.seam.v1.MembersChange.set:type_name -> perch.seam.v1.MemberChange
+	62, // 29: perch.seam.v1.SnapshotQuery.caller:type_name -> perch.command.v1.Caller
+	19, // 30: perch.seam.v1.SnapshotQuery.from:type_name -> perch.seam.v1.SnapshotFrom
+	19, // 31: perch.seam.v1.SnapshotPiece.from:type_name -> perch.seam.v1.SnapshotFrom
+	24, // 32: perch.seam.v1.Answer.error:type_name -> perch.seam.v1.Error
+	0,  // 33: perch.seam.v1.Answer.untaken:type_name -> perch.seam.v1.Untaken
+	54, // 34: perch.seam.v1.Answer.result:type_name -> perch.seam.v1.Result
+	29, // 35: perch.seam.v1.Answer.reading:type_name -> perch.seam.v1.Reading
+	51, // 36: perch.seam.v1.Answer.events:type_name -> perch.seam.v1.EventBatch
+	53, // 37: perch.seam.v1.Answer.held:type_name -> perch.seam.v1.Held
+	39, // 38: perch.seam.v1.Answer.identity:type_name -> perch.seam.v1.Identity
+	25, // 39: perch.seam.v1.Answer.followed:type_name -> perch.seam.v1.Followed
+	20, // 40: perch.seam.v1.Answer.snapshot:type_name -> perch.seam.v1.SnapshotPiece
+	1,  // 41: perch.seam.v1.Error.ended:type_name -> perch.seam.v1.Ended
+	27, // 42: perch.seam.v1.Followed.first:type_name -> perch.seam.v1.Batch
+	27, // 43: perch.seam.v1.ToGateway.batches:type_name -> perch.seam.v1.Batch
+	28, // 44: perch.seam.v1.ToGateway.beat:type_name -> perch.seam.v1.Beat
+	52, // 45: perch.seam.v1.Batch.events:type_name -> perch.seam.v1.Event
+	55, // 46: perch.seam.v1.Beat.status:type_name -> perch.seam.v1.Status
+	30, // 47: perch.seam.v1.Reading.node:type_name -> perch.seam.v1.Node
+	30, // 48: perch.seam.v1.Reading.children:type_name -> perch.seam.v1.Node
+	36, // 49: perch.seam.v1.Reading.sessions:type_name -> perch.seam.v1.Info
+	32, // 50: perch.seam.v1.Reading.acl:type_name -> perch.seam.v1.Acl
+	33, // 51: perch.seam.v1.Reading.quota:type_name -> perch.seam.v1.Quota
+	35, // 52: perch.seam.v1.Reading.ops:type_name -> perch.seam.v1.OpResult
+	37, // 53: perch.seam.v1.Reading.principals:type_name -> perch.seam.v1.Principal
+	38, // 54: perch.seam.v1.Reading.api_tokens:type_name -> perch.seam.v1.ApiToken
+	40, // 55: perch.seam.v1.Reading.held:type_name -> perch.seam.v1.HeldState
+	43, // 56: perch.seam.v1.Reading.hold:type_name -> perch.seam.v1.Hold
+	46, // 57: perch.seam.v1.Reading.queue:type_name -> perch.seam.v1.QueueState
+	47, // 58: perch.seam.v1.Reading.messages:type_name -> perch.seam.v1.Message
+	48, // 59: perch.seam.v1.Reading.counter:type_name -> perch.seam.v1.Counter
+	49, // 60: perch.seam.v1.Reading.barrier:type_name -> perch.seam.v1.Barrier
+	31, // 61: perch.seam.v1.Node.stat:type_name -> perch.seam.v1.Stat
+	65, // 62: perch.seam.v1.Acl.entries:type_name -> perch.command.v1.AclEntry
+	30, // 63: perch.seam.v1.OpResult.node:type_name -> perch.seam.v1.Node
+	66, // 64: perch.seam.v1.Principal.grants:type_name -> perch.command.v1.Grant
+	63, // 65: perch.seam.v1.HeldState.kind:type_name -> perch.command.v1.Kind
+	41, // 66: perch.seam.v1.HeldState.holders:type_name -> perch.seam.v1.Holder
+	42, // 67: perch.seam.v1.HeldState.run:type_name -> perch.seam.v1.RunState
+	63, // 68: perch.seam.v1.Hold.kind:type_name -> perch.command.v1.Kind
+	43, // 69: perch.seam.v1.Outcome.hold:type_name -> perch.seam.v1.Hold
+	47, // 70: perch.seam.v1.Outcome.claimed:type_name -> perch.seam.v1.Message
+	40, // 71: perch.seam.v1.Outcome.held:type_name -> perch.seam.v1.HeldState
+	52, // 72: perch.seam.v1.EventBatch.events:type_name -> perch.seam.v1.Event
+	31, // 73: perch.seam.v1.Event.stat:type_name -> perch.seam.v1.Stat
+	32, // 74: perch.seam.v1.Event.acl:type_name -> perch.seam.v1.Acl
+	36, // 75: perch.seam.v1.Held.info:type_name -> perch.seam.v1.Info
+	30, // 76: perch.seam.v1.Result.node:type_name -> perch.seam.v1.Node
+	35, // 77: perch.seam.v1.Result.ops:type_name -> perch.seam.v1.OpResult
+	32, // 78: perch.seam.v1.Result.acl:type_name -> perch.seam.v1.Acl
+	33, // 79: perch.seam.v1.Result.quota:type_name -> perch.seam.v1.Quota
+	34, // 80: perch.seam.v1.Result.overrun:type_name -> perch.seam.v1.Overrun
+	37, // 81: perch.seam.v1.Result.principal:type_name -> perch.seam.v1.Principal
+	38, // 82: perch.seam.v1.Result.api_token:type_name -> perch.seam.v1.ApiToken
+	36, // 83: perch.seam.v1.Result.session:type_name -> perch.seam.v1.Info
+	43, // 84: perch.seam.v1.Result.hold:type_name -> perch.seam.v1.Hold
+	44, // 85: perch.seam.v1.Result.place:type_name -> perch.seam.v1.Place
+	40, // 86: perch.seam.v1.Result.held:type_name -> perch.seam.v1.HeldState
+	47, // 87: perch.seam.v1.Result.claimed:type_name -> perch.seam.v1.Message
+	50, // 88: perch.seam.v1.Result.receipts:type_name -> perch.seam.v1.Receipts
+	46, // 89: perch.seam.v1.Result.queue:type_name -> perch.seam.v1.QueueState
+	48, // 90: perch.seam.v1.Result.counter:type_name -> perch.seam.v1.Counter
+	49, // 91: perch.seam.v1.Result.barrier:type_name -> perch.seam.v1.Barrier
+	45, // 92: perch.seam.v1.Result.outcomes:type_name -> perch.seam.v1.Outcome
+	57, // 93: perch.seam.v1.Status.soft:type_name -> perch.seam.v1.Soft
+	58, // 94: perch.seam.v1.Status.members:type_name -> perch.seam.v1.MemberStatus
+	60, // 95: perch.seam.v1.Status.settings:type_name -> perch.seam.v1.Settings
+	56, // 96: perch.seam.v1.Status.archive:type_name -> perch.seam.v1.ArchiveStatus
+	59, // 97: perch.seam.v1.MemberStatus.facts:type_name -> perch.seam.v1.MemberFacts
+	98, // [98:98] is the sub-list for method output_type
+	98, // [98:98] is the sub-list for method input_type
+	98, // [98:98] is the sub-list for extension type_name
+	98, // [98:98] is the sub-list for extension extendee
+	0,  // [0:98] is the sub-list for field type_name
 }
 
 func init() { file_quorum_seam_seam_proto_init() }
@@ -6247,8 +6583,9 @@ func file_quorum_seam_seam_proto_init() {
 		(*Question_Authenticate)(nil),
 		(*Question_EnableAuth)(nil),
 		(*Question_Follow)(nil),
+		(*Question_Snapshot)(nil),
 	}
-	file_quorum_seam_seam_proto_msgTypes[18].OneofWrappers = []any{
+	file_quorum_seam_seam_proto_msgTypes[21].OneofWrappers = []any{
 		(*Answer_Result)(nil),
 		(*Answer_Reading)(nil),
 		(*Answer_Events)(nil),
@@ -6257,16 +6594,17 @@ func file_quorum_seam_seam_proto_init() {
 		(*Answer_Zxid)(nil),
 		(*Answer_Turned)(nil),
 		(*Answer_Followed)(nil),
+		(*Answer_Snapshot)(nil),
 	}
-	file_quorum_seam_seam_proto_msgTypes[19].OneofWrappers = []any{}
-	file_quorum_seam_seam_proto_msgTypes[28].OneofWrappers = []any{}
+	file_quorum_seam_seam_proto_msgTypes[22].OneofWrappers = []any{}
+	file_quorum_seam_seam_proto_msgTypes[31].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_quorum_seam_seam_proto_rawDesc), len(file_quorum_seam_seam_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   55,
+			NumMessages:   59,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -31,6 +31,7 @@ type asking struct {
 	within time.Duration           // longest time that a node takes to answer; 0: as long as ctx lets it
 	again  time.Duration           // for how long another node is asked once an answer was lost, at least againPatience
 	paced  bool
+	only   quorum.NodeID // the node that can answer; 0: any
 
 	began   time.Time
 	unknown bool                   // a node may have done it whose answer was lost
@@ -120,7 +121,7 @@ func (a *asking) cancel() {
 // try makes one attempt, at the nearest node that did not just refuse. Without
 // one it waits a little.
 func (a *asking) try(ctx context.Context) (*seampb.Answer, error) {
-	r, lost, changed := a.client.pick(a.avoid)
+	r, lost, changed := a.client.pick(a.only, a.avoid)
 	if r == nil {
 		pause := nodePatience - min(nodePatience, time.Since(a.began))
 		if len(a.avoid) > 0 || a.unknown {

@@ -194,16 +194,16 @@ func (c *Client) healthy(r *remote) bool {
 		!r.status.Soft.Outside && r.status.Soft.Doubt == quorum.DoubtNone
 }
 
-// pick is the nearest node that may be asked, but for those to be avoided. One
-// that has no leader is taken when all have none. nil: there is none; then
+// pick is the nearest node that may be asked, but for those to be avoided; only
+// that one, if only names one. One that has no leader is taken when all have none. nil: there is none; then
 // changed is closed when there may be one.
-func (c *Client) pick(avoid map[quorum.NodeID]bool) (r *remote, lost context.Context, changed <-chan struct{}) {
+func (c *Client) pick(only quorum.NodeID, avoid map[quorum.NodeID]bool) (r *remote, lost context.Context, changed <-chan struct{}) {
 	near := c.link.Nodes()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, id := range near {
 		at := c.nodes[id]
-		if avoid[id] || !c.healthy(at) || r != nil && !at.status.Ready {
+		if only != 0 && id != only || avoid[id] || !c.healthy(at) || r != nil && !at.status.Ready {
 			continue
 		}
 		if r = at; at.status.Ready {

@@ -72,7 +72,7 @@ func faked(t *testing.T, test func(t *testing.T, f *fake, c *Client)) {
 }
 
 func picked(c *Client) quorum.NodeID {
-	if r, _, _ := c.pick(nil); r != nil {
+	if r, _, _ := c.pick(0, nil); r != nil {
 		return r.id
 	}
 	return 0

@@ -253,6 +253,9 @@ func (g *gate) govern(ctx context.Context, q *seampb.Question) *seampb.Answer {
 	case *seampb.Question_Members:
 		z, err := node.ChangeMembers(ctx, fromMembersChange(ask.Members))
 		return &seampb.Answer{Error: toError(err), Answer: &seampb.Answer_Zxid{Zxid: uint64(z)}}
+	case *seampb.Question_Snapshot:
+		piece, err := node.Snapshot(ctx, fromSnapshotQuery(ask.Snapshot))
+		return &seampb.Answer{Error: toError(err), Answer: &seampb.Answer_Snapshot{Snapshot: toSnapshotPiece(&piece)}}
 	case *seampb.Question_Authenticate:
 		secret, ok := hash(ask.Authenticate.GetSecretSha256())
 		if !ok {

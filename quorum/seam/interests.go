@@ -248,7 +248,7 @@ func (c *Client) follow(in *interest) {
 func (c *Client) followAt(in *interest) (done bool) {
 	ctx, cancel := context.WithTimeout(c.ctx, nodePatience+followWithin)
 	defer cancel()
-	r, lost, changed := c.pick(nil)
+	r, lost, changed := c.pick(0, nil)
 	if r == nil {
 		select {
 		case <-changed:

@@ -21,6 +21,8 @@ const (
 	writeWithin = 10 * time.Second
 	readWithin  = 10 * time.Second // besides what a floor is waited for
 	leaveWithin = 10 * time.Second // of an Acquire, after its wait
+
+	snapshotWithin = time.Minute // to write a backup of a large state
 )
 
 // Write implements lease.Service.
@@ -189,7 +191,7 @@ func (c *Client) Touch(ctx context.Context, caller *commandpb.Caller, token stri
 
 // TouchLater implements lease.Service.
 func (c *Client) TouchLater(caller *commandpb.Caller, token string) {
-	if r, _, _ := c.pick(nil); r != nil {
+	if r, _, _ := c.pick(0, nil); r != nil {
 		c.tell(r.id, &seampb.ToNode{Say: &seampb.ToNode_TouchLater{TouchLater: &seampb.Touch{
 			Caller: caller, Token: []byte(token),
 		}}})
@@ -204,6 +206,17 @@ func (c *Client) Transfer(ctx context.Context, caller *commandpb.Caller, to quor
 		return err
 	}
 	return fromError(answer.GetError())
+}
+
+// Snapshot implements lease.Service. All pieces come from the node that gave the
+// first.
+func (c *Client) Snapshot(ctx context.Context, q lease.SnapshotQuery) (lease.SnapshotPiece, error) {
+	ask := &seampb.Question{Ask: &seampb.Question_Snapshot{Snapshot: toSnapshotQuery(&q)}}
+	answer, err := c.ask(ctx, asking{build: always(ask), repeat: true, only: q.From.Node, within: snapshotWithin})
+	if err != nil {
+		return lease.SnapshotPiece{}, unread(err)
+	}
+	return fromSnapshotPiece(answer.GetSnapshot()), fromError(answer.GetError())
 }
 
 // ChangeMembers implements lease.Service.

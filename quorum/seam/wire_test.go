@@ -22,6 +22,7 @@ var trips = []func(t *testing.T){
 	trip(toRead, fromRead), trip(toEventQuery, fromEventQuery), trip(toInterest, fromInterest),
 	trip(toMembersChange, fromMembersChange), trip(toResult, fromResult), trip(toReading, fromReading),
 	trip(toEventBatch, fromEventBatch), trip(toHeld, fromHeld), trip(toIdentity, fromIdentity), trip(toStatus, fromStatus),
+	trip(toSnapshotQuery, fromSnapshotQuery), trip(toSnapshotPiece, fromSnapshotPiece),
 }
 
 func trip[G any, P any, M interface {
@@ -210,13 +211,13 @@ func FuzzDecode(f *testing.F) {
 		if proto.Unmarshal(body, answer) == nil {
 			_ = fromError(answer.GetError())
 			_, _, _ = fromResult(answer.GetResult()), fromReading(answer.GetReading()), fromEventBatch(answer.GetEvents())
-			_, _ = fromHeld(answer.GetHeld()), fromIdentity(answer.GetIdentity())
+			_, _, _ = fromHeld(answer.GetHeld()), fromIdentity(answer.GetIdentity()), fromSnapshotPiece(answer.GetSnapshot())
 		}
 		asked := new(seampb.ToNode)
 		if proto.Unmarshal(body, asked) == nil {
 			q := asked.GetQuestion()
 			_, _, _ = fromRead(q.GetRead()), fromEventQuery(q.GetEvents()), fromMembersChange(q.GetMembers())
-			_ = fromInterest(q.GetFollow().GetInterest())
+			_, _ = fromInterest(q.GetFollow().GetInterest()), fromSnapshotQuery(q.GetSnapshot())
 		}
 		c := New(silent{}, discard)
 		c.pushed(1, body)

@@ -17,6 +17,7 @@ func toStatus(s *lease.Status) *seampb.Status {
 		OldestRecordNs: int64(s.OldestRecord), LeaderForNs: int64(s.LeaderFor), Full: s.Full,
 		Holds: int64(s.Holds), Places: int64(s.Places), Records: int64(s.Records), Events: int64(s.Events),
 		EventBytes: s.EventBytes, OldestEventNs: int64(s.OldestEvent),
+		Archive: toArchiveStatus(&s.Archive),
 	}
 }
 
@@ -30,9 +31,20 @@ func fromStatus(in *seampb.Status) lease.Status {
 		OldestRecord: time.Duration(in.GetOldestRecordNs()), LeaderFor: time.Duration(in.GetLeaderForNs()), Full: in.GetFull(),
 		Holds: int(in.GetHolds()), Places: int(in.GetPlaces()), Records: int(in.GetRecords()), Events: int(in.GetEvents()),
 		EventBytes: in.GetEventBytes(), OldestEvent: time.Duration(in.GetOldestEventNs()),
+		Archive: fromArchiveStatus(in.GetArchive()),
 	}
 	copy(s.Cluster[:], in.GetCluster())
 	return s
+}
+
+func toArchiveStatus(a *lease.ArchiveStatus) *seampb.ArchiveStatus {
+	return &seampb.ArchiveStatus{State: a.State, Zxid: uint64(a.Zxid), LagNs: int64(a.Lag), Error: a.Error}
+}
+
+func fromArchiveStatus(in *seampb.ArchiveStatus) lease.ArchiveStatus {
+	return lease.ArchiveStatus{
+		State: in.GetState(), Zxid: quorum.Zxid(in.GetZxid()), Lag: time.Duration(in.GetLagNs()), Error: in.GetError(),
+	}
 }
 
 func toSoft(s *quorum.Soft) *seampb.Soft {

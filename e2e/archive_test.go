@@ -185,6 +185,7 @@ func TestWritesWhileTheArchiveHangs(t *testing.T) {
 func TestRestoreFromTheArchive(t *testing.T) {
 	p := startPostgres(t)
 	c := archiving(t, p)
+	c.shipper() // what came before is in the first snapshot
 	var written []uint64
 	for i := range 60 {
 		written = append(written, c.nodes[i%3].put(fmt.Sprintf("/app/n%02d", i), fmt.Sprintf("value %d", i)).zxid())

@@ -69,11 +69,11 @@ func TestInto(t *testing.T) {
 	s, root := state(t, 20), t.TempDir()
 	view := s.View()
 	told := int64(0)
-	sum, err := Into(root+"/one", Source{State: s, Epoch: 9}, Options{Progress: func(n int64) { told = n }})
+	sum, err := Into(root+"/one", Source{View: s.View(), Epoch: 9}, Options{Progress: func(n int64) { told = n }})
 	if err != nil || sum.Zxid != view.Zxid() || sum.Digest != view.Digest() || sum.Epoch != 9 || sum.Nodes != view.Nodes() || sum.Age != 19 {
 		t.Fatalf("%+v: %v", sum, err)
 	}
-	if _, err := Into(root+"/two", Source{State: s, Epoch: 9}, Options{}); err != nil {
+	if _, err := Into(root+"/two", Source{View: s.View(), Epoch: 9}, Options{}); err != nil {
 		t.Fatal(err)
 	}
 	if !equal(files(t, root+"/one"), files(t, root+"/two")) || told == 0 {
@@ -108,10 +108,10 @@ func TestInto(t *testing.T) {
 
 func TestIntoRefuses(t *testing.T) {
 	root := t.TempDir()
-	if _, err := Into(root+"/none", Source{State: state(t, 0)}, Options{}); err == nil {
+	if _, err := Into(root+"/none", Source{View: state(t, 0).View()}, Options{}); err == nil {
 		t.Error("a state without a transaction is restored")
 	}
-	if _, err := Into(root+"/none", Source{State: state(t, 1), Epoch: mostEpoch}, Options{}); err == nil {
+	if _, err := Into(root+"/none", Source{View: state(t, 1).View(), Epoch: mostEpoch}, Options{}); err == nil {
 		t.Error("an epoch that nobody reaches is taken")
 	}
 	for _, name := range []string{"log/store", "snap/x.snap", "mine", "restored.json"} {
@@ -123,7 +123,7 @@ func TestIntoRefuses(t *testing.T) {
 			t.Fatal(err)
 		}
 		before := files(t, dir)
-		if _, err := Into(dir, Source{State: state(t, 1)}, Options{}); !errors.Is(err, ErrNotEmpty) || !equal(before, files(t, dir)) {
+		if _, err := Into(dir, Source{View: state(t, 1).View()}, Options{}); !errors.Is(err, ErrNotEmpty) || !equal(before, files(t, dir)) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -132,7 +132,7 @@ func TestIntoRefuses(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer lock.Close()
-	if _, err := Into(root, Source{State: state(t, 1)}, Options{}); !errors.Is(err, disk.ErrLocked) {
+	if _, err := Into(root, Source{View: state(t, 1).View()}, Options{}); !errors.Is(err, disk.ErrLocked) {
 		t.Errorf("two restores at once: %v", err)
 	}
 }
@@ -141,7 +141,7 @@ func TestIntoRefuses(t *testing.T) {
 func TestIntoIsInterrupted(t *testing.T) {
 	s := state(t, 5)
 	want := t.TempDir()
-	if _, err := Into(want, Source{State: s}, Options{}); err != nil {
+	if _, err := Into(want, Source{View: s.View()}, Options{}); err != nil {
 		t.Fatal(err)
 	}
 	whole := files(t, want)
@@ -151,7 +151,7 @@ func TestIntoIsInterrupted(t *testing.T) {
 			return errors.Join(put(dir, begunName, nil), os.Mkdir(dir+"/snap", 0o700), os.WriteFile(dir+"/snap/x.tmp", []byte("half"), 0o600))
 		},
 		"another one": func(dir string) error {
-			_, err := Into(dir, Source{State: state(t, 9)}, Options{})
+			_, err := Into(dir, Source{View: state(t, 9).View()}, Options{})
 			return errors.Join(err, put(dir, begunName, nil))
 		},
 	} {
@@ -162,7 +162,7 @@ func TestIntoIsInterrupted(t *testing.T) {
 		if err := Begin(wal.Options{Dir: dir + "/log", Node: 1}, dir); !errors.Is(err, ErrInterrupted) {
 			t.Errorf("%s: a node starts: %v", name, err)
 		}
-		if _, err := Into(dir, Source{State: s}, Options{}); err != nil || !equal(files(t, dir), whole) {
+		if _, err := Into(dir, Source{View: s.View()}, Options{}); err != nil || !equal(files(t, dir), whole) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -172,7 +172,7 @@ func TestIntoIsInterrupted(t *testing.T) {
 // start; a log that belongs to something else is left alone.
 func TestBeginIsInterrupted(t *testing.T) {
 	dir := t.TempDir()
-	if _, err := Into(dir, Source{State: state(t, 5)}, Options{}); err != nil {
+	if _, err := Into(dir, Source{View: state(t, 5).View()}, Options{}); err != nil {
 		t.Fatal(err)
 	}
 	note, err := os.ReadFile(filepath.Join(dir, doneName))

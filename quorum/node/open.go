@@ -201,6 +201,11 @@ func anyState(cfg Config, store *snap.Store, found *wal.Recovered) (*lease.State
 		faults = append(faults, fmt.Errorf("snapshot at %v: %w", m.Zxid, err))
 	}
 	start := found.History.Start()
+	if ctl := &found.Control; ctl.Past != (quorum.Past{}) && !ctl.Formed && !ctl.NeedsRebuild {
+		// Nobody could rebuild it: the cluster has not formed.
+		return nil, quorum.SnapMeta{}, errors.Join(append([]error{fmt.Errorf("the snapshot that %s was restored from is lost or damaged, and no cluster has formed yet: "+
+			"delete the directory and restore it again", cfg.Dir)}, faults...)...)
+	}
 	if ctl := &found.Control; len(metas) > 0 && !ctl.Formed && !ctl.NeedsRebuild {
 		return nil, quorum.SnapMeta{}, &wal.DamageError{
 			File:   filepath.Join(cfg.Dir, "log"),

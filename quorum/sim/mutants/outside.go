@@ -69,7 +69,7 @@ var stateMutants = []mutant{
 		"return i < len(gs) && gs[i].holds(z)", "return i < len(gs) && false"),
 		seeds()},
 	{"cursor-outlives-a-restore", "RULES.md R9", one("lease/restored.go",
-		"s.history = tree.NewHistory(x.Zxid)", ""),
+		"s.history = tree.NewHistory(x.Zxid)", "_ = tree.NewHistory(x.Zxid)"),
 		seeds()},
 	{"lost-tag-compared", "RULES.md R9", one("lease/restored.go",
 		"c != nil && (gs.hold(", "c != nil && false && (gs.hold("),

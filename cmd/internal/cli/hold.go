@@ -103,34 +103,32 @@ func (w *wanted) perPoll(began time.Time) time.Duration {
 func (w *wanted) over(began time.Time) bool { return w.wait >= 0 && time.Since(began) >= w.wait }
 
 // obtain asks until what is wanted is there, or the wait is over: then err is the
-// last refusal. Nobody who answers for --timeout ends it, too, unless it waits
-// for ever.
+// last refusal. That others have it, or that nobody answers, is waited out; any
+// other refusal ends it at once.
 func (c *conn) obtain(ctx context.Context, w *wanted, v any, do func(ctx context.Context, poll, stay time.Duration) (*http.Response, error)) (*answer, error) {
 	for began := time.Now(); ; {
 		poll, stay := w.perPoll(began), time.Duration(0)
 		if w.wait < 0 || poll < w.wait-time.Since(began) {
 			stay = holdStay // it is asked again
 		}
+		sent := time.Now()
 		a, err := c.askFor(placed(ctx), poll, v, func(ctx context.Context) (*http.Response, error) { return do(ctx, poll, stay) })
 		switch code := exit.CodeOf(err); {
 		case err == nil, ctx.Err() != nil, w.over(began):
 			return a, err
-		case code == exit.NotObtained && codeOf(err) != "superseded":
-			pauseFor(ctx, shortPause(began, poll))
-		case code != exit.Unavailable && code != exit.Unknown:
+		case code != exit.NotObtained && code != exit.Unavailable && code != exit.Unknown, codeOf(err) == "superseded":
 			return nil, err
-		default:
-			pauseFor(ctx, holdRetry)
 		}
+		breathe(ctx, sent)
 	}
 }
 
-// shortPause keeps a server that does not wait from being asked all the time.
-func shortPause(began time.Time, poll time.Duration) time.Duration {
-	if poll > 0 && time.Since(began) < poll {
-		return againFirst
+// breathe keeps whoever answers sooner than he was asked to from being asked all
+// the time.
+func breathe(ctx context.Context, sent time.Time) {
+	if time.Since(sent) < holdRetry {
+		pauseFor(ctx, holdRetry)
 	}
-	return 0
 }
 
 // inSession gives the conversation a session to hold things in: the one named, in

@@ -94,7 +94,7 @@ Exit code 75 when there was none in time. With -o json the answer of /v1/queues/
 // which the claim of an answer that was lost is found again.
 func (c *conn) claim(ctx context.Context, n string, count int32, w *wanted) error {
 	for began := time.Now(); ; {
-		poll := w.perPoll(began)
+		poll, sent := w.perPoll(began), time.Now()
 		var claim client.Claim
 		a, err := c.askFor(ctx, poll, &claim, func(ctx context.Context) (*http.Response, error) {
 			return c.api.ClaimMessages(ctx, n, &client.ClaimMessagesParams{Include: &client.Include{client.DetailText}},
@@ -108,6 +108,7 @@ func (c *conn) claim(ctx context.Context, n string, count int32, w *wanted) erro
 		case w.over(began):
 			return notObtained("there is no message in %s", n)
 		}
+		breathe(ctx, sent)
 	}
 }
 

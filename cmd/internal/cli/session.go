@@ -190,23 +190,37 @@ With --loop go on until told to end; the session is not closed then. Exit code 7
 		if err := c.needSession(); err != nil {
 			return err
 		}
-		for {
-			var s client.Session
-			a, err := c.ask(placed(ctx), &s, func(ctx context.Context) (*http.Response, error) {
-				return c.api.KeepSessionAlive(ctx, "self", nil, client.KeepAlive{TTLMs: ms(ttl)})
-			})
-			if loop && ctx.Err() != nil {
-				return nil
-			}
-			if err != nil {
-				return err
-			}
-			if err := c.show(a, func() error { return c.line("%s", number(s.RemainingMs)) }); err != nil || !loop {
-				return err
-			}
-			pauseFor(ctx, time.Duration(s.TTLMs)*time.Millisecond/aliveShare)
+		if !loop {
+			_, err := c.keepAlive(ctx, ttl)
+			return err
 		}
+		for ctx.Err() == nil {
+			lives, err := c.keepAlive(ctx, ttl)
+			switch {
+			case ctx.Err() != nil:
+			case err == nil:
+				pauseFor(ctx, lives/aliveShare)
+			case exit.CodeOf(err) != exit.Unavailable:
+				return err
+			default:
+				c.note("%v; trying on", err)
+				pauseFor(ctx, againLast)
+			}
+		}
+		return nil
 	}, withSession)
+}
+
+// keepAlive renews the session once, shows it, and returns how long it lives.
+func (c *conn) keepAlive(ctx context.Context, ttl time.Duration) (lives time.Duration, err error) {
+	var s client.Session
+	a, err := c.ask(placed(ctx), &s, func(ctx context.Context) (*http.Response, error) {
+		return c.api.KeepSessionAlive(ctx, "self", nil, client.KeepAlive{TTLMs: ms(ttl)})
+	})
+	if err != nil {
+		return 0, err
+	}
+	return time.Duration(s.TTLMs) * time.Millisecond, c.show(a, func() error { return c.line("%s", number(s.RemainingMs)) })
 }
 
 func (o *Options) closeSessionCommand() *cobra.Command {

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -96,18 +97,41 @@ func (s *shell) run(ctx, outer context.Context) error {
 	if in, ok := s.in.(*os.File); ok && progress.IsTerminal(in) && progress.IsTerminal(s.out) {
 		return s.interact(ctx)
 	}
-	lines := bufio.NewScanner(s.in)
-	lines.Buffer(nil, lineBytesMax)
+	lines, failed := s.lines()
 	s.in = strings.NewReader("") // the lines are not for commands to read
-	for outer.Err() == nil && lines.Scan() {
-		if s.line(outer, lines.Text()) {
+	for {
+		select {
+		case <-outer.Done():
 			return s.ended()
+		case line, more := <-lines:
+			switch {
+			case !more:
+				return cmp.Or(<-failed, s.ended())
+			case s.line(outer, line):
+				return s.ended()
+			}
 		}
 	}
-	if err := lines.Err(); err != nil {
-		return fmt.Errorf("standard input: %w", err)
-	}
-	return s.ended()
+}
+
+// lines reads standard input. Nobody can stop that, so it may outlive the shell:
+// the process ends with it.
+func (s *shell) lines() (lines chan string, failed chan error) {
+	lines, failed = make(chan string), make(chan error, 1)
+	scan := bufio.NewScanner(s.in)
+	scan.Buffer(nil, lineBytesMax)
+	go func() {
+		defer close(lines)
+		for scan.Scan() {
+			lines <- scan.Text()
+		}
+		err := scan.Err()
+		if err != nil {
+			err = fmt.Errorf("standard input: %w", err)
+		}
+		failed <- err
+	}()
+	return lines, failed
 }
 
 // ended is how the shell ends: as its last line did, which has been told.

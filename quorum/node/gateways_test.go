@@ -201,6 +201,7 @@ func watched(t *testing.T, test func(t *testing.T, c *cluster, client *seam.Clie
 		must(t, c.leader().Node, putCommand("/a", "0"), "")
 		client, link := c.gateway(1, 1, 2, 3)
 		ready(t, client)
+		pass(t, time.Second) // until the nearest one has said that it is led
 		p := &poller{t: t, svc: client, path: "/a", scope: tree.ScopeSubtree}
 		p.begin(t.Context())
 		p.poll(t.Context(), 10*time.Millisecond) // the interest is followed from here on

@@ -60,6 +60,8 @@ test: tools ## everything that CI checks; installs what it needs on a bare machi
 	@$(MAKE) --no-print-directory e2e
 	@$(MAKE) --no-print-directory client
 	@$(MAKE) --no-print-directory zk-diff
+	@$(MAKE) --no-print-directory deploy-test
+	@$(MAKE) --no-print-directory compose-test
 
 unit: ## the tests of all packages, without the race detector
 	@$(GO) test ./...
@@ -142,6 +144,31 @@ example-search: bin/perch ## the search engine of examples/search-engine, with e
 	@$(GO) build -o bin/search-engine ./examples/search-engine
 	@bin/search-engine -perch bin/perch
 
+# The last stage of deploy/Dockerfile over a root directory made here, so that no
+# base image has to be pulled, and one file says what is in the image.
+image: bin/image/perch ## pack the binary built here into the image perch:local, for docker-compose.yml
+	@mkdir -p bin/image/data bin/image/etc/ssl/certs
+	@cp /etc/ssl/certs/ca-certificates.crt bin/image/etc/ssl/certs/
+	@sed -n '/^FROM scratch$$/,$$ { s|--from=build ||; s|/image/|/|; p }' deploy/Dockerfile | \
+	docker build --quiet --tag perch:local --file - bin/image
+
+bin/image/perch: $(SOURCES)
+	@$(GO) build -trimpath -ldflags="-s -w" -o $@ ./cmd/perch
+
+compose-secret: ## make the secrets of docker-compose.yml, unless they are there, and give them to its containers
+	@deploy/compose/secret.sh
+
+compose-certs: ## make certificates for its profile `secure` as well, with openssl
+	@deploy/certs.sh $${PERCH_COMPOSE_DIR:-perch-data/compose} node1=node1,localhost node2=node2,localhost node3=node3,localhost \
+		gateway=gateway,localhost,127.0.0.1 postgres=postgres
+	@deploy/compose/secret.sh
+
+compose-test: compose-tools bin/image/perch ## bring docker-compose.yml up in an engine of its own, break it, and clean up
+	@cd e2e/deploy && $(GO) test -count=1 -timeout 10m -v ./compose $(E2E_ARGS)
+
+deploy-test: deploy-tools bin/perch ## units and manifests by those who interpret them, a node behind nginx, HAProxy and Caddy
+	@cd e2e/deploy && PERCH_BIN=$(CURDIR)/bin/perch $(GO) test -count=1 -timeout 5m ./manifests ./proxies $(E2E_ARGS)
+
 lint: lint-go lint-generated lint-openapi ## gofmt, go vet, staticcheck, generated files, the contract
 
 lint-go:
@@ -151,6 +178,7 @@ lint-go:
 	@cd e2e && $(GO) vet ./...
 	@cd e2e/zkdiff && $(GO) vet ./...
 	@cd e2e/clients && $(GO) vet ./...
+	@cd e2e/deploy && $(GO) vet ./...
 	@$(GO) build -o bin/staticcheck honnef.co/go/tools/cmd/staticcheck
 	@bin/staticcheck ./...
 	@$(GO) vet -tags man ./cmd/perch && bin/staticcheck -tags man ./cmd/perch
@@ -159,6 +187,7 @@ lint-go:
 	@cd e2e && ../bin/staticcheck ./...
 	@cd e2e/zkdiff && ../../bin/staticcheck ./...
 	@cd e2e/clients && ../../bin/staticcheck ./...
+	@cd e2e/deploy && ../../bin/staticcheck ./...
 	@$(GO) test -run TestRoomsImportOnlyWhatTheyMay . >/dev/null || $(GO) test -run TestRoomsImportOnlyWhatTheyMay .
 	@echo "lint: Go code is clean"
 
@@ -248,8 +277,38 @@ client-tools:
 		fi; \
 	fi
 
+# Debian's engine, and what the stand-ins for the images of others are made of.
+compose-tools: tools
+	@missing=; \
+	for pair in dockerd:docker.io docker-compose:docker-compose haproxy:haproxy ip:iproute2 iptables:iptables setpriv:util-linux; do \
+		command -v $${pair%%:*} >/dev/null || missing="$$missing $${pair##*:}"; \
+	done; \
+	ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || missing="$$missing postgresql"; \
+	$(call install,$$missing)
+
+# Those who interpret what is in deploy/.
+deploy-tools: tools
+	@missing=; \
+	for pair in nginx:nginx haproxy:haproxy caddy:caddy systemd-analyze:systemd; do \
+		command -v $${pair%%:*} >/dev/null || missing="$$missing $${pair##*:}"; \
+	done; \
+	$(call install,$$missing)
+
+# Installed only as root on a Debian machine; anybody else is told what is missing.
+define install
+if [ -n "$(1)" ]; then \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		echo "installing$(1)"; \
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(1) >/dev/null; \
+	else \
+		echo "please install:$(1)"; exit 1; \
+	fi; \
+fi
+endef
+
 clean: ## remove what was built; data directories stay
 	@rm -rf bin e2e/lint/node_modules e2e/clients/node_modules e2e/clients/out
 
 .PHONY: client help build man run cluster generate test unit race sim sweep explore soak-sim fuzz e2e soak bench example-search clients zk-diff \
+	image compose-secret compose-certs compose-test compose-tools deploy-test deploy-tools \
 	alerts promtool lint lint-go lint-generated lint-openapi tools client-tools zookeeper soak-fuzz clean

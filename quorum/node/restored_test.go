@@ -58,7 +58,7 @@ func source(t testing.TB, path string) restore.Source {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return restore.Source{State: state, Epoch: b.Epoch}
+	return restore.Source{View: state.View(), Epoch: b.Epoch}
 }
 
 // A backup holds all that was acknowledged before it was asked for, and is handed
@@ -67,7 +67,7 @@ func TestDownload(t *testing.T) {
 	n := start(t, alone(t, t.TempDir()))
 	last := must(t, n.Node, putCommand("/a", strings.Repeat("x", 5000)), "")
 	s := source(t, download(t, n.Node))
-	if v := s.State.View(); v.Zxid() < last.Zxid || v.Nodes() < 2 || s.Epoch != n.Soft().Epoch {
+	if v := s.View; v.Zxid() < last.Zxid || v.Nodes() < 2 || s.Epoch != n.Soft().Epoch {
 		t.Errorf("%v after %v, epoch %d", v.Zxid(), last.Zxid, s.Epoch)
 	}
 	first, err := n.Snapshot(t.Context(), lease.SnapshotQuery{})
@@ -100,7 +100,7 @@ func TestARestoredClusterForms(t *testing.T) {
 		must(t, c.leader().Node, ephemeralCommand("/mine"), clientToken)
 		must(t, c.leader().Node, putCommand("/a", "kept"), "")
 		s := source(t, download(t, c.follower().Node))
-		past, former := s.State.View().Zxid(), c.leader().cluster()
+		past, former := s.View.Zxid(), c.leader().cluster()
 		lost := must(t, c.leader().Node, putCommand("/b", "lost"), "").Zxid
 		ids := []quorum.NodeID{1, 2, 3}
 		for _, id := range ids {
@@ -148,7 +148,7 @@ func TestARestoredClusterForms(t *testing.T) {
 					t.Errorf("node %d: since %v: %v, want %v", id, z, err, want)
 				}
 			}
-			if v := n.view(); v.Sessions() != 0 || v.Age() < s.State.View().Age() {
+			if v := n.view(); v.Sessions() != 0 || v.Age() < s.View.Age() {
 				t.Errorf("node %d: %d sessions, age %d", id, v.Sessions(), v.Age())
 			}
 		}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"flag"
 	"fmt"
 	"io"
@@ -15,11 +16,6 @@ import (
 	"strings"
 	"testing"
 	"time"
-
-	"github.com/prometheus/client_golang/prometheus"
-
-	"perch/handlers"
-	"perch/lease"
 )
 
 var update = flag.Bool("update", false, "write what is found into the pages that are compared")
@@ -34,16 +30,21 @@ const pageMark = "<!-- generated: go test ./cmd/perch -run TestMetricsAreThoseOf
 // TestMetricsAreThoseOfTheirPage compares what the leader of three nodes shows
 // with the page: names, types, labels and help texts.
 func TestMetricsAreThoseOfTheirPage(t *testing.T) {
-	found := exposed(t, leaderMetrics(t))
-	edge := edgeNames(t)
+	leader, gateway := leaderMetrics(t)
+	found, by := exposed(t, leader), map[string]string{}
+	for _, m := range found {
+		by[m.name] = "node"
+	}
+	for _, m := range exposed(t, gateway) {
+		if by[m.name] = "edge"; !slices.ContainsFunc(found, func(f exposedMetric) bool { return f.name == m.name }) {
+			found, by[m.name] = append(found, m), "gateway"
+		}
+	}
+	slices.SortFunc(found, func(a, b exposedMetric) int { return strings.Compare(a.name, b.name) })
 	var table strings.Builder
 	table.WriteString("| metric | type | labels | shown by | what it tells |\n| --- | --- | --- | --- | --- |\n")
 	for _, m := range found {
-		by := "node"
-		if edge[m.name] {
-			by = "edge"
-		}
-		fmt.Fprintf(&table, "| `%s` | %s | %s | %s | %s |\n", m.name, m.kind, strings.Join(m.labels, ", "), by, m.help)
+		fmt.Fprintf(&table, "| `%s` | %s | %s | %s | %s |\n", m.name, m.kind, strings.Join(m.labels, ", "), by[m.name], m.help)
 	}
 	page, err := os.ReadFile(metricsPage)
 	if err != nil {
@@ -103,74 +104,76 @@ func exposed(t *testing.T, text string) (list []exposedMetric) {
 	return list
 }
 
-// edgeNames are the metrics of whoever answers HTTP, a node or a gateway.
-func edgeNames(t *testing.T) map[string]bool {
-	t.Helper()
-	registry, env := prometheus.NewRegistry(), map[string]string{}
-	trace := traceConfig{Endpoint: "http://127.0.0.1:1"}
-	tracer, err := trace.start("perch", "1", env, registry, newLogger(io.Discard))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer tracer.Close(t.Context())
-	if _, err := handlers.New(handlers.Options{Service: struct{ lease.Service }{}, Registry: registry, Version: "x"}); err != nil {
-		t.Fatal(err)
-	}
-	families, err := registry.Gather()
-	if err != nil {
-		t.Fatal(err)
-	}
-	names := map[string]bool{"perch_insecure": true} // of the flags, which both have
-	for _, f := range families {
-		names[f.GetName()] = true
-	}
-	return names
-}
-
-// leaderMetrics starts three nodes that trace, and is what /metrics of their
-// leader shows.
-func leaderMetrics(t *testing.T) string {
+// leaderMetrics starts three nodes that trace, with a port for gateways, and a
+// gateway. It is what /metrics of the leader and of the gateway show.
+func leaderMetrics(t *testing.T) (leader, gateway string) {
 	t.Helper()
 	env := []string{"XDG_STATE_HOME=" + t.TempDir()}
-	var peers []string
+	var peers, ports []string
 	for id := 1; id <= 3; id++ {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		peers = append(peers, fmt.Sprintf("%d=%s", id, l.Addr()))
-		defer l.Close()
-		if err := l.Close(); err != nil {
-			t.Fatal(err)
-		}
+		peers, ports = append(peers, fmt.Sprintf("%d=%s", id, freePort(t))), append(ports, freePort(t))
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	ended := make(chan error, len(peers))
+	ended := make(chan error, len(peers)+1)
+	start := func(args ...string) *output {
+		log := new(output)
+		go func() {
+			ended <- run(ctx, append(args, "--http", "127.0.0.1:0", "--otlp-endpoint", "http://127.0.0.1:1"), env, io.Discard, log)
+		}()
+		return log
+	}
 	var logs []*output
 	for id := range peers {
-		log := new(output)
-		logs = append(logs, log)
-		go func() {
-			ended <- run(ctx, []string{"serve", "--http", "127.0.0.1:0", "--id", strconv.Itoa(id + 1), "--peers", strings.Join(peers, ","),
-				"--data", filepath.Join(t.TempDir(), "data"), "--otlp-endpoint", "http://127.0.0.1:1"}, env, io.Discard, log)
-		}()
+		logs = append(logs, start("serve", "--id", strconv.Itoa(id+1), "--peers", strings.Join(peers, ","),
+			"--data", filepath.Join(t.TempDir(), "data"), "--nats", ports[id]))
 	}
+	before := start("gateway", "--nodes", strings.Join(ports, ","))
 	t.Cleanup(func() {
 		cancel()
-		for range peers {
+		for range cap(ended) {
 			if err := <-ended; err != nil {
 				t.Error(err)
 			}
 		}
 	})
 	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+		if text := metricsOf(gatewayURL(before.String())); strings.Contains(text, "perch_gateway_node_round_trip_seconds{") {
+			gateway = text
+		}
 		for _, log := range logs {
 			if text := metricsOf(announced(log.String())); strings.Contains(text, "perch_peer_synced{") {
-				return text
+				leader = text
 			}
 		}
+		if leader != "" && gateway != "" {
+			return leader, gateway
+		}
 	}
-	t.Fatalf("nobody leads:\n%s", logs[0])
+	t.Fatalf("nobody leads, or the gateway finds no node:\n%s\n%s", logs[0], before)
+	return "", ""
+}
+
+// freePort is a loopback address that was free a moment ago.
+func freePort(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return l.Addr().String()
+}
+
+// gatewayURL finds the URL in the line of the start.
+func gatewayURL(log string) string {
+	for line := range strings.Lines(log) {
+		var start struct{ Msg, URL string }
+		if json.Unmarshal([]byte(line), &start) == nil && start.Msg == "perch gateway serves" {
+			return start.URL
+		}
+	}
 	return ""
 }
 

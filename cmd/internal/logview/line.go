@@ -45,6 +45,14 @@ type Control struct {
 	CurrentEpoch  uint32   `json:"current_epoch"`
 	Founding      []Member `json:"founding,omitempty"`
 	Seen          []Life   `json:"seen,omitempty"` // newest life of each disk that counts
+	Past          *Past    `json:"restored_from,omitempty"`
+}
+
+// Past is the state that a cluster was restored from.
+type Past struct {
+	Zxid   uint64 `json:"zxid"`
+	Digest string `json:"digest"`
+	Epoch  uint32 `json:"epoch"` // highest that the former cluster was known to have reached
 }
 
 // Life is one start of a process on the disk of a node.
@@ -132,6 +140,9 @@ func controlOf(c *quorum.Control) *Control {
 	for _, l := range c.Seen {
 		out.Seen = append(out.Seen, Life{Node: uint16(l.ID), Incarnation: hex.EncodeToString(l.Boot.Incarnation[:]), Boot: l.Boot.Counter})
 	}
+	if p := c.Past; p != (quorum.Past{}) {
+		out.Past = &Past{Zxid: uint64(p.Zxid), Digest: bits(p.Digest), Epoch: uint32(p.Epoch)}
+	}
 	if c.Cluster != (quorum.ClusterID{}) {
 		out.Cluster = hex.EncodeToString(c.Cluster[:])
 	}
@@ -176,6 +187,8 @@ func entryOf(e *quorum.Entry) *Entry {
 		if cf, err := quorum.DecodeConfiguration(e.Data); err == nil {
 			out.Members = membersOf(cf.Members)
 		}
+	case quorum.EntryRestored:
+		out.Kind = "restored"
 	default:
 		out.Kind = fmt.Sprintf("kind %d", e.Kind)
 	}

@@ -97,6 +97,9 @@ func (c *Control) text() string {
 	if c.Cluster != "" {
 		parts = append(parts, "cluster "+c.Cluster)
 	}
+	if p := c.Past; p != nil {
+		parts = append(parts, fmt.Sprintf("restored from %s with digest %s, epochs up to %d", position(p.Zxid), p.Digest, p.Epoch))
+	}
 	if len(c.Founding) > 0 {
 		parts = append(parts, "founded by "+memberList(c.Founding))
 	}

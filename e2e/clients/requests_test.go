@@ -244,6 +244,7 @@ func (p *proxied) access() {
 
 func (p *proxied) cluster() {
 	p.get(200, "/v1/cluster")
+	p.get(200, "/v1/snapshot")
 	p.post(400, "/v1/cluster/members", `{"members":[{"id":"0","address":"127.0.0.1:1"}]}`)
 	p.del(404, "/v1/cluster/members/9")
 	p.get(200, "/livez")

@@ -102,6 +102,12 @@ func TestARestoredClusterForms(t *testing.T) {
 		s := source(t, download(t, c.follower().Node))
 		past, former := s.View.Zxid(), c.leader().cluster()
 		lost := must(t, c.leader().Node, putCommand("/b", "lost"), "").Zxid
+		page := lease.Read{Kind: lease.ReadChildren, Path: "/", Limit: 1, At: lease.At{Linearizable: true}}
+		list, err := c.leader().Read(t.Context(), page)
+		if err != nil || list.NextPage == "" || list.Zxid < lost {
+			t.Fatal(list.Zxid, list.NextPage, err)
+		}
+		page.PageToken = list.NextPage
 		ids := []quorum.NodeID{1, 2, 3}
 		for _, id := range ids {
 			c.kill(id)
@@ -137,10 +143,10 @@ func TestARestoredClusterForms(t *testing.T) {
 			}
 			for _, read := range []lease.Read{
 				{Kind: lease.ReadNode, Path: "/a", At: lease.At{Floor: lost}},
-				{Kind: lease.ReadNode, Path: "/a", At: lease.At{Floor: lost, Linearizable: true}},
+				{Kind: lease.ReadNode, Path: "/a", At: lease.At{Floor: lost, Linearizable: true}}, page,
 			} {
 				if _, err := n.Read(t.Context(), read); !errors.Is(err, tree.ErrHistoryLost) {
-					t.Errorf("node %d: floor %v: %v", id, lost, err)
+					t.Errorf("node %d: %+v: %v", id, read, err)
 				}
 			}
 			for z, want := range map[quorum.Zxid]error{lost: tree.ErrHistoryLost, past: tree.ErrCursorExpired} {

@@ -155,13 +155,13 @@ func TestEnvironmentSetsFlags(t *testing.T) {
 
 func TestEnvironmentFaults(t *testing.T) {
 	env := map[string]string{
-		"PERCH_ID": "seven", "PERCH_AUTH": "oidc", "PERCH_ARCHIVE": "x", "PERCH_DTA": "/x",
+		"PERCH_ID": "seven", "PERCH_AUTH": "oidc", "PERCH_CONSOLE": "x", "PERCH_DTA": "/x",
 		"PERCH_URL": "http://127.0.0.1:7070", "PERCH_TOKEN": "x", // of other commands
 		"PERCH_SERVICE_HOST": "10.0.0.1", "PERCH_PORT": "tcp://10.0.0.1:80", "PERCH_PORT_80_TCP": "x", // of Kubernetes
 	}
 	_, faults := parse(t, env)
 	got := text(faults)
-	for _, want := range []string{"PERCH_ID", "PERCH_AUTH: ", "there is no flag --archive", "there is no flag --dta"} {
+	for _, want := range []string{"PERCH_ID", "PERCH_AUTH: ", "there is no flag --console", "there is no flag --dta"} {
 		if !strings.Contains(got, want) {
 			t.Errorf("no %q in:\n%s", want, got)
 		}

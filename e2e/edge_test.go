@@ -20,8 +20,8 @@ func TestRefusedConfigurations(t *testing.T) {
 		want []string
 	}{
 		"reachable from outside": {nil, []string{"--http", "0.0.0.0:0"}, []string{"--http 0.0.0.0:0", "--tls-cert", "--auth", "--insecure"}},
-		"not built":              {nil, []string{"--archive", "postgres://x/y"}, []string{"unknown flag: --archive"}},
-		"not built, environment": {[]string{"PERCH_ARCHIVE=x"}, nil, []string{"PERCH_ARCHIVE"}},
+		"not built":              {nil, []string{"--console"}, []string{"unknown flag: --console"}},
+		"not built, environment": {[]string{"PERCH_CONSOLE=x"}, nil, []string{"PERCH_CONSOLE"}},
 		"all faults at once":     {nil, []string{"--id", "0", "--http", "x", "--peers", "y"}, []string{"--id", "--http", "--peers"}},
 		"remote peers":           {nil, []string{"--peers", "1=192.0.2.1:7501,2=192.0.2.2:7501,3=192.0.2.3:7501"}, []string{"--secret-file"}},
 		"an argument too many":   {nil, []string{"now"}, []string{"unknown command"}},

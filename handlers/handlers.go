@@ -239,8 +239,11 @@ func (e *edge) clusterHeader() []string {
 		return *v
 	}
 	id := clusterID(e.recent())
-	if id == "" {
-		return nil
+	if id == "" { // as of some moments ago: it may have formed since
+		status := e.svc.Status()
+		if id = clusterID(&status); id == "" {
+			return nil
+		}
 	}
 	v := []string{id}
 	e.cluster.Store(&v)

@@ -188,7 +188,7 @@ func TestServeReportsAllFaults(t *testing.T) {
 	}
 	for name, args := range map[string][]string{
 		"unknown command":  {"sevre"},
-		"unknown flag":     {"serve", "--archive=x"},
+		"unknown flag":     {"serve", "--console=x"},
 		"bad value":        {"serve", "--id=one"},
 		"excess argument":  {"serve", "now"},
 		"bench mode":       {"bench", "--mode=delete"},

@@ -102,8 +102,9 @@ func TestFeedBehindTheHistory(t *testing.T) {
 	cfg.Settings.EventBytes = 64 << 10
 	n := start(t, cfg)
 	defer n.end(t)
+	fill(t, n.Node, 0, 1) // a client may be there before the leader has looked
 	until(t, "set", func() bool { return n.view().Settings().EventBytes == cfg.Settings.EventBytes })
-	fill(t, n.Node, 0, 1500)
+	fill(t, n.Node, 1, 1500)
 	if n.view().Oldest() == 0 {
 		t.Fatal("the history has everything")
 	}

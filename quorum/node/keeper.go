@@ -39,6 +39,7 @@ type keeper struct {
 	saved   *checkpoints
 	ending  chan struct{} // closed when it is decided what becomes of the closing sessions or grants
 	raised  uint32        // feature level that was last proposed; of run alone
+	seeded  quorum.Epoch  // reign that has set the first settings; of run alone
 }
 
 func newKeeper(n *Node) *keeper {

@@ -18,11 +18,7 @@ const reapNodes = 1000
 
 // upkeep proposes whatever is due. It is called at every tick of a reign.
 func (k *keeper) upkeep(ctx context.Context, epoch quorum.Epoch) {
-	if view := k.node.view(); view.Zxid() == 0 {
-		if err := k.submit(k.seeds(0, view.Level())...); err != nil {
-			k.log.Error("the settings of the new cluster could not be set", keyError, err)
-		}
-	}
+	k.seed(epoch)
 	k.raise()
 	k.reap()
 	k.lapse()
@@ -30,6 +26,22 @@ func (k *keeper) upkeep(ctx context.Context, epoch quorum.Epoch) {
 		k.withdraw(ctx, epoch)
 		k.save(epoch)
 	}
+}
+
+// seed proposes the configured settings in the reign that a cluster begins with,
+// once, whatever clients have had written before.
+func (k *keeper) seed(epoch quorum.Epoch) {
+	k.mu.Lock()
+	first := k.soft.Epoch == epoch && k.soft.Base == 0
+	k.mu.Unlock()
+	if !first || k.seeded == epoch {
+		return
+	}
+	if err := k.submit(k.seeds(0, k.node.view().Level())...); err != nil {
+		k.log.Error("the settings of the new cluster could not be set", keyError, err)
+		return
+	}
+	k.seeded = epoch
 }
 
 // speaks says whether cmd may be proposed at the present level.

@@ -104,8 +104,8 @@ func exposed(t *testing.T, text string) (list []exposedMetric) {
 	return list
 }
 
-// leaderMetrics starts three nodes that trace, with a port for gateways, and a
-// gateway. It is what /metrics of the leader and of the gateway show.
+// leaderMetrics starts three nodes that trace and archive, with a port for
+// gateways, and a gateway. It is what /metrics of the leader and of the gateway show.
 func leaderMetrics(t *testing.T) (leader, gateway string) {
 	t.Helper()
 	env := []string{"XDG_STATE_HOME=" + t.TempDir()}
@@ -125,7 +125,7 @@ func leaderMetrics(t *testing.T) (leader, gateway string) {
 	var logs []*output
 	for id := range peers {
 		logs = append(logs, start("serve", "--id", strconv.Itoa(id+1), "--peers", strings.Join(peers, ","),
-			"--data", filepath.Join(t.TempDir(), "data"), "--nats", ports[id]))
+			"--data", filepath.Join(t.TempDir(), "data"), "--nats", ports[id], "--archive", "postgres://perch@127.0.0.1:1/perch"))
 	}
 	before := start("gateway", "--nodes", strings.Join(ports, ","))
 	t.Cleanup(func() {

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"slices"
 	"sync"
-	"testing"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -157,12 +156,4 @@ func (m *memory) Next(_ context.Context, after quorum.Zxid, most int) (lease.Str
 	s.Cut(m.entries[from:to])
 	s.Digest, s.Digested = m.digests[to-1], true
 	return s, nil
-}
-
-// sameState compares states by what they would be written as.
-func sameState(t *testing.T, got, want *lease.View) {
-	t.Helper()
-	if got.Zxid() != want.Zxid() || got.Digest() != want.Digest() {
-		t.Fatalf("restored the state at %v with digest %016x, it was that at %v with %016x", got.Zxid(), got.Digest(), want.Zxid(), want.Digest())
-	}
 }

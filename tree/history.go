@@ -173,13 +173,13 @@ const answerOverhead = 384
 // bounds cut the batch off; then it is complete up to its last zxid, else up to
 // the newest event. ErrCursorExpired when events after since are gone.
 func (h *History) Query(want Interest, since quorum.Zxid, b Bounds) (events []Event, more bool, code Code) {
-	if since < h.trimmed {
+	i, n := h.after(since), h.Len()
+	if i < 0 {
 		return nil, false, ErrCursorExpired
 	}
-	n := h.Len()
 	size, whole := 0, 0 // whole: events of complete transactions
 	key := want.key()
-	for i := sort.Search(n, func(i int) bool { return h.at(i).Zxid > since }); i < n; i++ {
+	for ; i < n; i++ {
 		if end := h.passOver(i, key); end > i {
 			i = end - 1
 			continue
@@ -201,6 +201,14 @@ func (h *History) Query(want Interest, since quorum.Zxid, b Bounds) (events []Ev
 		}
 	}
 	return events, false, OK
+}
+
+// after is the place of the first event after since; −1 when some are gone.
+func (h *History) after(since quorum.Zxid) int {
+	if since < h.trimmed {
+		return -1
+	}
+	return sort.Search(h.Len(), func(i int) bool { return h.at(i).Zxid > since })
 }
 
 func (b Bounds) full(n, size int) bool {
@@ -225,11 +233,11 @@ func (h *History) passOver(i int, key uint64) int {
 // watcher is told of: whole transactions, about limit events. More says that
 // there are later ones. ErrCursorExpired when events after since are gone.
 func (h *History) After(since quorum.Zxid, limit int) (events []Event, more bool, code Code) {
-	if since < h.trimmed {
+	i, n := h.after(since), h.Len()
+	if i < 0 {
 		return nil, false, ErrCursorExpired
 	}
-	n := h.Len()
-	for i := sort.Search(n, func(i int) bool { return h.at(i).Zxid > since }); i < n; i++ {
+	for ; i < n; i++ {
 		e := &h.at(i).Event
 		if len(events) >= limit && events[len(events)-1].Zxid != e.Zxid {
 			return events, true, OK

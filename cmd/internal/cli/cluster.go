@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -13,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"perch/cmd/internal/exit"
+	"perch/cmd/internal/progress"
 	"perch/gen/client"
 )
 
@@ -43,8 +45,12 @@ func (c *conn) cluster(ctx context.Context, wait time.Duration, do call) error {
 		if id == "" {
 			id = "(it forms: all voters must be there once)"
 		}
+		if s.LeaderForMs != nil {
+			leader += ", for " + lasted(s.LeaderForMs)
+		}
 		if err := c.fields("cluster", deref(s.Name), "id", id, "leader", leader, "epoch", strconv.FormatInt(s.Epoch, 10), "zxid", strconv.FormatInt(s.Zxid, 10),
-			"answered by", deref(s.Node), "version", deref(s.Version), "features", joined(s.Features)); err != nil {
+			"trouble", trouble(&s), "answered by", deref(s.Node), "version", deref(s.Version), "archive", archived(s.Archive),
+			"features", joined(s.Features)); err != nil {
 			return err
 		}
 		fmt.Fprintln(c.out)
@@ -60,9 +66,60 @@ func (c *conn) members(list []client.Member) error {
 		if m.Healthy != nil {
 			health = map[bool]string{true: "yes", false: "NO"}[*m.Healthy]
 		}
-		rows = append(rows, []string{m.ID, m.Role, health, number(m.AppliedZxid), number(m.DurableZxid), deref(m.Address)})
+		rows = append(rows, []string{m.ID, m.Role, health, number(m.AppliedZxid), number(m.Lag), size(m.DiskFreeBytes),
+			lasted(m.UptimeMs), deref(m.Address), deref(m.NotReady)})
 	}
-	return c.table([]string{"MEMBER", "ROLE", "HEALTHY", "APPLIED", "DURABLE", "ADDRESS"}, rows)
+	return c.table([]string{"MEMBER", "ROLE", "HEALTHY", "APPLIED", "BEHIND", "DISK FREE", "UP", "ADDRESS", "NOT READY"}, rows)
+}
+
+// trouble is what an operator has to know first; nothing when all is well.
+func trouble(s *client.Cluster) string {
+	var all []string
+	if s.Quorum != nil && !*s.Quorum {
+		all = append(all, "no majority of the voters is up and follows a leader")
+	}
+	if s.Ready != nil && !*s.Ready {
+		all = append(all, "this node does not serve: "+deref(s.NotReady))
+	}
+	if s.StorageFull != nil && *s.StorageFull {
+		all = append(all, "writes are refused for want of disk")
+	}
+	for _, m := range s.Members {
+		if m.DiskLow != nil && *m.DiskLow {
+			all = append(all, "the disk of member "+m.ID+" is low")
+		}
+	}
+	return strings.Join(all, "; ")
+}
+
+// archived says how the archive stands; nothing without one.
+func archived(a *client.ArchiveStatus) string {
+	if a == nil {
+		return ""
+	}
+	text := a.State
+	if a.LagMs > 0 {
+		text += ", " + lasted(&a.LagMs) + " behind"
+	}
+	if a.Error != nil {
+		text += ": " + *a.Error
+	}
+	return text
+}
+
+// lasted is a time in milliseconds as people read it, to the second.
+func lasted(ms *int64) string {
+	if ms == nil {
+		return ""
+	}
+	return (time.Duration(*ms) * time.Millisecond).Truncate(time.Second).String()
+}
+
+func size(bytes *int64) string {
+	if bytes == nil {
+		return ""
+	}
+	return progress.Size(*bytes)
 }
 
 func (o *Options) memberCommand() *cobra.Command {
@@ -110,8 +167,70 @@ Name several at once to go from one voter to three, or from three to five.`,
 			m.Replace = ptr(replace)
 			spec.Members = append(spec.Members, *m)
 		}
+		defer c.showCatchUp(ctx, spec.Members)()
 		return c.cluster(ctx, c.Timeout, func(ctx context.Context) (*http.Response, error) { return c.api.AddMember(ctx, nil, spec) })
 	}, withKey)
+}
+
+// lookEvery is the time between two looks at members that catch up.
+const lookEvery = 500 * time.Millisecond
+
+// showCatchUp shows on a terminal how far members have caught up, until it is
+// stopped.
+func (c *conn) showCatchUp(ctx context.Context, of []client.MemberSpec) (stop func()) {
+	if !c.watched {
+		return func() {}
+	}
+	api, err := c.client(c.printer) // of its own: an asker is for one at a time
+	if err != nil {
+		return func() {}
+	}
+	ctx, cancel := context.WithCancel(repeatedBy(ctx, single))
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		meter, most := progress.New(c.err, "catch up", 0, progress.Items), int64(0)
+		defer meter.Done()
+		ticker := time.NewTicker(lookEvery)
+		defer ticker.Stop()
+		for {
+			select {
+			case <-ticker.C:
+			case <-ctx.Done():
+				return
+			}
+			if lag, known := lag(ctx, api, of); known {
+				if lag > most {
+					meter.Done()
+					meter, most = progress.New(c.err, "catch up", lag, progress.Items), lag
+				}
+				meter.Set(most - lag)
+			}
+		}
+	}()
+	return func() {
+		cancel()
+		<-ended
+	}
+}
+
+// lag is by how many transactions the last of some members is behind.
+func lag(ctx context.Context, api *client.Client, of []client.MemberSpec) (most int64, known bool) {
+	resp, err := api.GetCluster(ctx, nil)
+	if err != nil {
+		return 0, false // whoever waits for the change is told
+	}
+	defer resp.Body.Close()
+	var s client.Cluster
+	if json.NewDecoder(resp.Body).Decode(&s) != nil {
+		return 0, false
+	}
+	for _, m := range s.Members {
+		if m.Lag != nil && slices.ContainsFunc(of, func(spec client.MemberSpec) bool { return spec.ID == m.ID }) {
+			most, known = max(most, *m.Lag), true
+		}
+	}
+	return most, known
 }
 
 // parseMember reads ID=HOST:PORT[:observer], as in --peers.

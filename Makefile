@@ -51,15 +51,21 @@ generate: ## regenerate gen/ from openapi.yaml and the .proto files
 	@$(GO) run ./cmd/internal/protogen $(PROTOS)
 	@for config in $(GEN_CONFIGS); do $(GO) tool oapi-codegen -config $$config openapi.yaml || exit 1; done
 
-test: tools ## everything that CI checks; installs what it needs on a bare machine
+# What works the processors and what mostly waits for others go side by side.
+test: tools bin/perch ## everything that CI checks; installs what it needs on a bare machine
 	@$(MAKE) --no-print-directory lint
-	@$(MAKE) --no-print-directory race
-	@$(MAKE) --no-print-directory alerts
-	@$(MAKE) --no-print-directory fuzz FUZZTIME=2000x FUZZJOBS=2
-	@$(MAKE) --no-print-directory sim SEEDS=6000
+	@$(MAKE) --no-print-directory -j2 --output-sync=target test-units test-stacks
 	@$(MAKE) --no-print-directory e2e
 	@$(MAKE) --no-print-directory client
 	@$(MAKE) --no-print-directory zk-diff
+
+test-units:
+	@$(MAKE) --no-print-directory race
+	@$(MAKE) --no-print-directory fuzz FUZZTIME=2000x FUZZJOBS=2
+	@$(MAKE) --no-print-directory sim SEEDS=4000
+
+test-stacks:
+	@$(MAKE) --no-print-directory alerts
 	@$(MAKE) --no-print-directory deploy-test
 	@$(MAKE) --no-print-directory compose-test
 
@@ -67,11 +73,14 @@ unit: ## the tests of all packages, without the race detector
 	@$(GO) test ./...
 
 # The simulator and the replicated state are one goroutine each, which
-# layout_test.go sees to: they gain nothing from the race detector, and are many
-# times slower under it. What runs beside them is in quorum/node.
-race: ## the tests of all packages, under the race detector but for the state's and the simulator's
-	@CGO_ENABLED=1 $(GO) test -race $$($(GO) list ./... | grep -v -e '^perch/quorum/sim' -e '^perch/lease$$')
-	@$(GO) test ./quorum/sim/... ./lease
+# layout_test.go sees to, and the log is written by one at a time: they gain
+# nothing from the race detector, and are many times slower under it. What runs
+# beside them is in quorum/node. Many packages wait for the disk, hence -p.
+SINGLE := ./lease ./quorum/sim/... ./quorum/wal
+
+race: ## the tests of all packages, under the race detector where there is more than one goroutine
+	@CGO_ENABLED=1 $(GO) test -p 4 -race $$($(GO) list ./... | grep -v -x -F "$$($(GO) list $(SINGLE))")
+	@$(GO) test -p 4 $(SINGLE)
 
 sim: ## the simulator: SEEDS=20000 runs, or SEED=n to replay one
 	@$(GO) build -o bin/simrun ./quorum/sim/simrun
@@ -309,6 +318,6 @@ endef
 clean: ## remove what was built; data directories stay
 	@rm -rf bin e2e/lint/node_modules e2e/clients/node_modules e2e/clients/out
 
-.PHONY: client help build man run cluster generate test unit race sim sweep explore soak-sim fuzz e2e soak bench example-search clients zk-diff \
+.PHONY: test-units test-stacks client help build man run cluster generate test unit race sim sweep explore soak-sim fuzz e2e soak bench example-search clients zk-diff \
 	image compose-secret compose-certs compose-test compose-tools deploy-test deploy-tools \
 	alerts promtool lint lint-go lint-generated lint-openapi tools client-tools zookeeper soak-fuzz clean

@@ -186,7 +186,7 @@ func testAnyPosition(t *testing.T, s *pgtest.Server) {
 	first := src.Applied()
 	for range 5 {
 		src.fill(30)
-		src.epoch++
+		src.reign()
 		src.fill(3)
 		r.caughtUp(t, src)
 	}

@@ -103,7 +103,19 @@ func (m *memory) setReady(err error) {
 }
 
 func (m *memory) Cluster() quorum.ClusterID { return m.cluster }
-func (m *memory) Epoch() quorum.Epoch       { return m.epoch }
+
+func (m *memory) Epoch() quorum.Epoch {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.epoch
+}
+
+// reign begins the next epoch.
+func (m *memory) reign() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.epoch++
+}
 
 func (m *memory) Applied() quorum.Zxid {
 	m.mu.Lock()

@@ -175,10 +175,10 @@ func TestWritesWhileTheArchiveHangs(t *testing.T) {
 		}
 		leader = c.leader()
 	}
-	leader.latency("/warm", 500)
-	with := leader.latency("/with", scaled(3000, 20_000))
+	leader.latency("/warm", 200)
+	with := leader.latency("/with", scaled(1000, 20_000))
 	p.freeze()
-	hung := leader.latency("/hung", scaled(3000, 20_000))
+	hung := leader.latency("/hung", scaled(1000, 20_000))
 	eventually(t, patience, "the failure shows", func() error {
 		if s, err := leader.archive(); err != nil || s.LagMs == 0 || s.State != "failing" {
 			return fmt.Errorf("%+v, %v", s, err)

@@ -162,7 +162,7 @@ func TestAnswersOfAGatewayDoNotGoBack(t *testing.T) {
 		}
 		c.net.isolate(late, true)
 		until(t, "left behind", func() bool { return c.nodes[late].Soft().Leader == 0 })
-		link.prefer(1, 2, 3)
+		link.connect(late, false)
 		res, err := client.Write(t.Context(), putCommand("/new", "x"), "")
 		if err != nil {
 			t.Fatal(err)

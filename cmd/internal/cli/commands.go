@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -64,13 +65,18 @@ func Arrange(root *cobra.Command) {
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return exit.UsageError(fmt.Errorf("%w\n%s --help tells more", err, cmd.CommandPath()))
 	})
-	cobra.AddTemplateFunc("ownFlags", func(f *pflag.FlagSet) string { return flagUsages(f, false) })
-	cobra.AddTemplateFunc("reachFlags", func(f *pflag.FlagSet) string { return flagUsages(f, true) })
+	addTemplateFuncs()
 	root.SetUsageTemplate(strings.Replace(root.UsageTemplate(), flagsOfTemplate, flagsOfOurs, 1))
 	for _, cmd := range root.Commands() {
 		cmd.GroupID = groupOf[cmd.Name()]
 	}
 }
+
+// addTemplateFuncs adds to what cobra has one list of for the whole process.
+var addTemplateFuncs = sync.OnceFunc(func() {
+	cobra.AddTemplateFunc("ownFlags", func(f *pflag.FlagSet) string { return flagUsages(f, false) })
+	cobra.AddTemplateFunc("reachFlags", func(f *pflag.FlagSet) string { return flagUsages(f, true) })
+})
 
 // How cobra shows the flags of a command, and how we do: what all commands have
 // stands apart.

@@ -61,7 +61,7 @@ test: tools bin/perch ## everything that CI checks; installs what it needs on a 
 
 test-units:
 	@$(MAKE) --no-print-directory race
-	@$(MAKE) --no-print-directory fuzz FUZZTIME=2000x FUZZJOBS=2
+	@$(MAKE) --no-print-directory fuzz FUZZTIME=2000x
 	@$(MAKE) --no-print-directory sim SEEDS=4000
 
 test-stacks:

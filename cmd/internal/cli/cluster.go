@@ -46,16 +46,51 @@ func (c *conn) cluster(ctx context.Context, wait time.Duration, do call) error {
 			id = "(it forms: all voters must be there once)"
 		}
 		if s.LeaderForMs != nil {
-			leader += ", for " + lasted(s.LeaderForMs)
+			leader += ", for " + milliseconds(s.LeaderForMs)
 		}
-		if err := c.fields("cluster", deref(s.Name), "id", id, "leader", leader, "epoch", strconv.FormatInt(s.Epoch, 10), "zxid", strconv.FormatInt(s.Zxid, 10),
-			"trouble", trouble(&s), "answered by", deref(s.Node), "version", deref(s.Version), "archive", archived(s.Archive),
-			"features", joined(s.Features)); err != nil {
+		full := ""
+		if s.StorageFull != nil && *s.StorageFull {
+			full = "FULL: writes are refused until a disk that every majority needs has room"
+		}
+		if err := c.fields("cluster", deref(s.Name), "id", id, "leader", leader, "majority", yesNo(s.Quorum), "storage", full,
+			"epoch", strconv.FormatInt(s.Epoch, 10), "zxid", strconv.FormatInt(s.Zxid, 10),
+			"answered by", deref(s.Node), "not ready", deref(s.NotReady), "archive", archiving(s.Archive), "version", deref(s.Version), "features", joined(s.Features)); err != nil {
 			return err
 		}
 		fmt.Fprintln(c.out)
 		return c.members(s.Members)
 	})
+}
+
+// yesNo is a fact for people, with what is wrong in capitals; nothing where nobody told it.
+func yesNo(b *bool) string {
+	if b == nil {
+		return ""
+	}
+	return map[bool]string{true: "yes", false: "NO"}[*b]
+}
+
+// archiving is how the archive stands, where there is one.
+func archiving(a *client.ArchiveStatus) string {
+	switch {
+	case a == nil:
+		return ""
+	case a.Error != nil:
+		return fmt.Sprintf("%s, %s behind: %s", a.State, milliseconds(&a.LagMs), *a.Error)
+	}
+	return fmt.Sprintf("%s, %s behind", a.State, milliseconds(&a.LagMs))
+}
+
+// room is what is free of a member's disk.
+func room(m *client.Member) string {
+	if m.DiskFreeBytes == nil {
+		return ""
+	}
+	text := fmt.Sprintf("%d MiB", *m.DiskFreeBytes>>20)
+	if m.DiskLow != nil && *m.DiskLow {
+		text += " LOW"
+	}
+	return text
 }
 
 func (c *conn) members(list []client.Member) error {
@@ -64,62 +99,22 @@ func (c *conn) members(list []client.Member) error {
 		m := &list[i]
 		health := "?"
 		if m.Healthy != nil {
-			health = map[bool]string{true: "yes", false: "NO"}[*m.Healthy]
+			health = yesNo(m.Healthy)
 		}
-		rows = append(rows, []string{m.ID, m.Role, health, number(m.AppliedZxid), number(m.Lag), size(m.DiskFreeBytes),
-			lasted(m.UptimeMs), deref(m.Address), deref(m.NotReady)})
+		rows = append(rows, []string{m.ID, m.Role, health, yesNo(m.Connected), number(m.Lag), number(m.AppliedZxid), number(m.DurableZxid), room(m),
+			deref(m.Address), deref(m.Version)})
 	}
-	return c.table([]string{"MEMBER", "ROLE", "HEALTHY", "APPLIED", "BEHIND", "DISK FREE", "UP", "ADDRESS", "NOT READY"}, rows)
-}
-
-// trouble is what an operator has to know first; nothing when all is well.
-func trouble(s *client.Cluster) string {
-	var all []string
-	if s.Quorum != nil && !*s.Quorum {
-		all = append(all, "no majority of the voters is up and follows a leader")
+	if err := c.table([]string{"MEMBER", "ROLE", "HEALTHY", "CONNECTED", "LAG", "APPLIED", "DURABLE", "DISK FREE", "ADDRESS", "VERSION"}, rows); err != nil {
+		return err
 	}
-	if s.Ready != nil && !*s.Ready {
-		all = append(all, "this node does not serve: "+deref(s.NotReady))
-	}
-	if s.StorageFull != nil && *s.StorageFull {
-		all = append(all, "writes are refused for want of disk")
-	}
-	for _, m := range s.Members {
-		if m.DiskLow != nil && *m.DiskLow {
-			all = append(all, "the disk of member "+m.ID+" is low")
+	for i := range list {
+		if why := deref(list[i].NotReady); why != "" {
+			if err := c.line("%s is not ready: %s", list[i].ID, clean(why)); err != nil {
+				return err
+			}
 		}
 	}
-	return strings.Join(all, "; ")
-}
-
-// archived says how the archive stands; nothing without one.
-func archived(a *client.ArchiveStatus) string {
-	if a == nil {
-		return ""
-	}
-	text := a.State
-	if a.LagMs > 0 {
-		text += ", " + lasted(&a.LagMs) + " behind"
-	}
-	if a.Error != nil {
-		text += ": " + *a.Error
-	}
-	return text
-}
-
-// lasted is a time in milliseconds as people read it, to the second.
-func lasted(ms *int64) string {
-	if ms == nil {
-		return ""
-	}
-	return (time.Duration(*ms) * time.Millisecond).Truncate(time.Second).String()
-}
-
-func size(bytes *int64) string {
-	if bytes == nil {
-		return ""
-	}
-	return progress.Size(*bytes)
+	return nil
 }
 
 func (o *Options) memberCommand() *cobra.Command {

@@ -66,6 +66,9 @@ func save(path string, b *cli.Backup, errOut io.Writer) (head restore.Head, err 
 	if dir == "" {
 		dir = "."
 	}
+	if info, err := os.Lstat(path); err == nil && !info.Mode().IsRegular() {
+		return head, &exit.Error{Code: exit.Usage, Err: errors.New("it is there, and is no file")} // a device, or a link to one, would be replaced
+	}
 	temp := name + disk.TempSuffix
 	f, err := (disk.OS{}).Open(filepath.Join(dir, temp), disk.Create)
 	if err != nil {

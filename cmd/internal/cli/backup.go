@@ -2,8 +2,10 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"io"
 	"net/http"
+	"net/url"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -27,6 +29,9 @@ func (o *Options) Backups(cmd *cobra.Command, do func(ctx context.Context, b *Ba
 		late := time.AfterFunc(c.Timeout, cancel)
 		resp, err := c.api.DownloadSnapshot(asking, nil)
 		if err != nil {
+			if u := (*url.Error)(nil); errors.As(err, &u) && asking.Err() != nil {
+				u.Err = context.DeadlineExceeded // what late did, unless ctx is over too
+			}
 			return c.lost(ctx, err)
 		}
 		defer resp.Body.Close()

@@ -25,8 +25,8 @@ It is asked once. No token is needed. For certificates that this machine does no
 	}
 	cmd.Flags().BoolVar(&live, "live", false, "ask only whether it runs (/livez), with a quorum or without")
 	return o.asks(cmd, func(ctx context.Context, c *conn, _ []string) error {
-		ctx, cancel := context.WithTimeout(repeatedBy(ctx, single), healthWithin)
-		defer cancel()
+		c.Timeout = min(c.Timeout, healthWithin)
+		ctx = repeatedBy(ctx, single)
 		healthy, path := "ready", c.api.Readyz
 		if live {
 			healthy, path = "alive", c.api.Livez

@@ -27,6 +27,8 @@ func TestHealth(t *testing.T) {
 	plain, secure := httptest.NewServer(answer), httptest.NewTLSServer(answer)
 	defer plain.Close()
 	defer secure.Close()
+	frozen := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }))
+	defer frozen.Close()
 	ca := filepath.Join(t.TempDir(), "ca.crt")
 	text := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: secure.Certificate().Raw})
 	if err := os.WriteFile(ca, text, 0o600); err != nil {
@@ -42,6 +44,7 @@ func TestHealth(t *testing.T) {
 		"for programs":   {[]string{"--live", "--url", plain.URL, "-o", "json"}, "{\"status\":\"alive\"}\n", 0, ""},
 		"cannot serve":   {[]string{"--url", plain.URL}, "", exit.Failure, "no_leader"},
 		"nobody there":   {[]string{"--url", "http://127.0.0.1:1"}, "", exit.Failure, "refused"},
+		"frozen":         {[]string{"--url", frozen.URL, "--timeout", "100ms"}, "", exit.Failure, "within 100ms"},
 		"known signer":   {[]string{"--live", "--url", secure.URL, "--ca-file", ca}, "alive\n", 0, ""},
 		"unknown signer": {[]string{"--live", "--url", secure.URL}, "", exit.Failure, "certificate"},
 	} {

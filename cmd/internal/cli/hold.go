@@ -106,6 +106,7 @@ func (w *wanted) over(began time.Time) bool { return w.wait >= 0 && time.Since(b
 // last refusal. That others have it, or that nobody answers, is waited out; any
 // other refusal ends it at once.
 func (c *conn) obtain(ctx context.Context, w *wanted, v any, do func(ctx context.Context, poll, stay time.Duration) (*http.Response, error)) (*answer, error) {
+	told := false
 	for began := time.Now(); ; {
 		poll, stay := w.perPoll(began), time.Duration(0)
 		if w.wait < 0 || poll < w.wait-time.Since(began) {
@@ -118,6 +119,9 @@ func (c *conn) obtain(ctx context.Context, w *wanted, v any, do func(ctx context
 			return a, err
 		case code != exit.NotObtained && code != exit.Unavailable && code != exit.Unknown, codeOf(err) == "superseded":
 			return nil, err
+		case code != exit.NotObtained && !told:
+			c.note("%v; waiting on", err)
+			told = true
 		}
 		breathe(ctx, sent)
 	}

@@ -70,6 +70,17 @@ func TestAcquireGivesUp(t *testing.T) {
 	}
 }
 
+// Who waits for ever is told when it is not others that he waits for.
+func TestAcquireSaysThatNobodyAnswers(t *testing.T) {
+	none := problem(503, "no_leader", "")
+	f := newFake(t, map[string][]reply{"POST /v1/locks/l/acquire": {none, none, none, none, // as often as it is asked in 1.1 s
+		{body: `{"name":"l","fencing_token":8,"session_id":1,"remaining_ms":1,"waited_ms":0}`}}})
+	out, said, code := f.run("lock", "acquire", "l", "--wait", "-1", "--ttl", "2s", "--timeout", "100ms")
+	if code != exit.OK || out != "8\n" || strings.Count(said, "waiting on") != 1 || !strings.Contains(said, "no_leader") {
+		t.Errorf("exit code %d, printed %q, said %q", code, out, said)
+	}
+}
+
 // An ephemeral node without a session lives as long as the command, which closes
 // the session when it is told to end.
 func TestEphemeralInTheForeground(t *testing.T) {

@@ -102,6 +102,8 @@ func (w *watcher) follow(end context.Context, c *conn) (cursor string, err error
 			told = true
 			pauseFor(end, againLast)
 			continue
+		case err != nil && !answered:
+			return "", err // nothing has begun that could go on
 		case err != nil:
 			return cursor, err
 		}

@@ -30,6 +30,14 @@ func TestWatch(t *testing.T) {
 	}
 }
 
+// A watch that never began does not go on with what it was given.
+func TestWatchOfNoCursor(t *testing.T) {
+	f := newFake(t, map[string][]reply{})
+	if _, said, code := f.run("watch", "/a", "--since", "abc"); code == exit.OK || strings.Contains(said, "goes on") {
+		t.Errorf("exit code %d, said %q", code, said)
+	}
+}
+
 func TestWatchForPrograms(t *testing.T) {
 	f := newFake(t, map[string][]reply{
 		"GET /v1/watch/a?scope=children&since=4&wait_ms=25000": {{body: `{"events":[` + event5 + `,` + event6 + `],"cursor":"6","more":false}`}},

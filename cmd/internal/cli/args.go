@@ -18,6 +18,12 @@ import (
 // path is a node as the contract has it: without a slash in front. It is the
 // only place that makes one of an argument; the client escapes it.
 func (o *Options) path(arg string) (string, error) {
+	at, err := o.prefix(arg)
+	return strings.TrimSuffix(at, "/"), err // completion, and habit, leave one there
+}
+
+// prefix is path for sequential names: a slash at the end is an empty prefix.
+func (o *Options) prefix(arg string) (string, error) {
 	full := arg
 	switch {
 	case arg == "":

@@ -45,7 +45,6 @@ func (o *Options) completePath(cmd *cobra.Command, args []string, typed string) 
 	if err != nil {
 		return nil, directive
 	}
-	at = strings.TrimSuffix(at, "/")
 	ctx, cancel := context.WithTimeout(cmd.Context(), completeWithin)
 	defer cancel()
 	var found []string

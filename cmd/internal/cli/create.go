@@ -52,7 +52,11 @@ An ephemeral node (-e) lives as long as its session:
 		if len(args) == 3 { // as zkCli has it
 			n.acl, args = args[2], args[:2]
 		}
-		at, err := o.path(args[0])
+		place := o.path
+		if n.sequential {
+			place = o.prefix
+		}
+		at, err := place(args[0])
 		if err != nil {
 			return err
 		}

@@ -169,7 +169,7 @@ var operands = map[client.OpOp]operand{
 }
 
 func onNode(o *Options, op *client.Op, args []string) error {
-	at, err := o.path(args[0])
+	at, err := o.prefix(args[0])
 	if err != nil {
 		return err
 	}

@@ -57,13 +57,16 @@ func TestPaths(t *testing.T) {
 		o         *Options
 		arg, want string
 	}{
-		{plain, "", ""}, {plain, "/", ""}, {plain, "/a/b", "a/b"}, {plain, "a/b", "a/b"}, {plain, "//a", "a"}, {plain, "a/", "a/"}, {plain, "a b%2F", "a b%2F"},
+		{plain, "", ""}, {plain, "/", ""}, {plain, "/a/b", "a/b"}, {plain, "a/b", "a/b"}, {plain, "//a", "a"}, {plain, "a/", "a"}, {plain, "a b%2F", "a b%2F"},
 		{shell, "", "app/jobs"}, {shell, ".", "app/jobs"}, {shell, "..", "app"}, {shell, "../..", ""}, {shell, "../../..", ""}, {shell, "/x", "x"},
-		{shell, "job-", "app/jobs/job-"}, {shell, "../x/./y", "app/x/y"}, {shell, "q/", "app/jobs/q/"},
+		{shell, "job-", "app/jobs/job-"}, {shell, "../x/./y", "app/x/y"}, {shell, "q/", "app/jobs/q"},
 	} {
 		if got, err := c.o.path(c.arg); err != nil || got != c.want {
 			t.Errorf("%q in %q: %q, %v; want %q", c.arg, c.o.dir, got, err, c.want)
 		}
+	}
+	if got, err := shell.prefix("q/"); err != nil || got != "app/jobs/q/" {
+		t.Errorf("a prefix of sequential names: %q, %v", got, err)
 	}
 	for _, arg := range []string{".", "..", "a/../b", "a/."} {
 		if got, err := plain.path(arg); err == nil {

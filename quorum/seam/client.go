@@ -2,6 +2,7 @@ package seam
 
 import (
 	"context"
+	"encoding/hex"
 	"errors"
 	"log/slog"
 	"sync"
@@ -264,7 +265,7 @@ func (c *Client) heard(r *remote, b *seampb.Beat) bool {
 	foreign := status.Cluster != c.cluster
 	if foreign && !r.foreign && status.Cluster != (quorum.ClusterID{}) {
 		c.log.Error("a node of another cluster is not asked: take its address off the list of nodes, or restart this gateway if the cluster was restored",
-			"node", r.id, "its cluster", status.Cluster, "cluster", c.cluster)
+			"node", r.id, "its cluster", hex.EncodeToString(status.Cluster[:]), "cluster", hex.EncodeToString(c.cluster[:]))
 	}
 	could := c.healthy(r) && r.status.Ready
 	r.beat, r.status, r.foreign, r.draining = time.Now(), status, foreign, b.GetDraining()
@@ -299,8 +300,12 @@ func (c *Client) Status() lease.Status {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	var last lease.Status
+	why := "no node answers"
 	for _, id := range near {
 		r := c.nodes[id]
+		if r != nil && r.foreign {
+			why = "the nodes that answer are of another cluster; restart this gateway if the cluster was restored"
+		}
 		if c.healthy(r) && r.status.Ready {
 			return r.status
 		}
@@ -309,7 +314,7 @@ func (c *Client) Status() lease.Status {
 		}
 	}
 	if last.Ready || last.NotReady == "" {
-		last.Ready, last.NotReady = false, "no node answers"
+		last.Ready, last.NotReady = false, why
 	}
 	if last.Cluster == (quorum.ClusterID{}) {
 		last.Cluster = c.cluster

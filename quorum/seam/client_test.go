@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -105,6 +106,9 @@ func TestWhoIsAsked(t *testing.T) {
 		f.beats(t, c, 2, 7, func(b *seampb.Beat) { b.Status.Soft.Doubt = 1 })
 		if picked(c) != 0 {
 			t.Errorf("only one in doubt: %v is asked", picked(c))
+		}
+		if why := c.Status().NotReady; !strings.Contains(why, "another cluster; restart this gateway") {
+			t.Errorf("of nodes of which one is of another cluster it says %q", why)
 		}
 		f.beats(t, c, 2, 7, nil)
 		<-time.After(lostAfter + helloEvery)

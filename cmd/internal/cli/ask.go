@@ -153,8 +153,10 @@ func (a *asker) again(r *http.Request, resp *http.Response, err error, after tim
 	if err != nil {
 		var wrong *net.DNSError
 		switch {
-		case isTrustFault(err), errors.As(err, &wrong) && wrong.IsNotFound:
+		case isTrustFault(err):
 			return false // it will be wrong in a second, too
+		case errors.As(err, &wrong) && wrong.IsNotFound:
+			return a.at+1 < len(a.bases) // as the name of a container that is down
 		case notSent(err):
 			return after < dialWithin || a.at+1 < len(a.bases)
 		}

@@ -86,6 +86,9 @@ func TestAnotherAddress(t *testing.T) {
 	if out != "v" || code != 0 {
 		t.Errorf("%q, exit code %d: %s", out, code, said)
 	}
+	if out, said, code := f.run("get", "a", "--url", "http://down.invalid:1,"+f.URL); out != "v" || code != 0 {
+		t.Errorf("after a name that is not known: %q, exit code %d: %s", out, code, said)
+	}
 	down := newFake(t, map[string][]reply{"PUT /v1/nodes/a": {noLeader}})
 	up := newFake(t, map[string][]reply{"PUT /v1/nodes/a": {node}})
 	if _, said, code := f.run("set", "a", "x", "--url", down.URL+","+up.URL); code != 0 || len(up.had) != 1 {
@@ -118,6 +121,14 @@ func TestExitCodesOfRefusals(t *testing.T) {
 		if _, _, got := f.run("get", "a"); got != c.read {
 			t.Errorf("%s: exit code %d of a read, want %d", code, got, c.read)
 		}
+	}
+}
+
+// What something else says at that address is not what Perch says.
+func TestAnswersOfSomethingElse(t *testing.T) {
+	f := newFake(t, map[string][]reply{"GET /v1/nodes/a": {{status: http.StatusNotFound, body: "<html>"}}})
+	if _, said, code := f.run("get", "a"); code != exit.Failure || !strings.Contains(said, "is --url right?") {
+		t.Errorf("exit code %d: %s", code, said)
 	}
 }
 

@@ -20,8 +20,9 @@ import (
 // refusal is an answer that is an error.
 type refusal struct {
 	client.Problem
-	host string // that answered
-	http int    // status
+	host    string // that answered
+	http    int    // status
+	foreign bool   // no node or gateway said so
 }
 
 // refusalOf reads an answer that is an error, Perch's or that of something in
@@ -32,6 +33,7 @@ func refusalOf(resp *http.Response) *refusal {
 	resp.Body = io.NopCloser(bytes.NewReader(body))
 	if err != nil || json.Unmarshal(body, &r.Problem) != nil || r.Code == "" {
 		r.Problem = client.Problem{}
+		r.foreign = resp.Header.Get("Perch-Code") == ""
 	}
 	return r
 }
@@ -73,6 +75,12 @@ func (r *refusal) holderText(h *client.Holder) string {
 // exitCode is what a script is told. A code that is not known counts by its
 // status (API.md rule 17).
 func (r *refusal) exitCode(read bool) int {
+	switch r.http {
+	case http.StatusBadRequest, http.StatusNotFound, http.StatusGone, http.StatusPreconditionFailed, http.StatusConflict:
+		if r.foreign {
+			return exit.Failure // it tells nothing of the state
+		}
+	}
 	switch r.http {
 	case http.StatusBadRequest:
 		return exit.Usage
@@ -130,6 +138,9 @@ var hints = map[string]string{
 
 func (r *refusal) hint(read, verbose bool) string {
 	text := hints[r.Code]
+	if r.foreign && r.http == http.StatusNotFound {
+		text = "no node of Perch answers so: is --url right?"
+	}
 	if text == "" && r.http >= 500 && !read && (r.Outcome == nil || *r.Outcome != "not_applied") {
 		text = hints["commit_timeout"]
 	}

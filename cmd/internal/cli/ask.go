@@ -19,6 +19,7 @@ import (
 const (
 	answerBytesMax = 64 << 20
 	tryWithin      = 10 * time.Second       // of one request, beside what it is to wait: above the server's own 5 s
+	readWithin     = 3 * time.Second        // of one that reads, while another server is left to ask: above the 2 s that one waits for a leader
 	dialWithin     = 3 * time.Second        // how long nobody may listen before that is the answer
 	againFirst     = 100 * time.Millisecond // pause before the first repetition, where no Retry-After says more
 	againLast      = time.Second
@@ -107,6 +108,9 @@ func (a *asker) try(r *http.Request) (*http.Response, error) {
 	one := r.WithContext(r.Context()) // the address of r stays
 	if !streams {
 		within := tryWithin
+		if reads(r) && len(a.bases) > 1 {
+			within = readWithin
+		}
 		if wait, ok := r.Context().Value(waiting).(time.Duration); ok {
 			within += wait
 		}

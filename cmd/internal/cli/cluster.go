@@ -128,7 +128,7 @@ func (o *Options) memberCommand() *cobra.Command {
 }
 
 func (o *Options) listMembersCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "list", Short: "List the members"}
+	cmd := &cobra.Command{Use: "list", Aliases: []string{"ls"}, Short: "List the members"}
 	return o.asks(cmd, func(ctx context.Context, c *conn, _ []string) error {
 		var s struct{ Members rawMembers }
 		_, err := c.ask(ctx, &s, func(ctx context.Context) (*http.Response, error) { return c.api.GetCluster(ctx, nil) })

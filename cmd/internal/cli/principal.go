@@ -105,7 +105,7 @@ func (c *conn) principal(ctx context.Context, do call) error {
 }
 
 func (o *Options) listPrincipalsCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "list", Short: "List principals", Args: cobra.NoArgs}
+	cmd := &cobra.Command{Use: "list", Aliases: []string{"ls"}, Short: "List principals", Args: cobra.NoArgs}
 	return o.asks(cmd, func(ctx context.Context, c *conn, _ []string) error {
 		return list(ctx, c, "principals", func(ctx context.Context, page *string) (*http.Response, error) {
 			return c.api.ListPrincipals(ctx, &client.ListPrincipalsParams{PageToken: page})

@@ -280,7 +280,7 @@ func joined(list *[]string) string {
 }
 
 func (o *Options) listSessionsCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "list", Short: "List the sessions"}
+	cmd := &cobra.Command{Use: "list", Aliases: []string{"ls"}, Short: "List the sessions"}
 	return o.asks(cmd, func(ctx context.Context, c *conn, _ []string) error {
 		return list(ctx, c, "sessions", func(ctx context.Context, page *string) (*http.Response, error) {
 			return c.api.ListSessions(ctx, &client.ListSessionsParams{PageToken: page, Limit: ptr(pageOf)})

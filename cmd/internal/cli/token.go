@@ -54,7 +54,7 @@ The token goes to standard output and is never shown again; the rest goes to sta
 }
 
 func (o *Options) listTokensCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "list", Short: "List API tokens, without their secrets", Args: cobra.NoArgs}
+	cmd := &cobra.Command{Use: "list", Aliases: []string{"ls"}, Short: "List API tokens, without their secrets", Args: cobra.NoArgs}
 	return o.asks(cmd, func(ctx context.Context, c *conn, _ []string) error {
 		return list(ctx, c, "tokens", func(ctx context.Context, page *string) (*http.Response, error) {
 			return c.api.ListTokens(ctx, &client.ListTokensParams{PageToken: page})

@@ -134,6 +134,7 @@ func serveGateway(ctx context.Context, c gatewayConfig, env map[string]string, s
 		enabling.Go(func() { enableAuth(enableCtx, client, secret, stderr, log) })
 	}
 	awaitNode(ctx, client)
+	defer context.AfterFunc(ctx, client.Drain)()
 	return edge.run(ctx)
 }
 

@@ -31,6 +31,8 @@ type asking struct {
 	within time.Duration           // longest time that a node takes to answer; 0: as long as ctx lets it
 	again  time.Duration           // for how long another node is asked once an answer was lost, at least againPatience
 	paced  bool
+	parks  bool          // it waits in a queue: it ends when the gateway drains
+	orphan bool          // nobody can ask for it elsewhere
 	only   quorum.NodeID // the node that can answer; 0: any
 
 	began   time.Time
@@ -83,6 +85,11 @@ func (a *asking) run(ctx context.Context) (*seampb.Answer, error) {
 			a.cancel()
 			return nil, ctx.Err()
 		case a.client.ctx.Err() != nil:
+			return nil, a.given(lease.ErrShuttingDown)
+		case a.parks && a.client.drained.Err() != nil && (errors.Is(err, errUnknown) || errors.Is(err, errUntaken)):
+			if a.orphan {
+				a.cancel()
+			}
 			return nil, a.given(lease.ErrShuttingDown)
 		case errors.Is(err, errUnknown) && !a.repeat:
 			return nil, lease.ErrCommitTimeout
@@ -172,6 +179,9 @@ func (a *asking) put(ctx context.Context, to quorum.NodeID, lost context.Context
 	wait, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	defer context.AfterFunc(lost, func() { cancel(errLost) })()
+	if a.parks {
+		defer context.AfterFunc(c.drained, func() { cancel(errLost) })()
+	}
 	if a.within > 0 {
 		defer time.AfterFunc(a.within, func() { cancel(errLost) }).Stop()
 	}

@@ -35,6 +35,9 @@ type Client struct {
 	cancel context.CancelFunc
 	work   sync.WaitGroup
 
+	drained context.Context // ends with Drain
+	drain   context.CancelFunc
+
 	mu        sync.Mutex
 	nodes     map[quorum.NodeID]*remote
 	cluster   quorum.ClusterID // of the first node; zero before that
@@ -84,6 +87,7 @@ func New(link Link, log *slog.Logger) *Client {
 		changed: make(chan struct{}), interests: make(map[interestKey]*interest),
 	}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
+	c.drained, c.drain = context.WithCancel(c.ctx)
 	c.reads = flights[lease.Answer]{work: &c.work, ctx: c.ctx}
 	c.events = flights[lease.EventBatch]{work: &c.work, ctx: c.ctx}
 	c.identities = flights[lease.Identity]{work: &c.work, ctx: c.ctx}
@@ -93,6 +97,11 @@ func New(link Link, log *slog.Logger) *Client {
 	c.relink()
 	return c
 }
+
+// Drain ends what waits for its turn in a queue, and tells no node: the place stays
+// for a while, and whoever asks again elsewhere finds it (RULES.md R16). What was
+// asked in a name that nobody else knows is given back.
+func (c *Client) Drain() { c.drain() }
 
 // Close ends what is under way and waits for it. Who waits is told
 // lease.ErrShuttingDown.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -193,6 +194,64 @@ func TestADrawnSessionThatEndedUnheard(t *testing.T) {
 			t.Errorf("%+v, %v, %q", res, err, tokens)
 		}
 	})
+}
+
+// waiting is a link to nodes that let every question wait, and notes what is told.
+type waiting struct {
+	*fake
+	cancelled atomic.Int64
+}
+
+func (w *waiting) Ask(ctx context.Context, _ quorum.NodeID, _ []byte) ([]byte, error) {
+	<-ctx.Done()
+	return nil, ctx.Err()
+}
+
+func (w *waiting) Tell(_ quorum.NodeID, body []byte) error {
+	in := new(seampb.ToNode)
+	if err := proto.Unmarshal(body, in); err != nil {
+		return err
+	}
+	if in.GetCancel() != nil {
+		w.cancelled.Add(1)
+	}
+	return nil
+}
+
+// A gateway that drains answers those who wait in a queue. No node is told when
+// they may ask again elsewhere, in their session or under their key: they keep
+// their place. What nobody else can ask for is given back.
+func TestDrainLeavesPlaces(t *testing.T) {
+	named := &commandpb.SessionRef{Ref: &commandpb.SessionRef_Id{Id: 7}}
+	acquire := &commandpb.Command_Acquire{Acquire: &commandpb.Acquire{}}
+	claim := &commandpb.Command_Claim{Claim: &commandpb.Claim{}}
+	for name, test := range map[string]struct {
+		cmd   *commandpb.Command
+		leave int64
+	}{
+		"lock in a session":    {&commandpb.Command{Session: named, Op: acquire}, 0},
+		"lock without session": {&commandpb.Command{Session: &commandpb.SessionRef{OpenTtlMs: 1000}, Op: acquire}, 1},
+		"claim":                {&commandpb.Command{Session: named, Op: claim}, 1},
+		"claim with a key":     {&commandpb.Command{Session: named, Op: claim, Key: &commandpb.Key{}}, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := &waiting{fake: &fake{near: []quorum.NodeID{1}}}
+				c := New(w, discard)
+				defer c.Close()
+				w.beats(t, c, 1, 7, nil)
+				began := time.Now()
+				time.AfterFunc(time.Second, c.Drain)
+				_, err := c.Acquire(t.Context(), test.cmd, "", time.Minute)
+				if took := time.Since(began); !errors.Is(err, lease.ErrCommitTimeout) || took != time.Second {
+					t.Errorf("%v after %v", err, took)
+				}
+				if got := w.cancelled.Load(); got != test.leave {
+					t.Errorf("%d cancelled, not %d", got, test.leave)
+				}
+			})
+		})
+	}
 }
 
 // What a gateway may have under way at a node has a bound, in number and bytes.

@@ -69,6 +69,7 @@ func (c *Client) Acquire(ctx context.Context, cmd *commandpb.Command, token stri
 			},
 			repeat: cmd.GetAcquire() != nil || cmd.GetKey() != nil,
 			within: wait + leaveWithin, again: wait,
+			parks: wait > 0, orphan: drawn || cmd.GetAcquire() == nil && cmd.GetKey() == nil,
 		})
 		// An answer that was lost may have said that the wait had failed: with it
 		// went the session, which nobody has heard of.
@@ -78,7 +79,7 @@ func (c *Client) Acquire(ctx context.Context, cmd *commandpb.Command, token stri
 		if drawn && err == nil && (res.Hold.Token != 0 || res.Opened) {
 			res.Token = token
 		}
-		if drawn && err != nil && ctx.Err() != nil {
+		if drawn && err != nil && (ctx.Err() != nil || c.drained.Err() != nil) {
 			c.giveBack(cmd.GetCaller(), token)
 		}
 		return res, err

@@ -30,9 +30,17 @@ func (c *archiveTarget) declare(f *pflag.FlagSet) {
 	f.StringVar(&c.Time, "time", "", "restore the state after the last transaction up to this time, by the leader's clock: 2026-11-20T14:05:00Z")
 }
 
-func (c *archiveTarget) validate() error {
+func (c *archiveTarget) validate(f *pflag.FlagSet) error {
+	for _, name := range []string{"zxid", "time"} {
+		if f.Changed(name) && f.Lookup(name).Value.String() == "" {
+			return fmt.Errorf("--%s: is empty; leave it out for the newest state", name)
+		}
+	}
 	var err, timeErr error
 	c.target.Zxid, err = parseZxid("--zxid", c.Zxid)
+	if c.Zxid != "" && err == nil && c.target.Zxid == 0 {
+		err = fmt.Errorf("--zxid %q: no state is at 0; leave it out for the newest", c.Zxid)
+	}
 	if c.Time != "" {
 		if c.target.Time, timeErr = time.Parse(time.RFC3339, c.Time); timeErr != nil {
 			timeErr = fmt.Errorf("--time %q: must be like 2026-11-20T14:05:00Z or 2026-11-20T15:05:00+01:00", c.Time)
@@ -59,7 +67,7 @@ end, with what they hold. What is damaged is refused, and nothing but an empty d
 
 A state from a file is restored by perch snapshot restore FILE.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := errors.Join(from.prepare(cmd.Flags(), env), which.validate(), to.validate()); err != nil {
+			if err := errors.Join(from.prepare(cmd.Flags(), env), which.validate(cmd.Flags()), to.validate()); err != nil {
 				return exit.UsageError(err)
 			}
 			return restoreArchived(cmd.Context(), &from, which.target, &to, cmd.OutOrStdout(), cmd.ErrOrStderr())

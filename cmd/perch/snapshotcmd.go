@@ -66,8 +66,8 @@ func save(path string, b *cli.Backup, errOut io.Writer) (head restore.Head, err 
 	if dir == "" {
 		dir = "."
 	}
-	if info, err := os.Lstat(path); err == nil && !info.Mode().IsRegular() {
-		return head, &exit.Error{Code: exit.Usage, Err: errors.New("it is there, and is no file")} // a device, or a link to one, would be replaced
+	if info, err := os.Lstat(path); name == "" || err == nil && !info.Mode().IsRegular() {
+		return head, &exit.Error{Code: exit.Usage, Err: errors.New("no regular file: it would be replaced; name a new one, or one of before")} // a device, or a link to one, would be replaced
 	}
 	temp := name + disk.TempSuffix
 	f, err := (disk.OS{}).Open(filepath.Join(dir, temp), disk.Create)
@@ -84,6 +84,8 @@ func save(path string, b *cli.Backup, errOut io.Writer) (head restore.Head, err 
 	defer meter.Done()
 	n, err := io.Copy(io.NewOffsetWriter(f, 0), meter.Reader(b))
 	switch {
+	case errors.As(err, new(*os.PathError)):
+		return head, err // of the file, and not of the connection
 	case err != nil:
 		return head, fmt.Errorf("the connection broke after %d bytes: %w", n, err)
 	case b.Size >= 0 && n != b.Size:

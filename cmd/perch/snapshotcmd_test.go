@@ -19,7 +19,7 @@ func TestSaveReplacesNoDevice(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err := save(path, &cli.Backup{Reader: strings.NewReader("x"), Size: 1}, io.Discard)
-	if exit.CodeOf(err) != exit.Usage || !strings.Contains(err.Error(), "no file") {
+	if exit.CodeOf(err) != exit.Usage || !strings.Contains(err.Error(), "no regular file") {
 		t.Errorf("%v, want that it is no file", err)
 	}
 	if list, _ := os.ReadDir(filepath.Dir(path)); len(list) != 1 {

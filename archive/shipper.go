@@ -117,7 +117,7 @@ func (s *Shipper) Run(ctx context.Context) {
 		if time.Since(began) > 2*s.cfg.RetryMost {
 			pause = retryFirst // it went well for a while
 		}
-		if !wait(ctx, pause/2+rand.N(pause)) {
+		if !wait(ctx, pause/2+rand.N(pause/2+1)) {
 			return
 		}
 	}

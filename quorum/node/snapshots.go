@@ -139,13 +139,17 @@ func (s *snapshots) age() time.Duration {
 	return time.Duration(now-taken) * time.Millisecond
 }
 
-// purge keeps the newest snapshots and the log from the oldest of them on. The
+// purge keeps the newest snapshots and the log from the oldest of them on, all of
+// it while there are fewer: learners and the archive go back to it. The
 // one that the state stands on is kept even if pulled ones are newer: those may
 // have come to nothing.
 func (s *snapshots) purge() error {
 	kept, err := s.store.Purge(s.node.cfg.SnapshotKeep, quorum.Zxid(s.newest.Load()))
 	if err != nil {
 		return fmt.Errorf("purge snapshots: %w", err)
+	}
+	if len(kept) < s.node.cfg.SnapshotKeep {
+		return nil // the first snapshots of a store: its log reaches back further than they do
 	}
 	oldest := quorum.Zxid(s.newest.Load())
 	for _, m := range kept {

@@ -51,6 +51,26 @@ func TestSnapshotsReplaceTheLog(t *testing.T) {
 	}
 }
 
+// The first snapshots purge nothing: the log reaches back to before them, as it
+// does once there are as many as are kept.
+func TestTheFirstSnapshotsKeepTheLog(t *testing.T) {
+	cfg := alone(t, t.TempDir())
+	often(&cfg)
+	cfg.SnapshotEvery, cfg.SnapshotKeep = time.Hour, 3 // none but those taken here
+	n := start(t, cfg)
+	defer n.end(t)
+	for range n.cfg.SnapshotKeep - 1 {
+		fill(t, n.Node, 0, 300)
+		if err := n.snaps.take(0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	kept, err := n.snaps.store.List()
+	if s := n.Status(); err != nil || len(kept) != n.cfg.SnapshotKeep-1 || s.LogStart != 0 {
+		t.Fatalf("%d snapshots, the log begins after %v: %v", len(kept), s.LogStart, err)
+	}
+}
+
 // A follower that was away for longer than the log reaches back gets a
 // snapshot, and parked interests at it see what they missed.
 func TestAFollowerCatchesUpFromASnapshot(t *testing.T) {

@@ -113,7 +113,7 @@ func explainDial(err error, wire *nodeDialer, cluster string) error {
 	case wire.err != nil:
 		return wire.err
 	case errors.Is(err, nats.ErrAuthorization), errors.Is(err, nats.ErrAuthExpired):
-		return fmt.Errorf("%w: the node has another --secret-file, or another --cluster-name than %s", errRefused, cluster)
+		return fmt.Errorf("%w: the node has another --secret-file, or another --cluster-name than %s, or this is not the address of its --nats", errRefused, cluster)
 	}
 	return fmt.Errorf("no login: %w: is this the --nats address of a node, and has it --peer-cert exactly if this gateway has?", err)
 }

@@ -24,7 +24,9 @@ const patience = 60 * time.Second
 // until polls cond, which must become true.
 func until(t testing.TB, what string, cond func() bool) {
 	t.Helper()
-	for end := time.Now().Add(patience); !cond(); time.Sleep(5 * time.Millisecond) {
+	again := time.NewTicker(5 * time.Millisecond)
+	defer again.Stop()
+	for end := time.Now().Add(patience); !cond(); <-again.C {
 		if time.Now().After(end) {
 			t.Fatalf("in %v: not %s", patience, what)
 		}

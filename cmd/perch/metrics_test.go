@@ -136,7 +136,9 @@ func leaderMetrics(t *testing.T) (leader, gateway string) {
 			}
 		}
 	})
-	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+	again := time.NewTicker(10 * time.Millisecond)
+	defer again.Stop()
+	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); <-again.C {
 		if text := metricsOf(gatewayURL(before.String())); strings.Contains(text, "perch_gateway_node_round_trip_seconds{") {
 			gateway = text
 		}

@@ -56,8 +56,6 @@ test: tools bin/perch ## everything that CI checks; installs what it needs on a 
 	@$(MAKE) --no-print-directory lint
 	@$(MAKE) --no-print-directory -j2 --output-sync=target test-units test-stacks
 	@$(MAKE) --no-print-directory e2e
-	@$(MAKE) --no-print-directory client
-	@$(MAKE) --no-print-directory zk-diff
 
 test-units:
 	@$(MAKE) --no-print-directory race
@@ -68,6 +66,8 @@ test-stacks:
 	@$(MAKE) --no-print-directory alerts
 	@$(MAKE) --no-print-directory deploy-test
 	@$(MAKE) --no-print-directory compose-test
+	@$(MAKE) --no-print-directory client
+	@$(MAKE) --no-print-directory zk-diff
 
 unit: ## the tests of all packages, without the race detector
 	@$(GO) test ./...

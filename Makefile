@@ -53,21 +53,14 @@ generate: ## regenerate gen/ from openapi.yaml and the .proto files
 
 # What works the processors and what mostly waits for others go side by side.
 test: tools bin/perch ## everything that CI checks; installs what it needs on a bare machine
-	@$(MAKE) --no-print-directory lint
-	@$(MAKE) --no-print-directory -j2 --output-sync=target test-units test-stacks
-	@$(MAKE) --no-print-directory e2e
+	@$(MAKE) --no-print-directory -j2 test-units test-stacks
 
+# Without MAKEFLAGS each goes one step at a time.
 test-units:
-	@$(MAKE) --no-print-directory race
-	@$(MAKE) --no-print-directory fuzz FUZZTIME=2000x
-	@$(MAKE) --no-print-directory sim SEEDS=4000
+	@MAKEFLAGS= $(MAKE) --no-print-directory lint race fuzz sim FUZZTIME=2000x SEEDS=4000
 
 test-stacks:
-	@$(MAKE) --no-print-directory alerts
-	@$(MAKE) --no-print-directory deploy-test
-	@$(MAKE) --no-print-directory compose-test
-	@$(MAKE) --no-print-directory client
-	@$(MAKE) --no-print-directory zk-diff
+	@MAKEFLAGS= $(MAKE) --no-print-directory e2e client zk-diff alerts deploy-test compose-test
 
 unit: ## the tests of all packages, without the race detector
 	@$(GO) test ./...

@@ -180,7 +180,8 @@ func TestGatewayLosesItsNode(t *testing.T) {
 			return nil
 		})
 		woken := time.Since(began)
-		gateway.must(http.StatusNoContent, "POST", "/v1/locks/"+lock+"/release", "", "Perch-Session", holder.session)
+		// Under a key, so that the gateway may ask another node when this one is lost.
+		gateway.must(http.StatusNoContent, "POST", "/v1/locks/"+lock+"/release", "", "Perch-Session", holder.session, "Idempotency-Key", "release-"+lock)
 		waiters.Wait()
 		close(granted)
 		last := holder.Token
@@ -212,7 +213,7 @@ func takeTurn(t *testing.T, n *node, lock string, granted chan<- grant) {
 	var got grant
 	decode(t, a, &got)
 	granted <- got
-	if a, err := send(context.Background(), "POST", n.url()+"/v1/locks/"+lock+"/release", "", "Perch-Session", session); err != nil || a.status != http.StatusNoContent {
+	if a, err := send(context.Background(), "POST", n.url()+"/v1/locks/"+lock+"/release", "", "Perch-Session", session, "Idempotency-Key", session); err != nil || a.status != http.StatusNoContent {
 		t.Errorf("release: status %d, %v: %s", a.status, err, a.body)
 	}
 }

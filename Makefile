@@ -57,10 +57,10 @@ test: tools bin/perch ## everything that CI checks; installs what it needs on a 
 
 # Without MAKEFLAGS each goes one step at a time.
 test-units:
-	@MAKEFLAGS= $(MAKE) --no-print-directory lint race fuzz sim FUZZTIME=2000x SEEDS=4000
+	@MAKEFLAGS= $(MAKE) --no-print-directory race fuzz sim FUZZTIME=2000x SEEDS=4000
 
 test-stacks:
-	@MAKEFLAGS= $(MAKE) --no-print-directory e2e client zk-diff alerts deploy-test compose-test
+	@MAKEFLAGS= $(MAKE) --no-print-directory lint e2e client zk-diff alerts deploy-test compose-test
 
 unit: ## the tests of all packages, without the race detector
 	@$(GO) test ./...

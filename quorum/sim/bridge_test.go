@@ -45,6 +45,7 @@ func TestNoElectionStorm(t *testing.T) {
 				w.faults = faults{
 					until: settled + cutFor, writes: 1 << 30, loss: pick(&r, 0, 0, 5), delay: pick[int64](&r, 300, 2000),
 					fsync: pick[int64](&r, 300, 3000), submit: 50 * millisecond, snapsKept: 2,
+					past: w.faults.past,
 				}
 				w.begin()
 				w.playUntil(settled)
